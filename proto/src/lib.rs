@@ -1,0 +1,89 @@
+//! The gRPC contracts of Isotherm, and their conversions to the model.
+//!
+//! A message is parsed once, here, into model types whose constructors cannot be bypassed; past this crate
+//! nobody looks at a raw message of telemetry again. Malformed input is refused with the path of the field.
+
+mod parse;
+mod render;
+
+pub use parse::{Malformed, gap_from_wire, hello_from_wire, window_set_from_payload};
+pub use render::{gap_to_wire, hello_to_wire, window_set_to_payload};
+
+use isotherm_model::{AgentId, BootId, Interval, NodeId, Seq};
+
+/// Generated code: agents to analyzer.
+pub mod telemetry {
+    /// Version 1.
+    #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("isotherm.telemetry.v1");
+    }
+}
+
+/// Generated code: people and tools to analyzer.
+pub mod control {
+    /// Version 1.
+    #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("isotherm.control.v1");
+    }
+}
+
+/// All contracts as an encoded `FileDescriptorSet`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The largest payload of a batch, in bytes. Ten thousand partitions, both directions, full histograms,
+/// are about 5 MB.
+pub const MAX_PAYLOAD_BYTES: usize = 8 << 20;
+
+/// The largest message either side decodes: room beyond [`MAX_PAYLOAD_BYTES`], so that a payload that is
+/// too large is refused by name instead of ending the stream.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// How an agent introduces itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The agent.
+    pub agent: AgentId,
+    /// This run of it.
+    pub boot: BootId,
+    /// Its version, for people.
+    pub version: String,
+    /// Length of its windows, never 0.
+    pub window_ms: u32,
+    /// The nodes that it watches.
+    pub targets: Vec<NodeId>,
+}
+
+/// Batches that will never come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The first missing batch.
+    pub first: Seq,
+    /// The last missing batch, not before the first.
+    pub last: Seq,
+    /// The time that is missing.
+    pub time: Interval,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// Why batches will never come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapReason {
+    /// Too many batches waited for an acknowledgement.
+    QueueFull,
+    /// The analyzer refused the batch for good.
+    Refused,
+}
+
+impl GapReason {
+    /// The word used in tables and messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+        }
+    }
+}
