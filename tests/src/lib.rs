@@ -1,1 +1,7 @@
-//! placeholder
+//! The lab: real stores in a network namespace of their own, and loads whose truth is known.
+//!
+//! Tests and `cargo xtask demo` share it. It starts processes that cannot outlive their starter, and it
+//! never reads what Isotherm counted: a truth that knew the answer would be no truth.
+
+pub mod tools;
+pub mod workspace;

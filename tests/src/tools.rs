@@ -1,0 +1,68 @@
+//! Where the tools lie that are neither Rust crates nor part of the system: the storage systems and the
+//! readers of Parquet from Python wheels, and bpf-linker.
+//!
+//! They live below the target folder, so that a clean clone with a shared target folder finds them, and
+//! never in the system's own Python.
+
+use crate::workspace;
+use anyhow::{Result, bail};
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The folder of the tools: `$ISOTHERM_TOOLS`, else `tools` in the target folder.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    root: PathBuf,
+}
+
+impl Tools {
+    /// The folder, whether or not it exists.
+    #[must_use]
+    pub fn locate() -> Self {
+        let named = env::var_os("ISOTHERM_TOOLS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        Self { root: named.unwrap_or_else(|| workspace::target_dir().join("tools")) }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Programs that cargo installed.
+    #[must_use]
+    pub fn bin(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+
+    /// The Python environment.
+    #[must_use]
+    pub fn venv(&self) -> PathBuf {
+        self.root.join("venv")
+    }
+
+    /// SeaweedFS.
+    pub fn weed(&self) -> Result<PathBuf> {
+        self.require(self.venv().join("bin/weed"))
+    }
+
+    /// The environment's interpreter, which has pyarrow and duckdb.
+    pub fn python(&self) -> Result<PathBuf> {
+        self.require(self.venv().join("bin/python3"))
+    }
+
+    /// The linker of kernel programs.
+    pub fn bpf_linker(&self) -> Result<PathBuf> {
+        self.require(self.bin().join("bpf-linker"))
+    }
+
+    fn require(&self, path: PathBuf) -> Result<PathBuf> {
+        if !path.is_file() {
+            bail!(
+                "{} is not there: `cargo xtask setup` installs it, `cargo xtask doctor` lists what is missing",
+                path.display()
+            );
+        }
+        Ok(path)
+    }
+}

@@ -1,0 +1,57 @@
+//! Running other programs and telling what they said.
+
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::process::{Command, Output, Stdio};
+
+/// A cargo command that is free of what the cargo above us put into the environment: its toolchain, and
+/// the package variables of xtask itself.
+pub(crate) fn cargo() -> Command {
+    clean("cargo")
+}
+
+/// Any other program, as free as [`cargo`].
+pub(crate) fn clean(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        let package =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| name.starts_with(start));
+        if package || ["CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"].contains(&&*name) {
+            command.env_remove(&*name);
+        }
+    }
+    command
+}
+
+/// Runs to the end with our own stdout turned to stderr; fails by name if the program does.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("start {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs to the end and gives its trimmed stdout; fails with its stderr.
+pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().with_context(|| format!("start {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}: {}", shown(command), String::from_utf8_lossy(&stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+}
+
+fn shown(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        let _ = write!(line, " {}", arg.to_string_lossy());
+    }
+    line
+}
