@@ -3,5 +3,11 @@
 //! Tests and `cargo xtask demo` share it. It starts processes that cannot outlive their starter, and it
 //! never reads what Isotherm counted: a truth that knew the answer would be no truth.
 
+pub mod load;
+pub mod netns;
+pub mod notify;
+pub mod process;
+pub mod seaweed;
+pub mod skip;
 pub mod tools;
 pub mod workspace;

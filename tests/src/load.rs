@@ -1,0 +1,234 @@
+//! A load whose truth is known: which node was asked for which volume, and how often.
+//!
+//! Every GET goes straight to a chosen volume server, and counts only when the whole object came back: a
+//! GET of a small object is one read of the volume's file (measured on SeaweedFS 4.48). A GET that fails
+//! ends the load, since nobody could say whether it was read.
+
+use crate::seaweed::http;
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A volume that was filled.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// The store's number for it.
+    pub id: u32,
+    /// The nodes that hold it.
+    pub nodes: Vec<String>,
+    /// Keys of its objects, the part of the file id behind the comma.
+    pub keys: Vec<String>,
+    /// Length of every object.
+    pub object_bytes: usize,
+}
+
+/// How the reads of a volume divide between its nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skew {
+    /// By volume: 9:1, 3:1, 1:2, 1:19 and again. Entropies of .47, .81, .92 and .29 bits.
+    Uneven,
+    /// Evenly, so every volume's node entropy is 1 bit.
+    Vanished,
+}
+
+/// Shares of the first and second node under [`Skew::Uneven`], by the volume's rank.
+const UNEVEN: [[f64; 2]; 4] = [[9.0, 1.0], [3.0, 1.0], [1.0, 2.0], [1.0, 19.0]];
+
+/// The exponent of the Zipf distribution over volumes: the n-th gets a share of `1 / n^s`. Around 1 in
+/// traces of object stores.
+const ZIPF_EXPONENT: f64 = 1.0;
+
+/// Connections to the store.
+const WORKERS: usize = 4;
+
+/// What to ask for.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Hottest first.
+    pub volumes: Arc<[Volume]>,
+    /// Between the nodes of a volume.
+    pub skew: Skew,
+    /// The same seed gives the same requests.
+    pub seed: u64,
+    /// All requests together.
+    pub requests: u64,
+    /// Requests per second at the most.
+    pub rate_per_second: f64,
+}
+
+/// How often each node was really asked for each volume. Shared, so that it can be watched.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    volumes: Arc<[Volume]>,
+    reads: Arc<[Vec<AtomicU64>]>,
+}
+
+/// One line of the truth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrueReads {
+    /// The volume.
+    pub volume: u32,
+    /// The node that was asked.
+    pub node: String,
+    /// GETs it answered.
+    pub reads: u64,
+}
+
+impl Truth {
+    /// Nothing asked yet.
+    #[must_use]
+    pub fn new(volumes: Arc<[Volume]>) -> Self {
+        let zeros = |volume: &Volume| volume.nodes.iter().map(|_| AtomicU64::new(0)).collect();
+        let reads = volumes.iter().map(zeros).collect();
+        Self { volumes, reads }
+    }
+
+    /// What was asked so far, zeros included, volumes in order of their rank.
+    #[must_use]
+    pub fn rows(&self) -> Vec<TrueReads> {
+        let mut rows = Vec::new();
+        for (volume, reads) in self.volumes.iter().zip(&*self.reads) {
+            for (node, reads) in volume.nodes.iter().zip(reads) {
+                let reads = reads.load(Ordering::Relaxed);
+                rows.push(TrueReads { volume: volume.id, node: node.clone(), reads });
+            }
+        }
+        rows
+    }
+
+    /// All GETs so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.reads.iter().flatten().map(|reads| reads.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Load {
+    /// Runs until all requests are answered or `stop` is set. Blocks, and has to run in the cluster's
+    /// namespace: the workers inherit it.
+    pub fn run(&self, truth: &Truth, stop: &Arc<AtomicBool>) -> Result<()> {
+        let started = Instant::now();
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|number| {
+                let (load, truth, stop) = (self.clone(), truth.clone(), Arc::clone(stop));
+                thread::spawn(move || load.work(number, started, &truth, &stop))
+            })
+            .collect();
+        let mut outcome = Ok(());
+        for worker in workers {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => outcome = Err(error),
+                Err(_) => bail!("a worker of the load panicked"),
+            }
+        }
+        outcome
+    }
+
+    fn work(&self, number: usize, started: Instant, truth: &Truth, stop: &AtomicBool) -> Result<()> {
+        let http = http();
+        let mut rng = Rng::with_seed(self.seed.wrapping_mul(1_000).wrapping_add(number as u64));
+        for request in (number as u64..self.requests).step_by(WORKERS) {
+            // Pacing, not waiting: request n is due at n / rate.
+            let due = started + Duration::from_secs_f64(request as f64 / self.rate_per_second);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let (rank, replica) = self.choose(&mut rng);
+            let volume = &self.volumes[rank];
+            let key = rng.choice(&volume.keys).with_context(|| format!("volume {} is empty", volume.id))?;
+            let url = format!("http://{}/{},{key}", volume.nodes[replica], volume.id);
+            if let Err(error) = get(&http, &url, volume.object_bytes) {
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            truth.reads[rank][replica].fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A volume by rank and one of its nodes.
+    fn choose(&self, rng: &mut Rng) -> (usize, usize) {
+        let by_rank = |rank: usize| 1.0 / ((rank + 1) as f64).powf(ZIPF_EXPONENT);
+        let rank = weighted(rng, self.volumes.len(), by_rank);
+        let nodes = self.volumes[rank].nodes.len();
+        let replica = match self.skew {
+            Skew::Uneven => weighted(rng, nodes, |node| UNEVEN[rank % UNEVEN.len()][node.min(1)]),
+            Skew::Vanished => rng.usize(..nodes),
+        };
+        (rank, replica)
+    }
+}
+
+/// One of `0..len`, by weight.
+fn weighted(rng: &mut Rng, len: usize, weight: impl Fn(usize) -> f64) -> usize {
+    let total: f64 = (0..len).map(&weight).sum();
+    let mut left = rng.f64() * total;
+    for index in 0..len {
+        left -= weight(index);
+        if left < 0.0 {
+            return index;
+        }
+    }
+    len - 1
+}
+
+fn get(http: &ureq::Agent, url: &str, len: usize) -> Result<()> {
+    let mut response = http.get(url).call().with_context(|| format!("GET {url}"))?;
+    ensure!(response.status() == 200, "GET {url}: status {}", response.status());
+    let body = response.body_mut().read_to_vec().with_context(|| format!("read {url}"))?;
+    ensure!(body.len() == len, "GET {url}: {} bytes, wrote {len}", body.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(skew: Skew) -> Load {
+        let volume = |id| Volume { id, nodes: vec!["a".into(), "b".into()], keys: vec![], object_bytes: 1 };
+        let volumes = (1..=4).map(volume).collect();
+        Load { volumes, skew, seed: 7, requests: 0, rate_per_second: 1.0 }
+    }
+
+    fn draws(load: &Load) -> Vec<[u64; 2]> {
+        let mut rng = Rng::with_seed(load.seed);
+        let mut counts = vec![[0; 2]; 4];
+        for _ in 0..20_000 {
+            let (rank, replica) = load.choose(&mut rng);
+            counts[rank][replica] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn volumes_follow_zipf_and_replicas_their_skew() {
+        let counts = draws(&load(Skew::Uneven));
+        let sums: Vec<f64> = counts.iter().map(|[a, b]| (a + b) as f64).collect();
+        // With exponent 1 over four volumes: 12/25, 6/25, 4/25, 3/25. Four standard deviations are below .015.
+        for (sum, share) in sums.iter().zip([0.48, 0.24, 0.16, 0.12]) {
+            assert!((sum / 20_000.0 - share).abs() < 0.015, "{sum} of 20000, expected {share}");
+        }
+        for ([first, _], (sum, share)) in counts.iter().zip(sums.iter().zip([0.9, 0.75, 1.0 / 3.0, 0.05])) {
+            assert!((*first as f64 / sum - share).abs() < 0.04, "{first} of {sum}, expected {share}");
+        }
+    }
+
+    #[test]
+    fn without_skew_the_replicas_share_evenly() {
+        for [first, second] in draws(&load(Skew::Vanished)) {
+            assert!((first as f64 / (first + second) as f64 - 0.5).abs() < 0.04);
+        }
+    }
+
+    #[test]
+    fn a_seed_fixes_the_requests() {
+        assert_eq!(draws(&load(Skew::Uneven)), draws(&load(Skew::Uneven)));
+    }
+}

@@ -1,0 +1,222 @@
+//! A SeaweedFS cluster: a master, and four volume servers in two racks.
+//!
+//! Volumes are placed with replication `010`, one copy on another rack, so every volume has two nodes, and
+//! losing a rack loses none. Everything here but [`layout`](Cluster::layout) talks to the cluster, so it
+//! has to run inside its namespace.
+
+use crate::load::Volume;
+use crate::process::{Child, spawn, wait_for};
+use crate::tools::Tools;
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use ureq::Agent;
+
+/// The one data centre.
+pub const DATA_CENTER: &str = "dc1";
+
+/// The rack of each volume server, in order of their addresses.
+const RACKS: [&str; 4] = ["rackA", "rackA", "rackB", "rackB"];
+
+const MASTER: &str = "10.77.0.9";
+
+/// `xyz`: x copies in other data centres, y in other racks, z on other servers of the rack.
+const REPLICATION: &str = "010";
+
+/// Four servers were up after 2.6 s on an idle machine; a busy one gets ten times that.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A volume server.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// `address:port`, by which the store itself knows it.
+    pub name: String,
+    /// Its failure domain.
+    pub rack: &'static str,
+}
+
+/// The running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    // Servers before the master, so that they are stopped first.
+    servers: Vec<Child>,
+    master: Child,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// Starts it with its data and logs below `folder`, and waits until the master knows all servers. Runs
+    /// in the namespace's own thread: the servers die with the thread that starts them.
+    pub fn start(tools: &Tools, folder: &Path) -> Result<Self> {
+        let weed = tools.weed()?;
+        let start = |name: &str, args: Vec<String>| {
+            let data = folder.join(name);
+            fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
+            let kind = if name == "master" { "mdir" } else { "dir" };
+            let mut command = Command::new(&weed);
+            // A home of its own: weed reads a security.toml of the user's otherwise.
+            command.current_dir(folder).env("HOME", folder).arg("-logtostderr").args(args);
+            command.arg(format!("-{kind}={}", data.display()));
+            spawn(name, &mut command, &folder.join(format!("{name}.log")))
+        };
+        let mut master_args = listen("master", MASTER, 9333);
+        master_args.extend([format!("-defaultReplication={REPLICATION}"), "-peers=none".to_owned()]);
+        master_args.push("-volumeSizeLimitMB=1024".to_owned());
+        let master = start("master", master_args)?;
+        let mut nodes = Vec::new();
+        let mut servers = Vec::new();
+        for (rack, number) in RACKS.into_iter().zip(1..) {
+            let address = format!("10.77.0.{number}");
+            let mut args = listen("volume", &address, 8080);
+            args.extend([format!("-master={MASTER}:9333"), "-max=20".to_owned()]);
+            args.extend([format!("-dataCenter={DATA_CENTER}"), format!("-rack={rack}")]);
+            // Only the metrics of a master or filer are of use here; no pause before a server stops.
+            args.push("-preStopSeconds=0".to_owned());
+            servers.push(start(&format!("server{number}"), args)?);
+            nodes.push(Node { name: format!("{address}:8080"), rack });
+        }
+        let mut cluster = Self { servers, master, nodes };
+        cluster.wait_for_servers()?;
+        Ok(cluster)
+    }
+
+    /// The volume servers.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Fails with its log if a process of the cluster ended.
+    pub fn ensure_alive(&mut self) -> Result<()> {
+        self.servers.iter_mut().chain([&mut self.master]).try_for_each(Child::ensure_alive)
+    }
+
+    fn wait_for_servers(&mut self) -> Result<()> {
+        let http = http();
+        let wanted = self.nodes.len();
+        wait_for("SeaweedFS to know its volume servers", START_LIMIT, || {
+            self.ensure_alive()?;
+            let status: Result<Status> = get_json(&http, "/dir/status");
+            let racks =
+                status.into_iter().flat_map(|status| status.topology.data_centers).flat_map(|dc| dc.racks);
+            let known: usize = racks.map(|rack| rack.data_nodes.len()).sum();
+            Ok((known == wanted).then_some(()))
+        })
+    }
+}
+
+fn listen(role: &str, address: &str, port: u16) -> Vec<String> {
+    vec![role.to_owned(), format!("-ip={address}"), format!("-ip.bind={address}"), format!("-port={port}")]
+}
+
+/// Creates volumes and writes `objects_per_volume` objects of `object_bytes` to each, incompressible (a
+/// compressible one would be stored compressed) and below 1 MB (so that one GET is one read of the file).
+pub fn fill(
+    rng: &mut Rng,
+    volumes: usize,
+    objects_per_volume: usize,
+    object_bytes: usize,
+) -> Result<Vec<Volume>> {
+    ensure!(object_bytes < 1 << 20, "objects of 1 MB or more are read in several pieces");
+    let http = http();
+    get_text(&http, &format!("/vol/grow?count={volumes}&replication={REPLICATION}"))?;
+    let mut filled: BTreeMap<u32, Volume> = BTreeMap::new();
+    // The master picks the volume, so some get their last object late; the bound is far beyond bad luck.
+    for _ in 0..volumes * objects_per_volume * 50 {
+        if filled.values().filter(|volume| volume.keys.len() >= objects_per_volume).count() == volumes {
+            return Ok(filled.into_values().collect());
+        }
+        let assigned: Assigned = get_json(&http, "/dir/assign")?;
+        let (id, key) = assigned.fid.split_once(',').context("a file id is VOLUME,KEY")?;
+        let id: u32 = id.parse().with_context(|| format!("volume of {:?}", assigned.fid))?;
+        if !filled.contains_key(&id) {
+            filled.insert(id, Volume { id, nodes: replicas(&http, id)?, keys: Vec::new(), object_bytes });
+        }
+        let volume = filled.get_mut(&id).context("it was just inserted")?;
+        if volume.keys.len() < objects_per_volume {
+            let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(object_bytes).collect();
+            put(&http, &format!("http://{}/{}", assigned.url, assigned.fid), &content)?;
+            volume.keys.push(key.to_owned());
+        }
+    }
+    bail!("the master assigned to {} volumes, wanted {volumes}", filled.len())
+}
+
+/// The nodes that hold a volume, in order of their names; two, on different racks.
+fn replicas(http: &Agent, volume: u32) -> Result<Vec<String>> {
+    let found: Found = get_json(http, &format!("/dir/lookup?volumeId={volume}"))?;
+    let mut nodes: Vec<String> = found.locations.into_iter().map(|location| location.url).collect();
+    nodes.sort();
+    ensure!(nodes.len() == 2, "volume {volume} has the replicas {nodes:?}, wanted two");
+    Ok(nodes)
+}
+
+/// A client whose requests cannot hang.
+#[must_use]
+pub fn http() -> Agent {
+    Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().new_agent()
+}
+
+fn put(http: &Agent, url: &str, content: &[u8]) -> Result<()> {
+    let request = http.put(url).header("Content-Type", "application/octet-stream");
+    request.send(content).with_context(|| format!("PUT {url}"))?;
+    Ok(())
+}
+
+fn get_text(http: &Agent, path: &str) -> Result<String> {
+    let url = format!("http://{MASTER}:9333{path}");
+    let mut response = http.get(&url).call().with_context(|| format!("GET {url}"))?;
+    response.body_mut().read_to_string().with_context(|| format!("read {url}"))
+}
+
+fn get_json<T: for<'de> Deserialize<'de>>(http: &Agent, path: &str) -> Result<T> {
+    let text = get_text(http, path)?;
+    serde_json::from_str(&text).with_context(|| format!("parse the answer to {path}: {text}"))
+}
+
+// The parts of the master's answers that are used, as version 4.48 writes them.
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(rename = "Topology")]
+    topology: Topology,
+}
+
+#[derive(Deserialize)]
+struct Topology {
+    #[serde(rename = "DataCenters", default)]
+    data_centers: Vec<DataCenter>,
+}
+
+#[derive(Deserialize)]
+struct DataCenter {
+    #[serde(rename = "Racks", default)]
+    racks: Vec<Rack>,
+}
+
+#[derive(Deserialize)]
+struct Rack {
+    #[serde(rename = "DataNodes", default)]
+    data_nodes: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Assigned {
+    fid: String,
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    locations: Vec<Location>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    url: String,
+}
