@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -134,10 +135,12 @@ pub fn fill(
         let assigned: Assigned = get_json(&http, "/dir/assign")?;
         let (id, key) = assigned.fid.split_once(',').context("a file id is VOLUME,KEY")?;
         let id: u32 = id.parse().with_context(|| format!("volume of {:?}", assigned.fid))?;
-        if !filled.contains_key(&id) {
-            filled.insert(id, Volume { id, nodes: replicas(&http, id)?, keys: Vec::new(), object_bytes });
-        }
-        let volume = filled.get_mut(&id).context("it was just inserted")?;
+        let volume = match filled.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert(Volume { id, nodes: replicas(&http, id)?, keys: Vec::new(), object_bytes })
+            }
+        };
         if volume.keys.len() < objects_per_volume {
             let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(object_bytes).collect();
             put(&http, &format!("http://{}/{}", assigned.url, assigned.fid), &content)?;

@@ -2,8 +2,13 @@
 //!
 //! Progress and explanations go to stderr, results to stdout, so that `-o json` can be piped.
 
+mod doctor;
 mod ebpf;
+mod rights;
+mod setup;
 mod shell;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,6 +23,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Say what is here, what is missing, what it is needed for and how to get it.
+    ///
+    /// Changes nothing. Exits 1 if something needed is missing.
+    Doctor {
+        /// How to write the report.
+        #[arg(short, long, default_value = "table")]
+        output: doctor::Format,
+    },
+    /// Install what demo and tests need: Debian packages (as root, with apt) and Python wheels.
+    Setup,
+    /// Run everything that has to pass: setup, build, fmt, clippy, kernel object, tidy, all tests.
+    ///
+    /// Ends with the time of each step and the tests that were skipped. With CI=true a skipped test is a
+    /// failure.
+    Test,
+    /// Check the workspace's own rules: dependencies, file lengths, the kernel object's manifest, README.
+    Tidy,
     /// Build or verify the kernel object that the agent includes.
     #[command(subcommand)]
     Ebpf(ebpf::Command),
@@ -25,6 +47,10 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Doctor { output } => doctor::run(output),
+        Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Task::Test => test::run(),
+        Task::Tidy => tidy::check().map(|()| ExitCode::SUCCESS),
         Task::Ebpf(command) => ebpf::run(command),
     };
     match done {

