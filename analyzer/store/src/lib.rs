@@ -1,1 +1,36 @@
-//! placeholder
+//! Telemetry as Parquet segments and a catalog, and the questions asked of them.
+//!
+//! One [`Store`] writes: windows become segments first, then one catalog transaction makes the segments, the
+//! runs' high-water marks and the gaps true together, and only then may anybody acknowledge anything. Any
+//! number of [`Reader`]s ask beside it; they see what is in the catalog and nothing else.
+//!
+//! The only crate that names polars: past it there are model types and plain numbers. It never reads a clock
+//! (callers say what time it is) and starts no task; every call blocks.
+
+mod activity;
+mod catalog;
+mod columns;
+mod coverage;
+mod entropy;
+mod error;
+mod estimate;
+mod export;
+mod offset;
+mod read;
+mod schema;
+mod segment;
+mod write;
+
+#[cfg(test)]
+mod sample;
+
+pub use activity::{Activity, NodeActivity, PartitionActivity};
+pub use catalog::{NodeReport, SCHEMA_VERSION};
+pub use entropy::{
+    EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, Share, Step, Subsets,
+};
+pub use error::{OpenError, QueryError, WriteError};
+pub use export::{ExportFile, ExportSlice};
+pub use read::{Reader, Span};
+pub use segment::hours_of;
+pub use write::{Entry, Gap, NodeContest, Outcome, Run, Store, Submission, Verdict};

@@ -1,0 +1,300 @@
+//! The catalog: which segments count, how far every run of an agent is committed, what is missing.
+//!
+//! An SQLite database in WAL mode with `synchronous = FULL`, so that a transaction that returned is on the
+//! disk. Numbers are stored as signed 64 bits; callers hold sequence numbers below 2^63.
+
+use crate::error::OpenError;
+use crate::segment::Written;
+use crate::write::{Gap, Run};
+use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Version of the tables below.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// File of the catalog within the data folder.
+pub(crate) const FILE: &str = "catalog.db";
+
+/// "isot": tells the catalog from databases of other programs.
+const APPLICATION_ID: i64 = 0x6973_6f74;
+
+const TABLES: &str = "
+    CREATE TABLE segments (
+        path TEXT PRIMARY KEY,
+        rows INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        first_start_ms INTEGER NOT NULL,
+        last_start_ms INTEGER NOT NULL,
+        last_end_ms INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        created_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX segments_by_time ON segments (last_end_ms, first_start_ms);
+    CREATE TABLE runs (
+        agent TEXT NOT NULL,
+        boot TEXT NOT NULL,
+        committed_seq INTEGER NOT NULL,
+        updated_ms INTEGER NOT NULL,
+        PRIMARY KEY (agent, boot)
+    ) STRICT;
+    CREATE TABLE gaps (
+        agent TEXT NOT NULL,
+        boot TEXT NOT NULL,
+        first_seq INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        start_ms INTEGER NOT NULL,
+        end_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (agent, boot, first_seq)
+    ) STRICT;
+    CREATE TABLE nodes (
+        system TEXT NOT NULL,
+        node TEXT NOT NULL,
+        agent TEXT NOT NULL,
+        first_complete_ms INTEGER,
+        last_end_ms INTEGER NOT NULL,
+        window_ms INTEGER NOT NULL,
+        processes INTEGER NOT NULL,
+        PRIMARY KEY (system, node)
+    ) STRICT;
+";
+
+/// What is known of a node from all windows of it that were ever committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Which node.
+    pub node: NodeId,
+    /// The agent that sent its newest window.
+    pub agent: String,
+    /// Start of its first complete window; `None` if it has none.
+    pub first_complete: Option<Timestamp>,
+    /// End of its newest window.
+    pub last_end: Timestamp,
+    /// Length of its newest window, in milliseconds.
+    pub window_ms: u32,
+    /// Processes of the node at the end of its newest window.
+    pub processes: u32,
+}
+
+/// A segment with the time it spans.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) written: Written,
+    pub(crate) first_start: Timestamp,
+    pub(crate) last_start: Timestamp,
+    pub(crate) last_end: Timestamp,
+}
+
+/// Opens the catalog of a data folder for writing. It is created if it is not there, unless there is a
+/// `segment` already: under an empty catalog that would count for nothing, and be removed.
+pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, OpenError> {
+    let path = dir.join(FILE);
+    let mut connection = Connection::open(&path)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let fresh = tables == 0 && version == 0 && application == 0;
+    if !fresh && application != APPLICATION_ID {
+        return Err(OpenError::Foreign { path });
+    }
+    if version > SCHEMA_VERSION {
+        return Err(OpenError::Newer { path, found: version, known: SCHEMA_VERSION });
+    }
+    if fresh && let Some(segment) = segment {
+        return Err(OpenError::CatalogMissing { dir: dir.to_owned(), segment: segment.to_owned() });
+    }
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    if !fresh {
+        return Ok(connection);
+    }
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Opens the catalog beside its writer. It cannot be changed through this connection.
+pub(crate) fn open_to_read(dir: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(
+        dir.join(FILE),
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+/// Path and size of every segment that counts.
+pub(crate) fn segment_sizes(connection: &Connection) -> Result<Vec<(PathBuf, u64)>, rusqlite::Error> {
+    connection
+        .prepare("SELECT path, bytes FROM segments ORDER BY path")?
+        .query_map([], |row| {
+            Ok((PathBuf::from(row.get::<_, String>(0)?), row.get::<_, i64>(1)?.cast_unsigned()))
+        })?
+        .collect()
+}
+
+/// Paths of the segments with a window that overlaps `start .. end`.
+pub(crate) fn segments_overlapping(
+    connection: &Connection,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Vec<String>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT path FROM segments WHERE last_end_ms > ?1 AND first_start_ms < ?2 ORDER BY path",
+        )?
+        .query_map(params![signed(start.as_ms()), signed(end.as_ms())], |row| row.get(0))?
+        .collect()
+}
+
+/// Starts of the hours that have a segment which overlaps `start .. end`, in order. A segment lies in one hour.
+pub(crate) fn hours(
+    connection: &Connection,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Vec<Timestamp>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT DISTINCT first_start_ms / 3600000 AS hour FROM segments
+             WHERE last_end_ms > ?1 AND first_start_ms < ?2 ORDER BY hour",
+        )?
+        .query_map(params![signed(start.as_ms()), signed(end.as_ms())], |row| {
+            Ok(time(row.get::<_, i64>(0)? * 3_600_000))
+        })?
+        .collect()
+}
+
+/// The last committed sequence number of a run; `None` before the first.
+pub(crate) fn committed(connection: &Connection, run: &Run) -> Result<Option<Seq>, rusqlite::Error> {
+    let number: Option<i64> = connection
+        .prepare_cached("SELECT committed_seq FROM runs WHERE agent = ?1 AND boot = ?2")?
+        .query_row([run.agent.as_str(), run.boot.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(number.and_then(|number| Seq::new(number.cast_unsigned())))
+}
+
+/// Every node that was ever reported, by name. Names that are none are skipped: only this store writes them.
+pub(crate) fn nodes(connection: &Connection) -> Result<Vec<NodeReport>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT system, node, agent, first_complete_ms, last_end_ms, window_ms, processes FROM nodes
+         ORDER BY system, node",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let system = SystemId::new(row.get::<_, String>(0)?);
+        let name: String = row.get(1)?;
+        let Some(node) = system.and_then(|system| NodeId::new(system, name)).ok() else {
+            return Ok(None);
+        };
+        Ok(Some(NodeReport {
+            node,
+            agent: row.get(2)?,
+            first_complete: row.get::<_, Option<i64>>(3)?.map(time),
+            last_end: time(row.get(4)?),
+            window_ms: row.get(5)?,
+            processes: row.get(6)?,
+        }))
+    })?;
+    rows.filter_map(Result::transpose).collect()
+}
+
+/// What is known of one node.
+pub(crate) fn node(
+    connection: &Connection,
+    node: &NodeId,
+) -> Result<Option<(String, Timestamp)>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT agent, last_end_ms FROM nodes WHERE system = ?1 AND node = ?2")?
+        .query_row([node.system().as_str(), node.name()], |row| Ok((row.get(0)?, time(row.get(1)?))))
+        .optional()
+}
+
+/// Makes a segment count.
+pub(crate) fn add_segment(
+    transaction: &Transaction<'_>,
+    segment: &Segment,
+    now: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached("INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            segment.written.path.to_string_lossy(),
+            signed(segment.written.rows),
+            signed(segment.written.bytes),
+            signed(segment.first_start.as_ms()),
+            signed(segment.last_start.as_ms()),
+            signed(segment.last_end.as_ms()),
+            segment.written.sha256,
+            signed(now.as_ms()),
+        ])
+        .map(drop)
+}
+
+/// Raises the high-water mark of a run.
+pub(crate) fn set_committed(
+    transaction: &Transaction<'_>,
+    run: &Run,
+    seq: Seq,
+    now: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO runs VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE
+             SET committed_seq = excluded.committed_seq, updated_ms = excluded.updated_ms",
+        )?
+        .execute(params![run.agent.as_str(), run.boot.as_str(), signed(seq.get()), signed(now.as_ms())])
+        .map(drop)
+}
+
+/// Records batches that will never come.
+pub(crate) fn add_gap(transaction: &Transaction<'_>, run: &Run, gap: &Gap) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached("INSERT INTO gaps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![
+            run.agent.as_str(),
+            run.boot.as_str(),
+            signed(gap.first.get()),
+            signed(gap.last.get()),
+            signed(gap.time.start().as_ms()),
+            signed(gap.time.end().as_ms()),
+            gap.reason,
+        ])
+        .map(drop)
+}
+
+/// Records that a node was reported. An older window changes neither the newest end nor what goes with it.
+pub(crate) fn report_node(transaction: &Transaction<'_>, report: &NodeReport) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET
+             first_complete_ms = coalesce(min(first_complete_ms, excluded.first_complete_ms),
+                                          first_complete_ms, excluded.first_complete_ms),
+             agent = iif(excluded.last_end_ms >= last_end_ms, excluded.agent, agent),
+             window_ms = iif(excluded.last_end_ms >= last_end_ms, excluded.window_ms, window_ms),
+             processes = iif(excluded.last_end_ms >= last_end_ms, excluded.processes, processes),
+             last_end_ms = max(last_end_ms, excluded.last_end_ms)",
+        )?
+        .execute(params![
+            report.node.system().as_str(),
+            report.node.name(),
+            report.agent,
+            report.first_complete.map(|at| signed(at.as_ms())),
+            signed(report.last_end.as_ms()),
+            report.window_ms,
+            report.processes,
+        ])
+        .map(drop)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn time(ms: i64) -> Timestamp {
+    Timestamp::from_ms(ms.cast_unsigned())
+}

@@ -1,0 +1,212 @@
+use super::*;
+use crate::sample::{
+    WINDOW_MS, at, batch, commit, node, node_window, partition, reads, row, run, system, window, writes,
+};
+use crate::{Store, Submission};
+use isotherm_model::entropy::{self, Measured};
+use isotherm_model::{BUCKETS, Completeness, OffsetHistogram, Subject};
+
+struct Bench {
+    store: Store,
+    subsets: Subsets,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(submissions: &[Submission]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        commit(&mut store, submissions);
+        Self { store, subsets: Subsets::new(), _dir: dir }
+    }
+
+    fn with_subset(mut self, name: &str, nodes: &[&str]) -> Self {
+        self.subsets.insert(partition(name), nodes.iter().map(|name| node(name)).collect());
+        self
+    }
+
+    fn query(&self, span: Span, step: Step) -> EntropyQuery<'_> {
+        let filter = PartitionFilter::All;
+        EntropyQuery { span, step, filter, top: None, subsets: &self.subsets, now: at(u64::MAX) }
+    }
+
+    fn whole(&self) -> Vec<PartitionEntropy> {
+        self.ask(&self.query(Span::default(), Step::Whole))
+    }
+
+    fn ask(&self, query: &EntropyQuery<'_>) -> Vec<PartitionEntropy> {
+        self.store.reader().entropy(query).unwrap()
+    }
+}
+
+fn span(since: u64, until: u64) -> Span {
+    Span { since: Some(at(since)), until: Some(at(until)) }
+}
+
+fn every(step_ms: u64) -> Step {
+    Step::EachMs(NonZeroU64::new(step_ms).unwrap())
+}
+
+/// Windows of both nodes from `seconds`, in each of which `a` reads 30 and `b` reads 10 of `p`.
+fn steady(seconds: Range<u64>) -> Vec<Submission> {
+    let a_and_b = |second: u64| {
+        let (a, b) = (reads("p", 30), reads("p", 10));
+        window(second * 1_000, vec![node_window("a", vec![a]), node_window("b", vec![b])])
+    };
+    let run = run("agent");
+    (1..).zip(seconds).map(|(seq, second)| batch(&run, seq, vec![a_and_b(second)])).collect()
+}
+
+fn known(found: &PartitionEntropy) -> Measured {
+    match &found.node_entropy {
+        NodeEntropy::Known(known) => *known,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn counts_are_merged_over_the_step_before_entropy_is_taken() {
+    let found = Bench::new(&steady(10..20)).whole();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].reads, found[0].source), (400, EligibleSource::Observed));
+    assert_eq!((found[0].time.start(), found[0].time.end()), (at(10_000), at(20_000)));
+    let NodeEntropy::Known(want) = entropy::over_nodes(&[300, 100]) else { panic!("enough reads") };
+    let got = known(&found[0]);
+    assert!((got.bits - want.bits).abs() < 1e-9 && (got.effective - want.effective).abs() < 1e-9);
+    assert_eq!((got.places, got.accesses), (2, 400));
+    assert_eq!(found[0].offset_bits, Some(0.0), "all reads are in one bucket");
+}
+
+#[test]
+fn steps_are_aligned_and_only_whole_ones_are_reported() {
+    let bench = Bench::new(&steady(5..65));
+    let found = bench.ask(&bench.query(Span::default(), every(10_000)));
+    let starts: Vec<u64> = found.iter().map(|step| step.time.start().as_ms()).collect();
+    assert_eq!(starts, [10_000, 20_000, 30_000, 40_000, 50_000]);
+    assert!(found.iter().all(|step| step.reads == 400 && known(step).accesses == 400));
+    let early = EntropyQuery { now: at(29_999), ..bench.query(Span::default(), every(10_000)) };
+    assert_eq!(bench.ask(&early).len(), 1, "the step from 20 s has not ended");
+}
+
+#[test]
+fn a_silent_node_makes_the_value_unknown() {
+    let mut submissions = steady(10..20);
+    // Node b misses one window of the ten.
+    if let crate::Entry::Batch { windows, .. } = &mut submissions[4].entry {
+        windows[0].nodes.pop();
+    }
+    let bench = Bench::new(&submissions).with_subset("p", &["a", "b", "never"]);
+    let found = bench.whole();
+    assert_eq!(found[0].node_entropy, NodeEntropy::Unknown { silent: vec!["b".into(), "never".into()] });
+    assert_eq!(found[0].source, EligibleSource::Topology);
+    let after = bench.ask(&bench.query(span(15_000, 20_000), Step::Whole));
+    assert_eq!(after[0].node_entropy, NodeEntropy::Unknown { silent: vec!["never".into()] });
+}
+
+#[test]
+fn a_partial_window_covers_nothing() {
+    let mut submissions = steady(10..20);
+    if let crate::Entry::Batch { windows, .. } = &mut submissions[9].entry {
+        windows[0].completeness = Completeness::Partial;
+    }
+    let bench = Bench::new(&submissions);
+    let silent = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(bench.whole()[0].node_entropy, NodeEntropy::Unknown { silent });
+    let before = bench.ask(&bench.query(span(10_000, 19_000), Step::Whole));
+    assert_eq!(known(&before[0]).accesses, 360);
+}
+
+#[test]
+fn time_before_anybody_looked_is_unknown() {
+    let bench = Bench::new(&steady(10..20));
+    let found = bench.ask(&bench.query(span(9_999, 20_000), Step::Whole));
+    assert!(matches!(found[0].node_entropy, NodeEntropy::Unknown { .. }));
+    let inside = bench.ask(&bench.query(span(10_500, 19_500), Step::Whole));
+    assert_eq!(known(&inside[0]).accesses, 360, "a window belongs to the step it starts in");
+}
+
+#[test]
+fn an_eligible_node_without_reads_is_counted_as_a_place() {
+    let idle = node_window("idle", vec![]);
+    let busy = node_window("busy", vec![reads("p", 100)]);
+    let submission = batch(&run("agent"), 1, vec![window(1_000, vec![busy, idle])]);
+    let found = Bench::new(&[submission]).with_subset("p", &["busy", "idle"]).whole();
+    assert_eq!((known(&found[0]).bits, known(&found[0]).places), (0.0, 2));
+    assert_eq!(found[0].shares[1], Share { node: node("idle"), reads: 0 });
+}
+
+#[test]
+fn one_node_and_few_reads_say_so() {
+    let nodes = vec![
+        node_window("a", vec![reads("alone", 100), reads("few", 9)]),
+        node_window("b", vec![writes("few", 3)]),
+    ];
+    let bench = Bench::new(&[batch(&run("agent"), 1, vec![window(1_000, nodes)])]);
+    let found = bench.whole();
+    assert_eq!(found[0].node_entropy, NodeEntropy::NotApplicable { eligible: 1 });
+    assert_eq!(found[1].node_entropy, NodeEntropy::Insufficient { have: 9, need: 30 });
+    assert_eq!((found[1].reads, found[1].writes, found[1].shares.len()), (9, 3, 2));
+}
+
+#[test]
+fn a_partition_of_the_topology_is_answered_for_though_nobody_touched_it() {
+    let bench = Bench::new(&steady(10..20)).with_subset("cold", &["a", "b"]);
+    let found = bench.whole();
+    assert_eq!(found[0].partition, partition("cold"));
+    assert_eq!(found[0].node_entropy, NodeEntropy::Insufficient { have: 0, need: 30 });
+    assert_eq!(found[0].offset_bits, None);
+}
+
+#[test]
+fn partitions_are_found_by_name_and_by_reads() {
+    let nodes = vec![node_window("a", vec![reads("p", 40), reads("q", 50), reads("r", 60)])];
+    let bench = Bench::new(&[batch(&run("agent"), 1, vec![window(1_000, nodes)])]);
+    let open = bench.query(Span::default(), Step::Whole);
+    let names = |query: &EntropyQuery<'_>| -> Vec<String> {
+        bench.ask(query).iter().map(|found| found.partition.name().to_owned()).collect()
+    };
+    assert_eq!(names(&EntropyQuery { top: NonZeroUsize::new(2), ..open.clone() }), ["q", "r"]);
+    for name in ["p", "s/p"] {
+        let named = EntropyQuery { filter: PartitionFilter::Named(name.into()), ..open.clone() };
+        assert_eq!(names(&named), ["p"]);
+    }
+    let absent = EntropyQuery { filter: PartitionFilter::Named("x".into()), ..open };
+    let error = bench.store.reader().entropy(&absent).unwrap_err();
+    assert!(matches!(error, QueryError::NoSuchPartition { .. }));
+}
+
+#[test]
+fn an_answer_without_a_bound_is_refused() {
+    let bench = Bench::new(&steady(10..20));
+    let query = bench.query(span(0, 200_000), every(1));
+    let error = bench.store.reader().entropy(&query).unwrap_err();
+    assert!(matches!(error, QueryError::TooMany { steps: 200_000, .. }), "{error}");
+}
+
+#[test]
+fn offsets_of_different_layouts_merge_as_the_model_merges_them() {
+    let mut counts = [0; BUCKETS];
+    counts[62] = 40;
+    counts[63] = 40;
+    let fine = OffsetHistogram::new(12, counts).unwrap();
+    let coarse = OffsetHistogram::new(14, counts).unwrap();
+    let rows = |offsets| vec![row(Subject::Partition(partition("p")), Operation::Read, 80, offsets)];
+    let submission = batch(
+        &run("agent"),
+        1,
+        vec![
+            window(1_000, vec![node_window("a", rows(fine))]),
+            window(2_000, vec![node_window("a", rows(coarse))]),
+        ],
+    );
+    let found = Bench::new(&[submission]).whole();
+    assert_eq!(found[0].offset_bits, entropy::grassberger(fine.merge(&coarse).counts()));
+}
+
+#[test]
+fn a_question_before_the_first_window_has_no_answers() {
+    let bench = Bench::new(&[]).with_subset("p", &["a"]);
+    assert_eq!(bench.whole(), []);
+    assert_eq!(system().as_str(), "s");
+    assert_eq!(WINDOW_MS, 1_000);
+}

@@ -1,0 +1,139 @@
+//! Why the store could not do something, by what the caller can do about it.
+
+use polars::error::PolarsError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a data folder was not opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{} is in use by another isotherm serve ({holder})", dir.display())]
+    InUse {
+        /// The data folder.
+        dir: PathBuf,
+        /// What the other process says of itself.
+        holder: String,
+    },
+    /// The catalog was written by a newer version.
+    #[error(
+        "the catalog {} has schema version {found}, this isotherm knows versions up to {known}; \
+         use a newer isotherm", path.display()
+    )]
+    Newer {
+        /// The catalog's file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version that is understood.
+        known: i64,
+    },
+    /// The file is a database of something else.
+    #[error("{} is not a catalog of isotherm", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are segments, and no catalog to say which of them count.
+    #[error(
+        "{} holds segments such as {}, but its catalog is missing; restore catalog.db from a backup, or move \
+         the segments away", dir.display(), segment.display()
+    )]
+    CatalogMissing {
+        /// The data folder.
+        dir: PathBuf,
+        /// One of the segments.
+        segment: PathBuf,
+    },
+    /// A segment that the catalog names is gone.
+    #[error("the catalog names the segment {}, which is missing", path.display())]
+    SegmentMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A segment is not what was committed.
+    #[error("the segment {} has {found} bytes, the catalog says {expected}", path.display())]
+    SegmentSize {
+        /// The segment.
+        path: PathBuf,
+        /// Bytes by the catalog.
+        expected: u64,
+        /// Bytes on the disk.
+        found: u64,
+    },
+    /// The file system refused something.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// What was being used.
+        path: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The catalog refused something.
+    #[error("cannot use the catalog")]
+    Catalog(#[from] rusqlite::Error),
+}
+
+/// Why a group was not committed. Nothing of it was kept: it may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file system refused something; a full disk is here.
+    #[error("cannot write {}", path.display())]
+    Io {
+        /// What was being written.
+        path: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// Encoding a segment failed; a disk that fills up while it is written may be here too.
+    #[error("cannot encode {}", path.display())]
+    Encode {
+        /// What was being written.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: PolarsError,
+    },
+    /// The catalog refused the transaction.
+    #[error("cannot commit to the catalog")]
+    Catalog(#[from] rusqlite::Error),
+    /// The catalog does not say whether it committed, as when a sync fails. Only a restart can tell: the
+    /// store writes nothing more.
+    #[error("cannot tell whether the catalog committed; restart isotherm serve")]
+    Doubtful(#[source] Option<rusqlite::Error>),
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// Nobody has heard of that partition in the time asked.
+    #[error("no partition {name} is named by the topology or was seen in that time")]
+    NoSuchPartition {
+        /// As it was asked for.
+        name: String,
+    },
+    /// The answer would not be bounded.
+    #[error(
+        "{partitions} partitions over {steps} steps are more than the {limit} answers allowed; \
+         ask for less time, longer steps or fewer partitions"
+    )]
+    TooMany {
+        /// Partitions that would be answered for.
+        partitions: usize,
+        /// Steps that would be answered for.
+        steps: u64,
+        /// The limit on their product.
+        limit: u64,
+    },
+    /// A segment or column is not readable.
+    #[error("cannot read the segments")]
+    Segments(#[from] PolarsError),
+    /// A name in a segment is none: the segment was not written by this store.
+    #[error("the segments hold an impossible name")]
+    Name(#[from] isotherm_model::InvalidName),
+    /// The catalog is not readable.
+    #[error("cannot read the catalog")]
+    Catalog(#[from] rusqlite::Error),
+}

@@ -1,0 +1,113 @@
+//! Asking what is committed.
+//!
+//! A question opens the catalog beside the writer, takes the segments that overlap the time asked for, and
+//! scans only those, lazily: polars reads the columns and row groups that the question needs. Segments of the
+//! catalog are never changed, so a question that has its list cannot be disturbed by a commit.
+
+use crate::catalog::{self, NodeReport};
+use crate::error::QueryError;
+use crate::schema;
+use crate::write::Run;
+use isotherm_model::{Seq, Timestamp};
+use polars::prelude::{
+    DataFrame, Expr, HiveOptions, IntoLazy, LazyFrame, LiteralValue, PlRefPath, PolarsResult, Scalar,
+    ScanArgsParquet, ScanSources, TimeUnit, TimeZone, col,
+};
+use rusqlite::Connection;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A stretch of time whose ends may be open. A window lies in it when it starts in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The first moment inside; `None` for everything kept.
+    pub since: Option<Timestamp>,
+    /// The first moment after; `None` for no end.
+    pub until: Option<Timestamp>,
+}
+
+impl Span {
+    pub(crate) fn start(self) -> Timestamp {
+        self.since.unwrap_or(Timestamp::from_ms(0))
+    }
+
+    pub(crate) fn end(self) -> Timestamp {
+        self.until.unwrap_or(Timestamp::from_ms(i64::MAX.cast_unsigned()))
+    }
+}
+
+/// Reads a data folder whose [`Store`](crate::Store) is open. Cheap to clone; every call blocks.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    dir: PathBuf,
+}
+
+impl Reader {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The last committed sequence number of a run; `None` before its first.
+    pub fn committed(&self, run: &Run) -> Result<Option<Seq>, QueryError> {
+        Ok(catalog::committed(&self.catalog()?, run)?)
+    }
+
+    /// Every node that was ever reported, by name.
+    pub fn nodes(&self) -> Result<Vec<NodeReport>, QueryError> {
+        Ok(catalog::nodes(&self.catalog()?)?)
+    }
+
+    pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {
+        Ok(catalog::open_to_read(&self.dir)?)
+    }
+
+    /// Rows of the windows that start in `start .. end`.
+    pub(crate) fn starting_in(
+        &self,
+        catalog: &Connection,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<LazyFrame, QueryError> {
+        Ok(self.overlapping(catalog, start, end)?.filter(start_from(start).and(start_before(end))))
+    }
+
+    /// Rows of the windows that overlap `start .. end`, and perhaps of others.
+    pub(crate) fn overlapping(
+        &self,
+        catalog: &Connection,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<LazyFrame, QueryError> {
+        let segments = catalog::segments_overlapping(catalog, start, end)?;
+        if segments.is_empty() {
+            return Ok(DataFrame::empty_with_schema(&schema::windows()).lazy());
+        }
+        let paths = segments
+            .iter()
+            .map(|path| PlRefPath::try_from_path(&self.dir.join(path)))
+            .collect::<PolarsResult<_>>()?;
+        let args = ScanArgsParquet {
+            schema: Some(Arc::new(schema::windows())),
+            hive_options: HiveOptions::new_disabled(),
+            glob: false,
+            cache: false,
+            ..ScanArgsParquet::default()
+        };
+        Ok(LazyFrame::scan_parquet_sources(ScanSources::Paths(paths), args)?)
+    }
+}
+
+fn start_from(at: Timestamp) -> Expr {
+    col(schema::WINDOW_START).gt_eq(moment(at))
+}
+
+pub(crate) fn start_before(at: Timestamp) -> Expr {
+    col(schema::WINDOW_START).lt(moment(at))
+}
+
+/// A literal of the column's own type: a cast one loses its time zone where row groups are skipped.
+fn moment(at: Timestamp) -> Expr {
+    let ms = i64::try_from(at.as_ms()).unwrap_or(i64::MAX);
+    let moment = Scalar::new_datetime(ms, TimeUnit::Milliseconds, Some(TimeZone::UTC));
+    Expr::Literal(LiteralValue::Scalar(moment))
+}

@@ -1,0 +1,93 @@
+//! Windows for tests.
+
+use crate::{Entry, Gap, Run, Store, Submission, Verdict};
+use isotherm_model::{
+    AgentId, BUCKETS, BootId, Completeness, Counts, Interval, Layer, LostReason, NodeId, NodeWindow,
+    OffsetHistogram, Operation, OtherReason, PartitionId, Row, Seq, Subject, SystemId, Timestamp, Window,
+};
+use std::collections::BTreeMap;
+
+/// Length of every window made here.
+pub(crate) const WINDOW_MS: u32 = 1_000;
+
+pub(crate) fn at(ms: u64) -> Timestamp {
+    Timestamp::from_ms(ms)
+}
+
+pub(crate) fn system() -> SystemId {
+    SystemId::new("s").unwrap()
+}
+
+pub(crate) fn node(name: &str) -> NodeId {
+    NodeId::new(system(), name).unwrap()
+}
+
+pub(crate) fn partition(name: &str) -> PartitionId {
+    PartitionId::new(system(), name).unwrap()
+}
+
+pub(crate) fn run(agent: &str) -> Run {
+    Run { agent: AgentId::new(agent).unwrap(), boot: BootId::new("boot").unwrap() }
+}
+
+pub(crate) fn seq(number: u64) -> Seq {
+    Seq::new(number).unwrap()
+}
+
+pub(crate) fn row(subject: Subject, operation: Operation, ops: u64, offsets: OffsetHistogram) -> Row {
+    Row { subject, layer: Layer::Logical, operation, counts: Counts { ops, bytes: ops * 100 }, offsets }
+}
+
+/// `ops` reads of a partition, all in one bucket of the finest layout.
+pub(crate) fn reads(name: &str, ops: u64) -> Row {
+    let mut counts = [0; BUCKETS];
+    counts[5] = ops;
+    let offsets = OffsetHistogram::new(12, counts).unwrap();
+    row(Subject::Partition(partition(name)), Operation::Read, ops, offsets)
+}
+
+pub(crate) fn writes(name: &str, ops: u64) -> Row {
+    row(Subject::Partition(partition(name)), Operation::Write, ops, OffsetHistogram::EMPTY)
+}
+
+pub(crate) fn other_reads(ops: u64) -> Row {
+    row(Subject::Other(OtherReason::NoRule), Operation::Read, ops, OffsetHistogram::EMPTY)
+}
+
+/// What a node did, with totals that fit.
+pub(crate) fn node_window(name: &str, rows: Vec<Row>) -> NodeWindow {
+    let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
+    for row in &rows {
+        let total = totals.entry((row.layer, row.operation)).or_default();
+        *total = total.plus(row.counts);
+    }
+    NodeWindow { node: node(name), processes: 1, totals, rows, lost: BTreeMap::new() }
+}
+
+pub(crate) fn with_lost(mut window: NodeWindow, events: u64) -> NodeWindow {
+    window.lost.insert(LostReason::Compat, events);
+    window
+}
+
+pub(crate) fn window(start_ms: u64, nodes: Vec<NodeWindow>) -> Window {
+    Window { start: at(start_ms), length_ms: WINDOW_MS, completeness: Completeness::Complete, nodes }
+}
+
+pub(crate) fn batch(run: &Run, number: u64, windows: Vec<Window>) -> Submission {
+    Submission { run: run.clone(), entry: Entry::Batch { seq: seq(number), windows } }
+}
+
+pub(crate) fn gap(run: &Run, first: u64, last: u64) -> Submission {
+    let time = Interval::new(at(0), at(1_000)).unwrap();
+    let gap = Gap { first: seq(first), last: seq(last), time, reason: "queue_full" };
+    Submission { run: run.clone(), entry: Entry::Gap(gap) }
+}
+
+/// Commits what must go through.
+pub(crate) fn commit(store: &mut Store, submissions: &[Submission]) {
+    let outcome = store.commit(submissions, at(0));
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    for (verdict, submission) in outcome.verdicts.iter().zip(submissions) {
+        assert_eq!(*verdict, Verdict::Committed { through: submission.entry.last() });
+    }
+}

@@ -1,0 +1,274 @@
+//! The store's one writer: what was sent becomes true in groups, each all at once.
+//!
+//! Order of a commit: segments are written, synced and renamed; then one catalog transaction makes the
+//! segments, the high-water marks of the runs and the gaps true; only then does the caller learn it and may
+//! acknowledge. A crash in between leaves files that no catalog names, and the next start removes them.
+
+mod group;
+mod recover;
+
+use crate::catalog::{self, NodeReport, Segment};
+use crate::error::{OpenError, WriteError};
+use crate::read::Reader;
+use crate::segment;
+use group::Group;
+use isotherm_model::{AgentId, BootId, Interval, Seq, Timestamp, Window};
+use rusqlite::Connection;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// One run of an agent: the space in which sequence numbers count.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its run.
+    pub boot: BootId,
+}
+
+/// Batches `first ..= last` that will never come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The first missing batch.
+    pub first: Seq,
+    /// The last missing batch, not before the first and below 2^63.
+    pub last: Seq,
+    /// The time that is missing.
+    pub time: Interval,
+    /// Why, in one word.
+    pub reason: &'static str,
+}
+
+/// What takes a place in the sequence of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A batch of windows.
+    Batch {
+        /// Its place, below 2^63.
+        seq: Seq,
+        /// Its windows, checked to be conserved.
+        windows: Vec<Window>,
+    },
+    /// Places that stay empty.
+    Gap(Gap),
+}
+
+/// An entry and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The run.
+    pub run: Run,
+    /// What it sent.
+    pub entry: Entry,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything of the run up to and including `through` is on the disk, whether by this commit or an
+    /// earlier one.
+    Committed {
+        /// The submission's own (last) sequence number.
+        through: Seq,
+    },
+    /// A batch before it is missing. Nothing was written.
+    OutOfOrder {
+        /// The one that must come next.
+        expected: Seq,
+    },
+    /// It could not be written now. Nothing was kept of it.
+    Retry,
+}
+
+/// What became of a group.
+#[derive(Debug)]
+pub struct Outcome {
+    /// One verdict per submission, in their order.
+    pub verdicts: Vec<Verdict>,
+    /// Why some of them are [`Verdict::Retry`].
+    pub failure: Option<WriteError>,
+    /// Nodes of which two agents send windows of the same time, with both agents.
+    pub contested: Vec<NodeContest>,
+}
+
+/// A node that two agents report.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeContest {
+    /// `system/node`.
+    pub node: String,
+    /// The agents, in order of their names.
+    pub agents: [String; 2],
+}
+
+/// The writer of a data folder. There is at most one per folder, over all processes.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    catalog: Connection,
+    /// Held, never read: the lock ends with the file.
+    _lock: File,
+    /// Set when a commit ended without saying how. Whether its segments count is known after a restart.
+    doubtful: bool,
+}
+
+impl Store {
+    /// Opens a data folder, creating it if needed, and puts right what a crash left: unfinished segments and
+    /// those that no catalog names are removed. Segments that the catalog names must be there in full.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let io_error = |source| OpenError::Io { path: dir.to_owned(), source };
+        segment::create_folder(dir).map_err(io_error)?;
+        let lock = recover::lock(dir)?;
+        let found = recover::files(dir)?;
+        let catalog = catalog::open(dir, found.finished())?;
+        recover::segments(dir, &catalog, found)?;
+        segment::sync_folder(dir).map_err(io_error)?;
+        Ok(Self { dir: dir.to_owned(), catalog, _lock: lock, doubtful: false })
+    }
+
+    /// A reader of what is committed. It stays valid as long as the store.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.dir.clone())
+    }
+
+    /// Commits a group: all of its new entries or none. Entries of a run must be in the order they came in.
+    ///
+    /// Entries at or below the run's high-water mark are committed already and change nothing. The memory
+    /// used is proportional to the group's rows, about 600 bytes each.
+    pub fn commit(&mut self, submissions: &[Submission], now: Timestamp) -> Outcome {
+        let mut contested = Vec::new();
+        let result = self.try_commit(submissions, now, &mut contested);
+        match result {
+            Ok(verdicts) => Outcome { verdicts, failure: None, contested },
+            Err(failure) => {
+                Outcome { verdicts: self.after_failure(submissions), failure: Some(failure), contested }
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        submissions: &[Submission],
+        now: Timestamp,
+        contested: &mut Vec<NodeContest>,
+    ) -> Result<Vec<Verdict>, WriteError> {
+        if self.doubtful {
+            return Err(WriteError::Doubtful(None));
+        }
+        let group = Group::gather(&self.catalog, submissions)?;
+        if group.is_empty() {
+            return Ok(group.verdicts);
+        }
+        let mut segments = Vec::new();
+        let written = write_segments(&self.dir, &group, &mut segments);
+        let result = written.and_then(|()| {
+            fail::fail_point!("store::segment_written", |_| Ok(()));
+            self.commit_catalog(&group, &segments, now, contested)
+        });
+        if let Err(error) = result {
+            // Files of a doubtful commit may count; only the next start can tell.
+            if !self.doubtful {
+                segments.iter().for_each(|segment| segment::discard(&self.dir.join(&segment.written.path)));
+            }
+            return Err(error);
+        }
+        fail::fail_point!("store::committed", |_| Ok(Vec::new()));
+        Ok(group.verdicts)
+    }
+
+    fn commit_catalog(
+        &mut self,
+        group: &Group<'_>,
+        segments: &[Segment],
+        now: Timestamp,
+        contested: &mut Vec<NodeContest>,
+    ) -> Result<(), WriteError> {
+        let transaction = self.catalog.transaction()?;
+        for segment in segments {
+            catalog::add_segment(&transaction, segment, now)?;
+        }
+        for (run, seq) in &group.marks {
+            catalog::set_committed(&transaction, run, *seq, now)?;
+        }
+        for (run, gap) in &group.gaps {
+            catalog::add_gap(&transaction, run, gap)?;
+        }
+        for report in group.reports() {
+            contested.extend(contest(catalog::node(&transaction, &report.node)?, &report));
+            catalog::report_node(&transaction, &report)?;
+        }
+        transaction.commit().map_err(|error| {
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+                return WriteError::Catalog(error);
+            }
+            self.doubtful = true;
+            WriteError::Doubtful(Some(error))
+        })
+    }
+
+    /// After a failure only what is on the disk counts, not what the group would have made of it.
+    fn after_failure(&self, submissions: &[Submission]) -> Vec<Verdict> {
+        let verdict = |submission: &Submission| {
+            let committed = catalog::committed(&self.catalog, &submission.run).ok().flatten();
+            let last = submission.entry.last();
+            if committed.is_some_and(|mark| last <= mark) {
+                Verdict::Committed { through: last }
+            } else {
+                Verdict::Retry
+            }
+        };
+        submissions.iter().map(verdict).collect()
+    }
+}
+
+impl Entry {
+    /// The first place that it takes.
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        match self {
+            Self::Batch { seq, .. } => *seq,
+            Self::Gap(gap) => gap.first,
+        }
+    }
+
+    /// The last place that it takes.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        match self {
+            Self::Batch { seq, .. } => *seq,
+            Self::Gap(gap) => gap.last,
+        }
+    }
+}
+
+/// Writes one segment per hour of the group. What was written before an error is removed by the caller.
+fn write_segments(dir: &Path, group: &Group<'_>, segments: &mut Vec<Segment>) -> Result<(), WriteError> {
+    for (hour, windows) in group.by_hour() {
+        let name = format!("{}.{}", Uuid::new_v4(), segment::ENDING);
+        let path = Path::new(segment::FOLDER).join(segment::hive_folder(hour)).join(name);
+        let encode = |source| WriteError::Encode { path: dir.join(&path), source };
+        let mut frame = windows.frame().map_err(encode)?;
+        segments.push(Segment {
+            written: segment::write(dir, path, &mut frame)?,
+            first_start: windows.first_start(),
+            last_start: windows.last_start(),
+            last_end: windows.last_end(),
+        });
+    }
+    Ok(())
+}
+
+fn contest(known: Option<(String, Timestamp)>, report: &NodeReport) -> Option<NodeContest> {
+    let (agent, last_end) = known?;
+    let start_ms = report.last_end.as_ms().saturating_sub(u64::from(report.window_ms));
+    let both_look = agent != report.agent && last_end.as_ms() > start_ms;
+    both_look.then(|| {
+        let mut agents = [agent, report.agent.clone()];
+        agents.sort();
+        NodeContest { node: report.node.to_string(), agents }
+    })
+}
+
+#[cfg(test)]
+mod tests;

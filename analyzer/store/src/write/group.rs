@@ -1,0 +1,147 @@
+//! What a group of submissions changes, worked out before anything is written.
+
+use super::{Entry, Gap, Run, Submission, Verdict};
+use crate::catalog::{self, NodeReport};
+use crate::columns::Columns;
+use crate::segment::hour_of;
+use isotherm_model::{Completeness, NodeId, Seq, Timestamp, Window};
+use polars::prelude::{DataFrame, PolarsResult};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+
+/// The new part of a group, with the verdicts that hold once it is committed.
+#[derive(Debug)]
+pub(super) struct Group<'a> {
+    pub(super) verdicts: Vec<Verdict>,
+    /// New high-water marks; only runs that advance.
+    pub(super) marks: BTreeMap<&'a Run, Seq>,
+    /// New gaps, cut to what was not committed before.
+    pub(super) gaps: Vec<(&'a Run, Gap)>,
+    batches: Vec<(&'a Run, Seq, &'a [Window])>,
+}
+
+/// Windows that start in the same hour. Never empty.
+#[derive(Debug, Default)]
+pub(super) struct HourWindows<'a>(Vec<(&'a Run, Seq, &'a Window)>);
+
+impl<'a> Group<'a> {
+    pub(super) fn gather(
+        catalog: &Connection,
+        submissions: &'a [Submission],
+    ) -> Result<Self, rusqlite::Error> {
+        let mut marks: BTreeMap<&Run, (Option<Seq>, Option<Seq>)> = BTreeMap::new();
+        let mut group = Self {
+            verdicts: Vec::with_capacity(submissions.len()),
+            marks: BTreeMap::new(),
+            gaps: Vec::new(),
+            batches: Vec::new(),
+        };
+        for submission in submissions {
+            let run = &submission.run;
+            if !marks.contains_key(run) {
+                let durable = catalog::committed(catalog, run)?;
+                marks.insert(run, (durable, durable));
+            }
+            let (_, mark) = marks.get_mut(run).expect("inserted above");
+            let expected = mark.map_or(Seq::FIRST, Seq::next);
+            let (first, last) = (submission.entry.first(), submission.entry.last());
+            group.verdicts.push(if first > expected {
+                Verdict::OutOfOrder { expected }
+            } else {
+                Verdict::Committed { through: last }
+            });
+            if first > expected || last < expected {
+                continue;
+            }
+            *mark = Some(last);
+            match &submission.entry {
+                Entry::Batch { seq, windows } => group.batches.push((run, *seq, windows)),
+                Entry::Gap(gap) => group.gaps.push((run, Gap { first: expected, ..gap.clone() })),
+            }
+        }
+        group.marks = marks
+            .into_iter()
+            .filter_map(|(run, (durable, mark))| mark.filter(|_| mark != durable).map(|mark| (run, mark)))
+            .collect();
+        Ok(group)
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    pub(super) fn by_hour(&self) -> BTreeMap<Timestamp, HourWindows<'a>> {
+        let mut hours: BTreeMap<Timestamp, HourWindows<'a>> = BTreeMap::new();
+        for (run, seq, windows) in &self.batches {
+            for window in *windows {
+                hours.entry(hour_of(window.start)).or_default().0.push((*run, *seq, window));
+            }
+        }
+        // Windows without nodes have no rows, and an hour of them has no segment.
+        hours.retain(|_, windows| windows.0.iter().any(|(_, _, window)| !window.nodes.is_empty()));
+        hours
+    }
+
+    /// One report per node and agent of the group, by the newest window.
+    pub(super) fn reports(&self) -> Vec<NodeReport> {
+        let mut reports: BTreeMap<(&NodeId, &str), NodeReport> = BTreeMap::new();
+        for (run, _, windows) in &self.batches {
+            for window in *windows {
+                for node in &window.nodes {
+                    let complete = window.completeness == Completeness::Complete;
+                    let new = NodeReport {
+                        node: node.node.clone(),
+                        agent: run.agent.to_string(),
+                        first_complete: complete.then_some(window.start),
+                        last_end: window.end(),
+                        window_ms: window.length_ms,
+                        processes: node.processes,
+                    };
+                    reports
+                        .entry((&node.node, run.agent.as_str()))
+                        .and_modify(|old| old.absorb(&new))
+                        .or_insert(new);
+                }
+            }
+        }
+        reports.into_values().collect()
+    }
+}
+
+impl NodeReport {
+    fn absorb(&mut self, new: &Self) {
+        let firsts = [self.first_complete, new.first_complete];
+        let first_complete = firsts.into_iter().flatten().min();
+        if new.last_end >= self.last_end {
+            *self = new.clone();
+        }
+        self.first_complete = first_complete;
+    }
+}
+
+impl HourWindows<'_> {
+    pub(super) fn frame(&self) -> PolarsResult<DataFrame> {
+        let mut columns = Columns::new();
+        for (run, seq, window) in &self.0 {
+            columns.push(run, *seq, window);
+        }
+        columns.into_frame()
+    }
+
+    pub(super) fn first_start(&self) -> Timestamp {
+        self.times(|window| window.start).min().expect("an hour has windows")
+    }
+
+    pub(super) fn last_start(&self) -> Timestamp {
+        self.times(|window| window.start).max().expect("an hour has windows")
+    }
+
+    pub(super) fn last_end(&self) -> Timestamp {
+        self.times(Window::end).max().expect("an hour has windows")
+    }
+
+    fn times(&self, of: impl Fn(&Window) -> Timestamp) -> impl Iterator<Item = Timestamp> {
+        self.0.iter().map(move |(_, _, window)| of(window))
+    }
+}

@@ -1,0 +1,216 @@
+use super::*;
+use crate::read::Span;
+use crate::sample::{at, batch, commit, gap, node_window, partition, reads, run, seq, window, with_lost};
+use std::fs;
+
+const HOUR: &str = "segments/date=1970-01-01/hour=00";
+
+fn one(run: &Run, number: u64) -> Submission {
+    batch(run, number, vec![window(number * 1_000, vec![node_window("n", vec![reads("p", 10)])])])
+}
+
+/// Reads of the partition, which tells whether a batch was counted once.
+fn counted(store: &Store) -> u64 {
+    let found = store.reader().partition_activity(Span::default()).unwrap();
+    found.get(&partition("p")).map_or(0, |nodes| nodes.values().map(|activity| activity.reads).sum())
+}
+
+fn files(dir: &Path) -> usize {
+    fs::read_dir(dir.join(HOUR)).map_or(0, Iterator::count)
+}
+
+#[test]
+fn what_is_committed_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&a, 1), one(&a, 2)]);
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(counted(&store), 20);
+    assert_eq!(store.reader().committed(&a).unwrap(), Some(seq(2)));
+    assert_eq!(store.reader().committed(&run("b")).unwrap(), None);
+}
+
+#[test]
+fn a_batch_that_comes_again_is_acknowledged_and_not_counted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&a, 1), one(&a, 1), one(&a, 2)]);
+    commit(&mut store, &[one(&a, 2), one(&a, 1)]);
+    assert_eq!((counted(&store), files(dir.path())), (20, 1));
+}
+
+#[test]
+fn a_batch_whose_predecessor_is_missing_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    let verdicts = store.commit(&[one(&a, 2), one(&a, 1), one(&a, 3)], at(0)).verdicts;
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::OutOfOrder { expected: seq(1) },
+            Verdict::Committed { through: seq(1) },
+            Verdict::OutOfOrder { expected: seq(2) },
+        ]
+    );
+    assert_eq!(counted(&store), 10);
+}
+
+#[test]
+fn sequences_of_different_runs_do_not_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (run("a"), Run { boot: BootId::new("next").unwrap(), ..run("a") });
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&a, 1), one(&a, 2), one(&b, 1)]);
+    assert_eq!(counted(&store), 30);
+}
+
+#[test]
+fn a_gap_takes_the_place_of_its_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&a, 1), gap(&a, 2, 4), one(&a, 5)]);
+    commit(&mut store, &[gap(&a, 2, 4), one(&a, 3)]);
+    assert_eq!(counted(&store), 20);
+    let too_far = store.commit(&[gap(&a, 7, 9)], at(0)).verdicts;
+    assert_eq!(too_far, [Verdict::OutOfOrder { expected: seq(6) }]);
+    // The part that is committed already is no gap.
+    commit(&mut store, &[gap(&a, 4, 8), one(&a, 9)]);
+    let gaps: Vec<(i64, i64)> = store
+        .catalog
+        .prepare("SELECT first_seq, last_seq FROM gaps ORDER BY first_seq")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(gaps, [(2, 4), (6, 8)]);
+}
+
+#[test]
+fn what_no_catalog_names_is_removed_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&run("a"), 1)]);
+    drop(store);
+    for name in ["orphan.parquet", "half.tmp", "README"] {
+        fs::write(dir.path().join(HOUR).join(name), "x").unwrap();
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!((counted(&store), files(dir.path())), (10, 2), "the segment, and the file that is not ours");
+}
+
+#[test]
+fn segments_that_are_missing_or_cut_are_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&run("a"), 1)]);
+    drop(store);
+    let segment = fs::read_dir(dir.path().join(HOUR)).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&segment).unwrap();
+    fs::write(&segment, &whole[..100]).unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::SegmentSize { found: 100, .. }), "{error}");
+    fs::remove_file(&segment).unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::SegmentMissing { .. }), "{error}");
+    fs::write(&segment, &whole).unwrap();
+    assert_eq!(counted(&Store::open(dir.path()).unwrap()), 10);
+}
+
+#[test]
+fn segments_outlive_a_lost_catalog() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&run("a"), 1)]);
+    drop(store);
+    fs::remove_file(dir.path().join(catalog::FILE)).unwrap();
+    for _ in 0..2 {
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::CatalogMissing { .. }), "{error}");
+    }
+    assert_eq!(files(dir.path()), 1);
+}
+
+#[test]
+fn a_catalog_of_a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let catalog = Connection::open(dir.path().join(catalog::FILE)).unwrap();
+    catalog.pragma_update(None, "user_version", 99).unwrap();
+    drop(catalog);
+    let error = Store::open(dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with(
+        "catalog.db has schema version 99, this isotherm knows versions up to 1; use a newer isotherm"
+    ));
+}
+
+#[test]
+fn a_database_of_something_else_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Connection::open(dir.path().join(catalog::FILE)).unwrap();
+    other.execute_batch("CREATE TABLE songs (name TEXT)").unwrap();
+    drop(other);
+    assert!(matches!(Store::open(dir.path()).unwrap_err(), OpenError::Foreign { .. }));
+}
+
+#[test]
+fn a_folder_has_one_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    let error = Store::open(dir.path()).unwrap_err().to_string();
+    let holder = format!("is in use by another isotherm serve (process {})", std::process::id());
+    assert!(error.ends_with(&holder), "{error}");
+    drop(first);
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_group_that_cannot_be_written_leaves_nothing_and_can_be_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&a, 1)]);
+    // The second hour of the group cannot have a folder, as a file has its name.
+    let blocked = dir.path().join("segments/date=1970-01-01/hour=01");
+    fs::write(&blocked, "").unwrap();
+    let later = batch(&a, 3, vec![window(3_600_000, vec![node_window("n", vec![reads("p", 10)])])]);
+    let group = [one(&a, 1), one(&a, 2), later];
+    let outcome = store.commit(&group, at(0));
+    assert_eq!(
+        outcome.verdicts,
+        [Verdict::Committed { through: seq(1) }, Verdict::Retry, Verdict::Retry],
+        "only what is on the disk is acknowledged"
+    );
+    assert!(outcome.failure.is_some());
+    assert_eq!((counted(&store), files(dir.path())), (10, 1));
+    fs::remove_file(&blocked).unwrap();
+    commit(&mut store, &group);
+    assert_eq!(counted(&store), 30);
+}
+
+#[test]
+fn a_node_that_did_nothing_was_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let idle = with_lost(node_window("idle", vec![]), 7);
+    commit(&mut store, &[batch(&run("a"), 1, vec![window(5_000, vec![idle])])]);
+    let found = store.reader().node_activity(Span::default()).unwrap();
+    let idle = &found[&crate::sample::node("idle")];
+    assert_eq!((idle.total.reads, idle.lost), (0, 7));
+    assert_eq!(store.reader().nodes().unwrap()[0].last_end, at(6_000));
+}
+
+#[test]
+fn two_agents_of_one_node_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let contested = store.commit(&[one(&run("a"), 1), one(&run("b"), 1)], at(0)).contested;
+    assert_eq!(contested, [NodeContest { node: "s/n".into(), agents: ["a".into(), "b".into()] }]);
+    let found = store.reader().node_activity(Span::default()).unwrap();
+    assert_eq!(found[&crate::sample::node("n")].agents.len(), 2);
+}
