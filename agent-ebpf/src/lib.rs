@@ -1,1 +1,211 @@
+//! What the kernel programs and the agent must agree on: keys, counters, records and sizes.
+//!
+//! Every type is `#[repr(C)]` without padding, because the kernel hashes and copies raw bytes.
 #![no_std]
+
+/// Buckets of the offset histogram. Bucket `i` counts offsets `i << shift .. (i + 1) << shift`.
+pub const BUCKETS: usize = 64;
+
+/// Smallest and largest log2 of a bucket's width.
+pub const MIN_SHIFT: u16 = 12;
+/// See [`MIN_SHIFT`].
+pub const MAX_SHIFT: u16 = 57;
+
+/// Targets that can be told apart at once, the self-test's among them.
+pub const MAX_TARGETS: u32 = 64;
+
+/// The target that the agent uses to check, at start, that the programs count what they should.
+pub const SELF_TEST_TARGET: u32 = MAX_TARGETS - 1;
+
+/// Processes that can be watched at once, children of targets included.
+pub const MAX_PROCESSES: u32 = 16_384;
+
+/// Files that are counted apart unless the agent says otherwise, per direction and bucket width.
+pub const DEFAULT_FILES: u32 = 16_384;
+
+/// Bytes of names on their way to the agent: about 500 files between two reads.
+pub const NAME_RING_BYTES: u32 = 1 << 21;
+
+/// Directory levels of a path below its mount point that are read.
+pub const MAX_DEPTH: usize = 16;
+
+/// Bytes of a name in a directory, the terminating zero included (NAME_MAX + 1).
+pub const NAME_LEN: usize = 256;
+
+/// Data came from the file.
+pub const READ: u16 = 0;
+/// Data went to the file.
+pub const WRITE: u16 = 1;
+/// Number of directions.
+pub const OPERATIONS: u32 = 2;
+
+/// A file as one target sees it, in one direction and one bucket width.
+///
+/// Device, inode number and generation together are unique for the life of a file system, also when an
+/// inode number is used again. The overflow key of a target and direction, which takes the accesses of files
+/// that found no room, has `ino`, `dev` and `generation` 0 and `shift` [`MIN_SHIFT`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    /// Inode number.
+    pub ino: u64,
+    /// Device of the file system as the kernel holds it: major << 20 | minor.
+    pub dev: u32,
+    /// Generation of the inode.
+    pub generation: u32,
+    /// The target whose process did it.
+    pub target: u32,
+    /// [`READ`] or [`WRITE`].
+    pub operation: u16,
+    /// log2 of the bucket width.
+    pub shift: u16,
+}
+
+impl FileKey {
+    /// Takes what finds no room.
+    #[must_use]
+    pub const fn overflow(target: u32, operation: u16) -> Self {
+        Self { ino: 0, dev: 0, generation: 0, target, operation, shift: MIN_SHIFT }
+    }
+
+    /// Whether this is an overflow key.
+    #[must_use]
+    pub const fn is_overflow(&self) -> bool {
+        self.ino == 0 && self.dev == 0 && self.generation == 0
+    }
+}
+
+/// Counters of a file. They only grow.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileCounters {
+    /// Completed calls whose offset is not kept: those of an overflow key. Elsewhere 0, as the calls are the
+    /// sum of `offsets`, so that a reading in the middle of an update cannot contradict itself.
+    pub overflow_ops: u64,
+    /// Bytes that the calls returned.
+    pub bytes: u64,
+    /// The naming epoch in which the file's name was last sent to the agent; 0 is never.
+    pub named: u64,
+    /// Calls by offset. All zero for an overflow key.
+    pub offsets: [u64; BUCKETS],
+}
+
+impl FileCounters {
+    /// Nothing counted.
+    pub const ZERO: Self = Self { overflow_ops: 0, bytes: 0, named: 0, offsets: [0; BUCKETS] };
+
+    /// Completed calls.
+    #[must_use]
+    pub fn ops(&self) -> u64 {
+        self.offsets.iter().fold(self.overflow_ops, |sum, count| sum.wrapping_add(*count))
+    }
+}
+
+/// Counts of a target and direction that are kept beside the files, per CPU, to hold the files against:
+/// what was `settled` before a reading of the files is in it, and nothing is in it that was not `seen` by
+/// its end.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls, counted before their file is.
+    pub seen_ops: u64,
+    /// Bytes, counted before their file is.
+    pub seen_bytes: u64,
+    /// Calls, counted after their file is.
+    pub settled_ops: u64,
+    /// Bytes, counted after their file is.
+    pub settled_bytes: u64,
+}
+
+/// Calls of a target that were not counted.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// 32-bit system calls.
+    pub compat: u64,
+    /// Calls whose descriptor was closed before they could be looked at.
+    pub closed_descriptor: u64,
+    /// Calls that went to the overflow key, because the map of files was full. These are counted.
+    pub files_full: u64,
+}
+
+/// What the agent can change while the programs run.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// A file sends its name once in each epoch. Starts at 1.
+    pub naming_epoch: u64,
+}
+
+/// Where a file lies, from its name up to the root of its file system.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct FileName {
+    /// Inode number.
+    pub ino: u64,
+    /// Device, as in [`FileKey`].
+    pub dev: u32,
+    /// Generation of the inode.
+    pub generation: u32,
+    /// The process that touched it, whose mounts the path lies in.
+    pub tgid: u32,
+    /// Components that follow, 1 to [`MAX_DEPTH`].
+    pub depth: u32,
+    /// 1 if the walk arrived at the root, 0 if the path is deeper than [`MAX_DEPTH`].
+    pub complete: u32,
+    /// Keeps the size a multiple of 8.
+    pub reserved: u32,
+    /// Zero-terminated names; the file's own first.
+    pub components: [[u8; NAME_LEN]; MAX_DEPTH],
+}
+
+/// The smallest shift whose buckets cover offsets below `end_bytes`.
+#[inline(always)]
+#[must_use]
+pub const fn shift_for(end_bytes: u64) -> u16 {
+    let bits = 64 - end_bytes.saturating_sub(1).leading_zeros() as u16;
+    let shift = bits.saturating_sub(6);
+    if shift < MIN_SHIFT {
+        MIN_SHIFT
+    } else if shift > MAX_SHIFT {
+        MAX_SHIFT
+    } else {
+        shift
+    }
+}
+
+/// Index of a target's direction in the array of [`Tally`].
+#[inline(always)]
+#[must_use]
+pub const fn tally_index(target: u32, operation: u16) -> u32 {
+    target * OPERATIONS + operation as u32
+}
+
+/// Names of the kernel fields whose offsets the agent writes into the object before it is loaded, each with
+/// the place where the kernel's own type information has it.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("TASK_FILES", "task_struct.files"),
+    ("TASK_TGID", "task_struct.tgid"),
+    ("TASK_SIGNAL", "task_struct.signal"),
+    ("TASK_STATUS", "task_struct.thread_info.status"),
+    ("SIGNAL_LIVE", "signal_struct.live.counter"),
+    ("FILES_FDT", "files_struct.fdt"),
+    ("FDT_FD", "fdtable.fd"),
+    ("FDT_MAX_FDS", "fdtable.max_fds"),
+    ("FILE_INODE", "file.f_inode"),
+    ("FILE_POS", "file.f_pos"),
+    ("FILE_FLAGS", "file.f_flags"),
+    ("FILE_DENTRY", "file.f_path.dentry"),
+    ("INODE_INO", "inode.i_ino"),
+    ("INODE_SB", "inode.i_sb"),
+    ("INODE_MODE", "inode.i_mode"),
+    ("INODE_GENERATION", "inode.i_generation"),
+    ("INODE_SIZE", "inode.i_size"),
+    ("SB_DEV", "super_block.s_dev"),
+    ("DENTRY_PARENT", "dentry.d_parent"),
+    ("DENTRY_NAME", "dentry.d_name.name"),
+    ("REGS_NR", "pt_regs.orig_ax"),
+    ("REGS_FD", "pt_regs.di"),
+    ("REGS_POS", "pt_regs.r10"),
+    ("REGS_FLAGS", "pt_regs.r9"),
+];

@@ -1,0 +1,93 @@
+//! From a descriptor to the file, its inode, and its name.
+
+use crate::NAMES;
+use crate::field::{self, load_u32, load_u64, probe};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
+use isotherm_agent_ebpf::{FileName, MAX_DEPTH, NAME_LEN};
+
+/// S_IFMT and S_IFREG.
+const FORMAT: u16 = 0o170_000;
+const REGULAR: u16 = 0o100_000;
+
+/// `struct file *` of a descriptor of the current process; 0 if there is none.
+///
+/// Another thread may have closed the descriptor, or opened another file as the same number, since the call
+/// was made. The first gives 0. The second is counted for the wrong file; it takes a program that closes
+/// descriptors it is still using.
+#[inline(always)]
+pub(crate) fn current(fd: u32) -> u64 {
+    // SAFETY: always the current task.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let files = load_u64(task, field::task_files());
+    if files == 0 {
+        return 0;
+    }
+    let table = load_u64(files, field::files_fdt());
+    if table == 0 || fd >= load_u32(table, field::fdt_max_fds()) {
+        return 0;
+    }
+    let array = load_u64(table, field::fdt_fd());
+    probe::<u64>(array, u64::from(fd) * 8)
+}
+
+/// What tells a file from all others, and its size.
+pub(crate) struct Inode {
+    pub(crate) ino: u64,
+    pub(crate) dev: u32,
+    pub(crate) generation: u32,
+    pub(crate) size: u64,
+}
+
+impl Inode {
+    /// `None` for sockets, pipes, devices and directories.
+    #[inline(always)]
+    pub(crate) fn regular(file: u64) -> Option<Self> {
+        let inode = probe::<u64>(file, field::file_inode());
+        if inode == 0 || probe::<u16>(inode, field::inode_mode()) & FORMAT != REGULAR {
+            return None;
+        }
+        let sb = probe::<u64>(inode, field::inode_sb());
+        Some(Self {
+            ino: probe(inode, field::inode_ino()),
+            dev: probe(sb, field::sb_dev()),
+            generation: probe(inode, field::inode_generation()),
+            size: probe(inode, field::inode_size()),
+        })
+    }
+
+    /// Sends the names of the file and of the directories above it. `false` if there is no room now.
+    #[inline(never)]
+    pub(crate) fn send_name(&self, file: u64) -> bool {
+        let Some(mut entry) = NAMES.reserve::<FileName>(0) else { return false };
+        let record = entry.as_mut_ptr();
+        // SAFETY: the reservation is as large as the record, and every field is written before submitting;
+        // components behind `depth` are left as they are and are not looked at.
+        unsafe {
+            (*record).ino = self.ino;
+            (*record).dev = self.dev;
+            (*record).generation = self.generation;
+            (*record).tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            (*record).reserved = 0;
+            let mut dentry = probe::<u64>(file, field::file_dentry());
+            let mut depth = 0u32;
+            let mut complete = 0u32;
+            for level in 0..MAX_DEPTH {
+                let name = probe::<u64>(dentry, field::dentry_name());
+                let component = (&raw mut (*record).components[level]).cast();
+                bpf_probe_read_kernel_str(component, NAME_LEN as u32, name as *const _);
+                depth += 1;
+                let parent = probe::<u64>(dentry, field::dentry_parent());
+                if parent == dentry || parent == 0 {
+                    complete = 1;
+                    break;
+                }
+                dentry = parent;
+            }
+            (*record).depth = depth;
+            (*record).complete = complete;
+        }
+        entry.submit(0);
+        true
+    }
+}

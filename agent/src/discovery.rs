@@ -1,0 +1,235 @@
+//! Which processes a target consists of, from /proc.
+//!
+//! Looked at once a second. Children of a watched process need no look: the kernel side follows them.
+
+use procfs::ProcError;
+use procfs::process::{FDTarget, Process};
+use regex::Regex;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// What a process must be to belong to a target. All parts that are given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Selector {
+    /// Over the path of its executable.
+    pub exe: Option<Regex>,
+    /// Over its arguments, joined by spaces.
+    pub cmdline: Option<Regex>,
+    /// Its id.
+    pub pid: Option<u32>,
+    /// An address and port that it listens on. A process that listens on the port at every address matches
+    /// too, unless another listens on the address itself.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Selector {
+    /// Whether it would match every process.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exe.is_none() && self.cmdline.is_none() && self.pid.is_none() && self.listen.is_none()
+    }
+
+    /// Whether it is written the same way, and so selects the same processes.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let text = |regex: &Option<Regex>| regex.as_ref().map(|regex| regex.as_str().to_owned());
+        text(&self.exe) == text(&other.exe)
+            && text(&self.cmdline) == text(&other.cmdline)
+            && self.pid == other.pid
+            && self.listen == other.listen
+    }
+}
+
+/// A process, as far as selectors look at it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Process id.
+    pub pid: u32,
+    /// Path of the executable, without the mark of a deleted one.
+    pub exe: PathBuf,
+    /// Arguments, joined by spaces.
+    pub cmdline: String,
+    /// Its network namespace.
+    namespace: u64,
+}
+
+/// All processes that run a program; kernel threads, zombies and what ends meanwhile are left out.
+pub fn candidates() -> Result<Vec<Candidate>, ProcError> {
+    Ok(procfs::process::all_processes()?
+        .filter_map(Result::ok)
+        .filter_map(|process| candidate(&process))
+        .collect())
+}
+
+fn candidate(process: &Process) -> Option<Candidate> {
+    let exe = process.exe().ok()?;
+    let exe = exe.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
+    let network = OsString::from("net");
+    Some(Candidate {
+        pid: process.pid().try_into().ok()?,
+        exe: exe.into(),
+        cmdline: process.cmdline().unwrap_or_default().join(" "),
+        namespace: process.namespaces().ok()?.0.get(&network).map(|namespace| namespace.identifier)?,
+    })
+}
+
+/// Who listens where, read at most once per network namespace.
+#[derive(Default)]
+pub struct Listeners {
+    by_namespace: HashMap<u64, Vec<(SocketAddr, u64)>>,
+    sockets: HashMap<u32, HashSet<u64>>,
+}
+
+impl Listeners {
+    /// Addresses that a process listens on; empty if its descriptors cannot be read.
+    pub fn of(&mut self, process: &Candidate) -> Vec<SocketAddr> {
+        let listening = self.listening(process);
+        if listening.is_empty() {
+            return Vec::new();
+        }
+        let sockets = self.sockets.entry(process.pid).or_insert_with(|| sockets(process.pid));
+        listening.iter().filter(|(_, inode)| sockets.contains(inode)).map(|(address, _)| *address).collect()
+    }
+
+    fn has(&mut self, process: &Candidate, wanted: SocketAddr) -> bool {
+        let listening = self.listening(process);
+        let exact = listening.iter().any(|(address, _)| *address == wanted);
+        let serves = |address: SocketAddr| {
+            address == wanted || (!exact && address.port() == wanted.port() && is_any(address.ip()))
+        };
+        let inodes: Vec<u64> =
+            listening.iter().filter(|(address, _)| serves(*address)).map(|(_, inode)| *inode).collect();
+        if inodes.is_empty() {
+            return false;
+        }
+        let sockets = self.sockets.entry(process.pid).or_insert_with(|| sockets(process.pid));
+        inodes.iter().any(|inode| sockets.contains(inode))
+    }
+
+    fn listening(&mut self, process: &Candidate) -> Vec<(SocketAddr, u64)> {
+        self.by_namespace.entry(process.namespace).or_insert_with(|| listening(process.pid)).clone()
+    }
+}
+
+fn is_any(ip: IpAddr) -> bool {
+    ip.is_unspecified()
+}
+
+fn listening(pid: u32) -> Vec<(SocketAddr, u64)> {
+    let Ok(process) = Process::new(pid.cast_signed()) else { return Vec::new() };
+    let tcp = process.tcp().unwrap_or_default().into_iter().chain(process.tcp6().unwrap_or_default());
+    tcp.filter(|entry| entry.state == procfs::net::TcpState::Listen)
+        .map(|entry| (entry.local_address, entry.inode))
+        .collect()
+}
+
+fn sockets(pid: u32) -> HashSet<u64> {
+    let Ok(descriptors) = Process::new(pid.cast_signed()).and_then(|process| process.fd()) else {
+        return HashSet::new();
+    };
+    descriptors
+        .filter_map(Result::ok)
+        .filter_map(
+            |descriptor| if let FDTarget::Socket(inode) = descriptor.target { Some(inode) } else { None },
+        )
+        .collect()
+}
+
+/// Processes of each selector, by its index. One that several selectors match goes to the first; the log
+/// names it, and `conflicts` returns it.
+pub fn select(candidates: &[Candidate], selectors: &[&Selector]) -> Selection {
+    let mut listeners = Listeners::default();
+    let mut selection = Selection { processes: Vec::new(), conflicts: Vec::new() };
+    for process in candidates {
+        let mut matching = selectors
+            .iter()
+            .enumerate()
+            .filter(|(_, selector)| matches(selector, process, &mut listeners))
+            .map(|(index, _)| index)
+            .collect::<Vec<_>>()
+            .into_iter();
+        if let Some(first) = matching.next() {
+            selection.processes.push((process.pid, first));
+            selection.conflicts.extend(matching.map(|second| (process.pid, first, second)));
+        }
+    }
+    selection
+}
+
+/// What [`select`] found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Process id and index of its selector.
+    pub processes: Vec<(u32, usize)>,
+    /// Process id, the selector that got it, and another that matches it too.
+    pub conflicts: Vec<(u32, usize, usize)>,
+}
+
+fn matches(selector: &Selector, process: &Candidate, listeners: &mut Listeners) -> bool {
+    let text = |regex: &Option<Regex>, text: &str| regex.as_ref().is_none_or(|regex| regex.is_match(text));
+    selector.pid.is_none_or(|pid| pid == process.pid)
+        && text(&selector.exe, &process.exe.to_string_lossy())
+        && text(&selector.cmdline, &process.cmdline)
+        && selector.listen.is_none_or(|wanted| listeners.has(process, wanted))
+}
+
+/// Whether a process is still there.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn regex(pattern: &str) -> Option<Regex> {
+        Some(Regex::new(pattern).unwrap())
+    }
+
+    fn myself() -> (u32, usize) {
+        (std::process::id(), 0)
+    }
+
+    #[test]
+    fn every_kind_of_selector_finds_this_process() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let exe = std::env::current_exe().unwrap();
+        let candidates = candidates().unwrap();
+        for selector in [
+            Selector { pid: Some(std::process::id()), ..Selector::default() },
+            Selector {
+                exe: regex(&format!("^{}$", regex::escape(&exe.to_string_lossy()))),
+                ..Selector::default()
+            },
+            Selector { listen: Some(listener.local_addr().unwrap()), ..Selector::default() },
+        ] {
+            let found = select(&candidates, &[&selector]).processes;
+            assert!(found.contains(&myself()), "{selector:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_listener_at_every_address_serves_each_address_unless_taken() {
+        let any = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = any.local_addr().unwrap().port();
+        let wanted = SocketAddr::from(([127, 0, 0, 9], port));
+        let selector = Selector { listen: Some(wanted), ..Selector::default() };
+        assert!(select(&candidates().unwrap(), &[&selector]).processes.contains(&myself()));
+        let other = Selector { listen: Some(SocketAddr::from(([127, 0, 0, 9], 1))), ..Selector::default() };
+        assert_eq!(select(&candidates().unwrap(), &[&other]), Selection::default());
+    }
+
+    #[test]
+    fn all_parts_must_hold_and_the_first_selector_wins() {
+        let pid = Some(std::process::id());
+        let nothing = Selector { pid, cmdline: regex("no such argument anywhere"), ..Selector::default() };
+        let first = Selector { pid, ..Selector::default() };
+        let selection = select(&candidates().unwrap(), &[&nothing, &first, &first]);
+        assert_eq!(selection.processes, [(std::process::id(), 1)]);
+        assert_eq!(selection.conflicts, [(std::process::id(), 1, 2)]);
+    }
+}

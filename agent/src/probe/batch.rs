@@ -1,0 +1,87 @@
+//! Reading a whole kernel map in a few system calls.
+//!
+//! The loader's iterator takes two calls per entry: 578 ms for 100,000 entries where BPF_MAP_LOOKUP_BATCH
+//! (Linux 5.6) takes 75 to 93 ms. Looked up only, never deleted: counters that grow lose nothing.
+
+use isotherm_agent_ebpf::{FileCounters, FileKey};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `enum bpf_cmd` of linux/bpf.h.
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// `struct { .. } batch` of `union bpf_attr`.
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Buffers for one call, kept between readings.
+pub(super) struct Batch {
+    keys: Vec<FileKey>,
+    values: Vec<FileCounters>,
+}
+
+impl Batch {
+    /// Room for `entries` per call. The kernel returns whole hash chains, so it must not be tiny.
+    pub(super) fn new(entries: usize) -> Self {
+        let empty = FileKey::overflow(0, 0);
+        Self { keys: vec![empty; entries], values: vec![FileCounters::ZERO; entries] }
+    }
+
+    /// Calls `visit` with every entry of a hash map of [`FileKey`] to [`FileCounters`].
+    pub(super) fn for_each(
+        &mut self,
+        map: BorrowedFd<'_>,
+        mut visit: impl FnMut(&FileKey, &FileCounters),
+    ) -> io::Result<()> {
+        // The position is opaque; for hash maps the kernel uses four bytes of it.
+        let mut position = [0u64; 2];
+        let mut first = true;
+        loop {
+            let mut next = [0u64; 2];
+            let mut attr = BatchAttr {
+                in_batch: if first { 0 } else { position.as_ptr() as u64 },
+                out_batch: next.as_mut_ptr() as u64,
+                keys: self.keys.as_mut_ptr() as u64,
+                values: self.values.as_mut_ptr() as u64,
+                count: self.keys.len() as u32,
+                map_fd: map.as_raw_fd() as u32,
+                elem_flags: 0,
+                flags: 0,
+            };
+            // SAFETY: the attribute is laid out as the kernel has it, the buffers hold `count` entries of the
+            // map's key and value size, and all of them outlive the call.
+            let result = unsafe {
+                libc::syscall(libc::SYS_bpf, MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>())
+            };
+            let error = (result < 0).then(io::Error::last_os_error);
+            if let Some(error) = &error
+                && error.raw_os_error() != Some(libc::ENOENT)
+            {
+                if error.raw_os_error() == Some(libc::ENOSPC) && attr.count == 0 {
+                    // One chain is longer than the buffers.
+                    *self = Self::new(self.keys.len() * 2);
+                    continue;
+                }
+                return Err(io::Error::new(error.kind(), format!("BPF_MAP_LOOKUP_BATCH: {error}")));
+            }
+            let count = attr.count as usize;
+            for (key, value) in self.keys[..count].iter().zip(&self.values[..count]) {
+                visit(key, value);
+            }
+            if error.is_some() {
+                return Ok(());
+            }
+            position = next;
+            first = false;
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The thread that owns the probe: finds processes, learns names, cuts windows on time.
+//!
+//! A thread of its own, because all it does are short system calls at set times, and a busy runtime must not
+//! delay a cut. Everything it holds is bounded by the configuration's limits.
+
+use crate::attribution::Attribution;
+use crate::config::{Config, Target};
+use crate::discovery::{self, Selector};
+use crate::probe::{Probe, ProbeError, TargetIndex};
+use crate::window::{Cutter, WindowClock};
+use isotherm_model::{NodeId, Timestamp, Window};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc::Sender;
+use tracing::{error, info, warn};
+
+/// How often names are fetched and messages of the kernel side shown. The ring of names holds 500.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How often /proc is looked at.
+const DISCOVERY: Duration = Duration::from_secs(1);
+
+/// A file may be evicted from a map that is nearly full after this time without an access.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Which processes belong to which target, kept up to date.
+pub struct Watched {
+    selectors: Vec<Selector>,
+    nodes: Vec<NodeId>,
+    /// Targets that were reported as without a process.
+    waiting: BTreeSet<usize>,
+    conflicts: HashSet<(u32, usize, usize)>,
+    known: BTreeMap<u32, usize>,
+}
+
+impl Watched {
+    /// For the targets by their index, all of which get room in the kernel's map.
+    pub fn new(probe: &mut Probe, targets: &[Target]) -> Result<Self, ProbeError> {
+        for index in 0..targets.len() {
+            probe.add_target(TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?)?;
+        }
+        Ok(Self {
+            selectors: targets.iter().map(|target| target.select.clone()).collect(),
+            nodes: targets.iter().map(|target| target.node.clone()).collect(),
+            waiting: BTreeSet::new(),
+            conflicts: HashSet::new(),
+            known: BTreeMap::new(),
+        })
+    }
+
+    /// Looks at /proc, watches what is new and forgets what has gone.
+    pub fn refresh(&mut self, probe: &mut Probe) -> Result<(), ProbeError> {
+        let candidates = match discovery::candidates() {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                warn!("cannot list processes, those known stay watched: {error}");
+                return Ok(());
+            }
+        };
+        let selection = discovery::select(&candidates, &self.selectors.iter().collect::<Vec<_>>());
+        for (pid, first, second) in selection.conflicts {
+            if self.conflicts.insert((pid, first, second)) {
+                let (first, second) = (&self.nodes[first], &self.nodes[second]);
+                warn!("process {pid} matches {first} and {second}; it counts for {first}");
+            }
+        }
+        self.conflicts.retain(|(pid, _, _)| candidates.iter().any(|process| process.pid == *pid));
+        let watched: BTreeMap<u32, usize> = probe.watched()?.into_iter().collect();
+        for (pid, index) in selection.processes {
+            if watched.get(&pid) != Some(&index) {
+                probe.watch(pid, TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?)?;
+                info!("watching process {pid} for {}", self.nodes[index]);
+            }
+        }
+        for pid in watched.keys().filter(|pid| !discovery::is_alive(**pid)) {
+            probe.forget(*pid)?;
+        }
+        self.known = probe.watched()?.into_iter().collect();
+        self.report_waiting();
+        Ok(())
+    }
+
+    fn report_waiting(&mut self) {
+        let processes = self.processes();
+        for (index, node) in self.nodes.iter().enumerate() {
+            if processes[index] > 0 {
+                self.waiting.remove(&index);
+            } else if self.waiting.insert(index) {
+                warn!("no process matches {node}; waiting for one");
+            }
+        }
+    }
+
+    /// Number of processes per target, children included.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let mut processes = vec![0; self.nodes.len()];
+        for index in self.known.values() {
+            if let Some(count) = processes.get_mut(*index) {
+                *count += 1;
+            }
+        }
+        processes
+    }
+
+    /// "3 processes of 4 targets".
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let processes: u32 = self.processes().iter().sum();
+        format!("watching {processes} processes of {} targets", self.nodes.len())
+    }
+}
+
+/// Everything the thread owns.
+pub struct Watcher {
+    probe: Probe,
+    watched: Watched,
+    attribution: Attribution,
+    cutter: Cutter,
+    clock: WindowClock,
+    nodes: Vec<NodeId>,
+    idle_windows: u64,
+}
+
+impl Watcher {
+    /// Takes over an attached probe.
+    pub fn new(mut probe: Probe, config: &Config) -> Result<Self, ProbeError> {
+        // The configuration admits windows of whole milliseconds up to an hour.
+        let window_ms = config.window.as_millis() as u32;
+        Ok(Self {
+            watched: Watched::new(&mut probe, &config.targets)?,
+            probe,
+            attribution: Attribution::new(&config.targets, config.limits.partitions),
+            cutter: Cutter::default(),
+            clock: WindowClock::new(window_ms),
+            nodes: config.targets.iter().map(|target| target.node.clone()).collect(),
+            idle_windows: (IDLE.as_millis() as u64).div_ceil(u64::from(window_ms)),
+        })
+    }
+
+    /// Runs until `stop` is sent or dropped, or nobody takes the windows. `ready` is called once, with a
+    /// line for people, when all processes that match are watched.
+    pub fn run(
+        mut self,
+        stop: &Receiver<()>,
+        windows: &Sender<Window>,
+        ready: impl FnOnce(&str),
+    ) -> Result<(), ProbeError> {
+        let started = Instant::now();
+        self.watched.refresh(&mut self.probe)?;
+        // A process may have been born while /proc was read; the kernel side follows those of the second look.
+        self.watched.refresh(&mut self.probe)?;
+        ready(&self.watched.summary());
+        let mut looked = Instant::now();
+        loop {
+            let until_end = Duration::from_millis(self.clock.until_end_ms(wall_clock()));
+            let stopped = !matches!(stop.recv_timeout(POLL.min(until_end)), Err(RecvTimeoutError::Timeout));
+            self.attribution.learn(self.probe.take_names());
+            self.probe.flush_log();
+            if looked.elapsed() >= DISCOVERY {
+                looked = Instant::now();
+                self.watched.refresh(&mut self.probe)?;
+            }
+            let now = wall_clock();
+            let span = self.clock.cut(now, started.elapsed().as_millis() as u64);
+            let span = span.or_else(|| stopped.then(|| self.clock.close(now)));
+            if let Some(span) = span {
+                let window = self.cut(span)?;
+                if windows.blocking_send(window).is_err() {
+                    return Ok(());
+                }
+            }
+            if stopped {
+                return Ok(());
+            }
+        }
+    }
+
+    fn cut(&mut self, span: crate::window::Span) -> Result<Window, ProbeError> {
+        let reading = self.probe.read()?;
+        // Names travel before the counts that they belong to, so none is missing that had room in the ring.
+        self.attribution.learn(self.probe.take_names());
+        if let Err(unbalanced) = self.cutter.check(&reading, self.nodes.len()) {
+            error!("the counts of this window are not to be believed: {unbalanced}");
+        }
+        let nodes: Vec<(NodeId, u32)> = self.nodes.iter().cloned().zip(self.watched.processes()).collect();
+        let attribution = &mut self.attribution;
+        let window = self.cutter.cut(&reading, span, &nodes, |key| attribution.subject(key));
+        if self.attribution.any_moved(self.cutter.active()) {
+            self.probe.renew_names()?;
+        }
+        self.make_room()?;
+        Ok(window)
+    }
+
+    /// Evicts files that nobody touches when the map is three quarters full.
+    fn make_room(&mut self) -> Result<(), ProbeError> {
+        let target = self.probe.capacity_files() as usize / 4 * 3;
+        let excess = self.cutter.files().saturating_sub(target);
+        if excess == 0 {
+            return Ok(());
+        }
+        for key in self.cutter.idle(self.idle_windows).into_iter().take(excess) {
+            if let Some(last) = self.probe.evict(&key)? {
+                self.cutter.evict(&key, &last);
+            }
+        }
+        self.attribution.retain(&self.cutter.keys());
+        Ok(())
+    }
+}
+
+/// Now, by the wall clock. Before 1970 it is 1970.
+#[must_use]
+pub fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_ms(since_epoch.as_millis() as u64)
+}

@@ -1,0 +1,511 @@
+//! Cuts windows: cumulative readings in, differences by subject out.
+//!
+//! Why differences of counters that only grow: a reading that is late or missing loses nothing, its accesses
+//! are in the next one. Pure; readings, claims and the time come as arguments.
+
+use crate::probe::Reading;
+use isotherm_agent_ebpf::{FileCounters, FileKey, Lost, WRITE, tally_index};
+use isotherm_model::{
+    Completeness, Counts, Layer, LostReason, NodeId, NodeWindow, OffsetHistogram, Operation, Row, Subject,
+    Timestamp, Window,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A stretch of time that a window is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Start, a multiple of the window's length.
+    pub start: Timestamp,
+    /// Length in milliseconds.
+    pub length_ms: u32,
+    /// Whether all of it was watched.
+    pub completeness: Completeness,
+}
+
+/// Says when windows end and what they are called.
+///
+/// Labels are wall clock, and aligned to the epoch; whether a label can be believed is judged by a
+/// monotonic clock.
+#[derive(Debug)]
+pub struct WindowClock {
+    length_ms: u64,
+    last: Option<(Timestamp, u64)>,
+}
+
+/// Windows that one late cut may cover. More is a clock that was set, or a host that slept.
+const MAX_LATE_WINDOWS: u64 = 10;
+
+impl WindowClock {
+    /// For windows of `length_ms`, which is not 0, when watching starts at the wall-clock moment `now`.
+    #[must_use]
+    pub fn new(length_ms: u32) -> Self {
+        Self { length_ms: u64::from(length_ms), last: None }
+    }
+
+    /// Milliseconds from `now` to the end of the window that is open.
+    #[must_use]
+    pub fn until_end_ms(&self, now: Timestamp) -> u64 {
+        self.length_ms - now.as_ms() % self.length_ms
+    }
+
+    /// The window that is open at wall-clock `now`, when watching ends.
+    #[must_use]
+    pub fn close(&self, now: Timestamp) -> Span {
+        let start = now.align_down(self.length_ms);
+        Span { start, length_ms: self.length_ms as u32, completeness: Completeness::Partial }
+    }
+
+    /// The window that ends with a cut at wall-clock `now`, `monotonic_ms` on a clock that is never set.
+    /// `None` if no boundary has passed since the last cut.
+    pub fn cut(&mut self, now: Timestamp, monotonic_ms: u64) -> Option<Span> {
+        let end = now.align_down(self.length_ms);
+        let one = |completeness| Span {
+            start: Timestamp::from_ms(end.as_ms().saturating_sub(self.length_ms)),
+            length_ms: self.length_ms as u32,
+            completeness,
+        };
+        let span = match self.last {
+            None => one(Completeness::Partial),
+            Some((last, _)) if end == last => return None,
+            Some((last, since)) => {
+                let labelled_ms = end.as_ms().saturating_sub(last.as_ms());
+                let elapsed_ms = monotonic_ms.saturating_sub(since);
+                let believable = labelled_ms.abs_diff(elapsed_ms) < self.length_ms;
+                if end > last && believable && labelled_ms <= MAX_LATE_WINDOWS * self.length_ms {
+                    Span { start: last, length_ms: labelled_ms as u32, completeness: Completeness::Complete }
+                } else {
+                    one(Completeness::Partial)
+                }
+            }
+        };
+        self.last = Some((end, monotonic_ms));
+        Some(span)
+    }
+}
+
+/// The kernel's own totals contradict the files'.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "target {target} {operation}: the files sum to {files} {unit}, but {settled} were settled before and {seen} seen \
+     after they were read"
+)]
+pub struct Unbalanced {
+    /// Index of the target.
+    pub target: usize,
+    /// Direction.
+    pub operation: Operation,
+    /// What is counted.
+    pub unit: &'static str,
+    /// Lower bound.
+    pub settled: u64,
+    /// Sum over the files.
+    pub files: u64,
+    /// Upper bound.
+    pub seen: u64,
+}
+
+/// What was told of a file, and when it last changed.
+struct Told {
+    counters: FileCounters,
+    changed_at: u64,
+}
+
+/// Remembers what the last window has already told.
+#[derive(Default)]
+pub struct Cutter {
+    told: HashMap<FileKey, Told>,
+    /// Readings told so far.
+    readings: u64,
+    /// Sums over files that were evicted from the kernel's map, by target and direction.
+    evicted: BTreeMap<(u32, u16), Counts>,
+    /// Accesses of evicted files that no window has told yet.
+    carried: Vec<(FileKey, FileCounters)>,
+    lost: Vec<Lost>,
+    recursion_misses: u64,
+}
+
+impl Cutter {
+    /// What changed since the last reading, by file. Files without a change are left out.
+    #[must_use]
+    pub fn changes(&self, reading: &Reading) -> Vec<(FileKey, FileCounters)> {
+        let changed = reading.files.iter().filter_map(|(key, now)| {
+            let change = difference(now, self.told.get(key).map(|told| &told.counters));
+            (!is_zero(&change)).then_some((*key, change))
+        });
+        changed.chain(self.carried.iter().copied()).collect()
+    }
+
+    /// Takes a reading as told.
+    pub fn tell(&mut self, reading: &Reading) {
+        self.readings += 1;
+        self.carried.clear();
+        self.lost.clone_from(&reading.lost);
+        self.recursion_misses = reading.recursion_misses;
+        for (key, counters) in &reading.files {
+            let told = self.told.entry(*key).or_insert(Told { counters: FileCounters::ZERO, changed_at: 0 });
+            if !is_zero(&difference(counters, Some(&told.counters))) {
+                told.changed_at = self.readings;
+            }
+            told.counters = *counters;
+        }
+    }
+
+    /// Files that changed in the last reading.
+    pub fn active(&self) -> impl Iterator<Item = &FileKey> {
+        self.told.iter().filter(|(_, told)| told.changed_at == self.readings).map(|(key, _)| key)
+    }
+
+    /// Files that have not changed in the last `readings`, the longest idle first. Overflow entries stay.
+    #[must_use]
+    pub fn idle(&self, readings: u64) -> Vec<FileKey> {
+        let mut idle: Vec<(u64, FileKey)> = self
+            .told
+            .iter()
+            .filter(|(key, told)| told.changed_at + readings <= self.readings && !key.is_overflow())
+            .map(|(key, told)| (told.changed_at, *key))
+            .collect();
+        idle.sort_unstable_by_key(|(changed_at, key)| (*changed_at, key.ino, key.shift, key.operation));
+        idle.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Events that were lost by the end of the last reading told, over the first `targets`.
+    #[must_use]
+    pub fn lost_total(&self, targets: usize) -> u64 {
+        let lost: u64 = self.lost.iter().take(targets).map(|lost| lost.compat + lost.closed_descriptor).sum();
+        lost + self.recursion_misses
+    }
+
+    /// The files that are remembered.
+    #[must_use]
+    pub fn keys(&self) -> HashSet<FileKey> {
+        self.told.keys().copied().collect()
+    }
+
+    /// How many files are remembered.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.told.len()
+    }
+
+    /// The window between the last reading and this one. `nodes` are the targets by index, with the number
+    /// of their processes; `subject` says whose a file's accesses are.
+    pub fn cut(
+        &mut self,
+        reading: &Reading,
+        span: Span,
+        nodes: &[(NodeId, u32)],
+        mut subject: impl FnMut(&FileKey) -> Subject,
+    ) -> Window {
+        let mut rows: Vec<BTreeMap<(Subject, Operation), (Counts, OffsetHistogram)>> =
+            vec![BTreeMap::new(); nodes.len()];
+        for (key, change) in self.changes(reading) {
+            let Some(rows) = rows.get_mut(key.target as usize) else { continue };
+            let entry = rows.entry((subject(&key), operation(key.operation)));
+            let (counts, offsets) = entry.or_insert((Counts::default(), OffsetHistogram::EMPTY));
+            *counts = counts.plus(Counts { ops: change.ops(), bytes: change.bytes });
+            *offsets = offsets.merge(&histogram(&key, &change));
+        }
+        let mut lost = self.lost_since(reading, nodes.len()).into_iter();
+        let nodes = nodes
+            .iter()
+            .zip(rows)
+            .map(|((node, processes), rows)| {
+                node_window(node, *processes, rows, lost.next().unwrap_or_default())
+            })
+            .collect();
+        self.tell(reading);
+        Window { start: span.start, length_ms: span.length_ms, completeness: span.completeness, nodes }
+    }
+
+    fn lost_since(&self, reading: &Reading, nodes: usize) -> Vec<BTreeMap<LostReason, u64>> {
+        // The kernel does not say whose run it skipped, so each node may have lost it.
+        let recursion = reading.recursion_misses.saturating_sub(self.recursion_misses);
+        let at = |lost: &[Lost], node: usize| lost.get(node).copied().unwrap_or_default();
+        (0..nodes)
+            .map(|node| {
+                let (now, before) = (at(&reading.lost, node), at(&self.lost, node));
+                [
+                    (LostReason::Recursion, recursion),
+                    (LostReason::Compat, now.compat.saturating_sub(before.compat)),
+                    (
+                        LostReason::ClosedDescriptor,
+                        now.closed_descriptor.saturating_sub(before.closed_descriptor),
+                    ),
+                ]
+                .into_iter()
+                .filter(|(_, events)| *events > 0)
+                .collect()
+            })
+            .collect()
+    }
+
+    /// Forgets a file whose entry was removed from the kernel's map, `last` being what it then held. What no
+    /// window has told of it yet, the next one will.
+    pub fn evict(&mut self, key: &FileKey, last: &FileCounters) {
+        let told = self.told.remove(key);
+        let rest = difference(last, told.as_ref().map(|told| &told.counters));
+        if !is_zero(&rest) {
+            self.carried.push((*key, rest));
+        }
+        let sum = self.evicted.entry((key.target, key.operation)).or_default();
+        *sum = sum.plus(Counts { ops: last.ops(), bytes: last.bytes });
+    }
+
+    /// Holds the files against the kernel's own totals: what had settled before they were read must be in
+    /// them, and nothing may be in them that had not been seen when they had been read.
+    pub fn check(&self, reading: &Reading, targets: usize) -> Result<(), Unbalanced> {
+        let mut sums = self.evicted.clone();
+        for (key, counters) in &reading.files {
+            let sum = sums.entry((key.target, key.operation)).or_default();
+            *sum = sum.plus(Counts { ops: counters.ops(), bytes: counters.bytes });
+        }
+        for target in 0..targets {
+            for code in [isotherm_agent_ebpf::READ, WRITE] {
+                let sum = sums.get(&(target as u32, code)).copied().unwrap_or_default();
+                let index = tally_index(target as u32, code) as usize;
+                let at =
+                    |tallies: &[isotherm_agent_ebpf::Tally]| tallies.get(index).copied().unwrap_or_default();
+                let (before, after) = (at(&reading.before), at(&reading.after));
+                for (unit, settled, files, seen) in [
+                    ("calls", before.settled_ops, sum.ops, after.seen_ops),
+                    ("bytes", before.settled_bytes, sum.bytes, after.seen_bytes),
+                ] {
+                    if files < settled || files > seen {
+                        return Err(Unbalanced {
+                            target,
+                            operation: operation(code),
+                            unit,
+                            settled,
+                            files,
+                            seen,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn node_window(
+    node: &NodeId,
+    processes: u32,
+    rows: BTreeMap<(Subject, Operation), (Counts, OffsetHistogram)>,
+    lost: BTreeMap<LostReason, u64>,
+) -> NodeWindow {
+    let mut totals: BTreeMap<(Layer, Operation), Counts> =
+        Operation::ALL.iter().map(|operation| ((Layer::Logical, *operation), Counts::default())).collect();
+    let rows = rows
+        .into_iter()
+        .map(|((subject, operation), (counts, offsets))| {
+            let total = totals.entry((Layer::Logical, operation)).or_default();
+            *total = total.plus(counts);
+            // A mixture with calls whose offset is not known would claim a place for them.
+            let offsets = if offsets.total() == counts.ops { offsets } else { OffsetHistogram::EMPTY };
+            Row { subject, layer: Layer::Logical, operation, counts, offsets }
+        })
+        .collect();
+    NodeWindow { node: node.clone(), processes, totals, rows, lost }
+}
+
+fn operation(code: u16) -> Operation {
+    if code == WRITE { Operation::Write } else { Operation::Read }
+}
+
+fn histogram(key: &FileKey, change: &FileCounters) -> OffsetHistogram {
+    let shift = u8::try_from(key.shift).unwrap_or(isotherm_model::MAX_SHIFT);
+    OffsetHistogram::new(shift, change.offsets).unwrap_or(OffsetHistogram::EMPTY)
+}
+
+fn is_zero(change: &FileCounters) -> bool {
+    change.ops() == 0 && change.bytes == 0
+}
+
+fn difference(now: &FileCounters, before: Option<&FileCounters>) -> FileCounters {
+    let Some(before) = before else { return *now };
+    let mut change = FileCounters {
+        overflow_ops: now.overflow_ops.saturating_sub(before.overflow_ops),
+        bytes: now.bytes.saturating_sub(before.bytes),
+        named: now.named,
+        offsets: now.offsets,
+    };
+    for (count, before) in change.offsets.iter_mut().zip(before.offsets) {
+        *count = count.saturating_sub(before);
+    }
+    change
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isotherm_agent_ebpf::{OPERATIONS, READ, Tally};
+    use isotherm_model::{OtherReason, SystemId, UnattributedReason};
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_ms(ms)
+    }
+
+    #[test]
+    fn windows_are_aligned_and_a_late_cut_covers_several() {
+        let mut clock = WindowClock::new(1_000);
+        assert_eq!(clock.until_end_ms(at(10_400)), 600);
+        let first = clock.cut(at(11_003), 5_000).unwrap();
+        assert_eq!((first.start, first.completeness), (at(10_000), Completeness::Partial));
+        assert_eq!(clock.cut(at(11_500), 5_497), None);
+        let second = clock.cut(at(12_001), 5_998).unwrap();
+        assert_eq!(
+            (second.start, second.length_ms, second.completeness),
+            (at(11_000), 1_000, Completeness::Complete)
+        );
+        let late = clock.cut(at(15_100), 9_097).unwrap();
+        assert_eq!(
+            (late.start, late.length_ms, late.completeness),
+            (at(12_000), 3_000, Completeness::Complete)
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_makes_a_partial_window() {
+        for (wall, monotonic) in [(8_000, 2_000), (3_600_000, 2_000), (11_000, 60_000)] {
+            let mut clock = WindowClock::new(1_000);
+            clock.cut(at(10_000), 1_000);
+            let span = clock.cut(at(wall), monotonic).unwrap();
+            assert_eq!(span.completeness, Completeness::Partial, "set to {wall}");
+            assert_eq!(span.length_ms, 1_000);
+            let next = clock.cut(at(wall + 1_000), monotonic + 1_000).unwrap();
+            assert_eq!((next.start, next.completeness), (at(wall), Completeness::Complete));
+        }
+    }
+
+    fn key(ino: u64, target: u32, operation: u16, shift: u16) -> FileKey {
+        FileKey { ino, dev: 1, generation: 1, target, operation, shift }
+    }
+
+    fn counters(bytes: u64, buckets: &[(usize, u64)]) -> FileCounters {
+        let mut counters = FileCounters { bytes, ..FileCounters::ZERO };
+        for (bucket, count) in buckets {
+            counters.offsets[*bucket] = *count;
+        }
+        counters
+    }
+
+    fn reading(files: &[(FileKey, FileCounters)]) -> Reading {
+        let mut tallies = vec![Tally::default(); (2 * OPERATIONS) as usize];
+        for (key, counters) in files {
+            let tally = &mut tallies[tally_index(key.target, key.operation) as usize];
+            tally.seen_ops += counters.ops();
+            tally.seen_bytes += counters.bytes;
+            tally.settled_ops += counters.ops();
+            tally.settled_bytes += counters.bytes;
+        }
+        Reading { files: files.to_vec(), before: tallies.clone(), after: tallies, ..Reading::default() }
+    }
+
+    const SPAN: Span = Span { start: at_zero(), length_ms: 1_000, completeness: Completeness::Complete };
+
+    const fn at_zero() -> Timestamp {
+        Timestamp::from_ms(0)
+    }
+
+    fn nodes() -> Vec<(NodeId, u32)> {
+        let system = SystemId::new("s").unwrap();
+        vec![(NodeId::new(system.clone(), "a").unwrap(), 1), (NodeId::new(system, "b").unwrap(), 0)]
+    }
+
+    fn other(_: &FileKey) -> Subject {
+        Subject::Other(OtherReason::NoRule)
+    }
+
+    #[test]
+    fn a_window_tells_only_what_is_new_and_merges_files_of_a_subject() {
+        let mut cutter = Cutter::default();
+        let first = [(key(1, 0, READ, 12), counters(100, &[(3, 1)]))];
+        cutter.cut(&reading(&first), SPAN, &nodes(), other);
+        let second = [
+            (key(1, 0, READ, 12), counters(300, &[(3, 2), (60, 1)])),
+            (key(1, 0, READ, 13), counters(50, &[(7, 1)])),
+        ];
+        let window = cutter.cut(&reading(&second), SPAN, &nodes(), other);
+        let node = &window.nodes[0];
+        node.check_conserved().unwrap();
+        assert_eq!(node.totals[&(Layer::Logical, Operation::Read)], Counts { ops: 3, bytes: 250 });
+        assert_eq!(node.rows.len(), 1);
+        let offsets = &node.rows[0].offsets;
+        assert_eq!(
+            (offsets.shift(), offsets.counts()[1], offsets.counts()[30], offsets.counts()[7]),
+            (13, 1, 1, 1)
+        );
+        assert!(window.nodes[1].rows.is_empty());
+        assert_eq!(window.nodes[1].totals.len(), 2, "a node that did nothing says so");
+        let quiet = cutter.cut(&reading(&second), SPAN, &nodes(), other);
+        assert!(quiet.nodes[0].rows.is_empty());
+    }
+
+    #[test]
+    fn what_found_no_room_is_counted_without_an_offset() {
+        let mut cutter = Cutter::default();
+        let overflow = FileCounters { overflow_ops: 4, bytes: 40, ..FileCounters::ZERO };
+        let files = [(FileKey::overflow(1, WRITE), overflow)];
+        let full = |_: &FileKey| Subject::Unattributed(UnattributedReason::FilesFull);
+        let window = cutter.cut(&reading(&files), SPAN, &nodes(), full);
+        let row = &window.nodes[1].rows[0];
+        assert_eq!((row.counts, row.offsets), (Counts { ops: 4, bytes: 40 }, OffsetHistogram::EMPTY));
+        window.nodes[1].check_conserved().unwrap();
+    }
+
+    #[test]
+    fn lost_events_are_told_once() {
+        let mut cutter = Cutter::default();
+        let lost = Lost { compat: 2, closed_descriptor: 1, files_full: 0 };
+        let reading =
+            Reading { lost: vec![Lost::default(), lost], recursion_misses: 1, ..Reading::default() };
+        let window = cutter.cut(&reading, SPAN, &nodes(), other);
+        assert_eq!(window.nodes[0].lost, BTreeMap::from([(LostReason::Recursion, 1)]));
+        assert_eq!(window.nodes[1].lost[&LostReason::Compat], 2);
+        assert!(cutter.cut(&reading, SPAN, &nodes(), other).nodes.iter().all(|node| node.lost.is_empty()));
+    }
+
+    #[test]
+    fn idle_files_are_found_oldest_first() {
+        let mut cutter = Cutter::default();
+        let (a, b) = (key(1, 0, READ, 12), key(2, 0, READ, 12));
+        let overflow = (FileKey::overflow(0, READ), FileCounters::ZERO);
+        for (bytes_a, bytes_b) in [(1, 1), (1, 2), (1, 2), (1, 2)] {
+            cutter.tell(&reading(&[(b, counters(bytes_b, &[])), (a, counters(bytes_a, &[])), overflow]));
+        }
+        assert_eq!(cutter.idle(3), [a]);
+        assert_eq!(cutter.idle(2), [a, b]);
+        assert_eq!(cutter.active().count(), 0);
+    }
+
+    #[test]
+    fn files_must_agree_with_the_kernels_totals() {
+        let mut cutter = Cutter::default();
+        let files =
+            [(key(1, 0, READ, 12), counters(100, &[(3, 5)])), (key(2, 0, READ, 12), counters(7, &[(0, 1)]))];
+        let mut balanced = reading(&files);
+        cutter.check(&balanced, 2).unwrap();
+        cutter.cut(&balanced, SPAN, &nodes(), other);
+        // A file that was evicted stays in the sum, and its last accesses are told.
+        let last = counters(9, &[(0, 2)]);
+        cutter.evict(&files[1].0, &last);
+        balanced.files.pop();
+        for tallies in [&mut balanced.before, &mut balanced.after] {
+            let tally = &mut tallies[0];
+            (tally.seen_ops, tally.settled_ops) = (tally.seen_ops + 1, tally.settled_ops + 1);
+            (tally.seen_bytes, tally.settled_bytes) = (tally.seen_bytes + 2, tally.settled_bytes + 2);
+        }
+        cutter.check(&balanced, 2).unwrap();
+        let window = cutter.cut(&balanced, SPAN, &nodes(), other);
+        assert_eq!(window.nodes[0].rows[0].counts, Counts { ops: 1, bytes: 2 });
+        assert!(cutter.changes(&balanced).is_empty());
+        // A call under way: seen, not settled, perhaps counted.
+        balanced.after[0].seen_ops += 1;
+        cutter.check(&balanced, 2).unwrap();
+        balanced.before[0].settled_bytes += 1;
+        assert_eq!(
+            cutter.check(&balanced, 2).unwrap_err().to_string(),
+            "target 0 read: the files sum to 109 bytes, but 110 were settled before and 109 seen after they were read"
+        );
+    }
+}
