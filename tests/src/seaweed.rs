@@ -118,13 +118,13 @@ fn listen(role: &str, address: &str, port: u16) -> Vec<String> {
 /// Creates volumes and writes `objects_per_volume` objects of `object_bytes` to each, incompressible (a
 /// compressible one would be stored compressed) and below 1 MB (so that one GET is one read of the file).
 pub fn fill(
-    rng: &mut Rng,
+    seed: u64,
     volumes: usize,
     objects_per_volume: usize,
     object_bytes: usize,
 ) -> Result<Vec<Volume>> {
     ensure!(object_bytes < 1 << 20, "objects of 1 MB or more are read in several pieces");
-    let http = http();
+    let (http, mut rng) = (http(), Rng::with_seed(seed));
     get_text(&http, &format!("/vol/grow?count={volumes}&replication={REPLICATION}"))?;
     let mut filled: BTreeMap<u32, Volume> = BTreeMap::new();
     // The master picks the volume, so some get their last object late; the bound is far beyond bad luck.

@@ -1,6 +1,5 @@
 //! The lab itself: what it starts works, and ends with it.
 
-use fastrand::Rng;
 use isotherm_tests::load::{Load, Skew, Truth};
 use isotherm_tests::netns::Namespace;
 use isotherm_tests::notify::Notify;
@@ -69,8 +68,7 @@ fn every_object_is_read_from_both_of_its_nodes() {
     let path = folder.path().to_path_buf();
     let cluster = namespace.run(move || Cluster::start(&tools, &path)).unwrap().unwrap();
     let racks: BTreeSet<(String, &str)> = cluster.nodes().iter().map(|n| (n.name.clone(), n.rack)).collect();
-    let volumes: Arc<[_]> =
-        namespace.run(|| fill(&mut Rng::with_seed(1), 4, 5, 1_000)).unwrap().unwrap().into();
+    let volumes: Arc<[_]> = namespace.run(|| fill(1, 4, 5, 1_000)).unwrap().unwrap().into();
     for volume in &*volumes {
         let homes: BTreeSet<_> =
             racks.iter().filter(|(node, _)| volume.nodes.contains(node)).map(|(_, rack)| rack).collect();

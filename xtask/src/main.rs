@@ -2,6 +2,7 @@
 //!
 //! Progress and explanations go to stderr, results to stdout, so that `-o json` can be piped.
 
+mod demo;
 mod doctor;
 mod ebpf;
 mod rights;
@@ -23,6 +24,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run a real SeaweedFS cluster under a load whose truth is known, watched by agent and analyzer.
+    ///
+    /// Installs what it needs, starts a master and four volume servers in a network namespace, and shows
+    /// what was counted beside what happened, and the entropy computed from it, until Ctrl-C. Nothing is
+    /// left behind. Exits 7 without the capabilities it needs.
+    Demo(demo::Options),
     /// Say what is here, what is missing, what it is needed for and how to get it.
     ///
     /// Changes nothing. Exits 1 if something needed is missing.
@@ -47,6 +54,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Demo(options) => demo::run(&options),
         Task::Doctor { output } => doctor::run(output),
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),

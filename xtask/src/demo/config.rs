@@ -1,0 +1,65 @@
+//! The configurations of agent and analyzer for the lab's cluster, as a user would write them.
+
+use isotherm_tests::load::Volume;
+use isotherm_tests::seaweed::{DATA_CENTER, Node};
+use std::fmt::Write;
+use std::path::Path;
+
+/// The name that both sides give the store.
+pub(super) const SYSTEM: &str = "seaweedfs";
+
+/// Length of the agent's windows: short, so that the live table moves.
+pub(super) const WINDOW_MS: u64 = 1_000;
+
+/// `N.dat` or `COLLECTION_N.dat`. The index beside it belongs to no partition: a GET reads the data only.
+const RULE: &str = r"/(?:(?P<collection>[^/]+)_)?(?P<volume>[0-9]+)\.dat$";
+
+/// One target per volume server, found by the address it listens on.
+pub(super) fn agent(nodes: &[Node], endpoint: &str) -> String {
+    let mut text = format!(
+        "[agent]\nid = \"demo-host\"\nwindow = \"{WINDOW_MS}ms\"\n\n[analyzer]\nendpoint = \"{endpoint}\"\n"
+    );
+    for Node { name, .. } in nodes {
+        let _ = write!(
+            text,
+            "\n[[target]]\nsystem = \"{SYSTEM}\"\nnode = \"{name}\"\nselect = {{ listen = \"{name}\" }}\n\
+             [[target.rule]]\npath = '{RULE}'\npartition = \"$volume\"\n"
+        );
+    }
+    text
+}
+
+/// The cluster's topology: racks of nodes, and the nodes that hold each volume.
+pub(super) fn analyzer(nodes: &[Node], volumes: &[Volume], listen: &str, data: &Path) -> String {
+    let mut text = format!(
+        "listen = \"{listen}\"\ndata_dir = '{}'\nstep = \"60s\"\n\n[[topology]]\nsystem = \"{SYSTEM}\"\n",
+        data.display()
+    );
+    for Node { name, rack } in nodes {
+        let _ = write!(
+            text,
+            "\n[[topology.node]]\nname = \"{name}\"\ndomains = [\"{DATA_CENTER}\", \"{rack}\"]\n"
+        );
+    }
+    for Volume { id, nodes, .. } in volumes {
+        let _ = write!(text, "\n[[topology.partition]]\nname = \"{id}\"\nnodes = {nodes:?}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_are_toml_and_name_every_node_and_volume() {
+        let nodes = [Node { name: "10.77.0.1:8080".into(), rack: "rackA" }];
+        let volume = Volume { id: 3, nodes: vec!["10.77.0.1:8080".into()], keys: vec![], object_bytes: 1 };
+        let agent: toml::Table = agent(&nodes, "http://127.0.0.1:1").parse().unwrap();
+        assert_eq!(agent["target"][0]["select"]["listen"].as_str(), Some("10.77.0.1:8080"));
+        let analyzer: toml::Table =
+            analyzer(&nodes, &[volume], "127.0.0.1:1", Path::new("/d")).parse().unwrap();
+        assert_eq!(analyzer["topology"][0]["partition"][0]["nodes"][0].as_str(), Some("10.77.0.1:8080"));
+        assert_eq!(analyzer["topology"][0]["node"][0]["domains"][1].as_str(), Some("rackA"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The live table: counted against true reads per volume and node, and the entropy that the analyzer
+//! computes, once a second until Ctrl-C.
+
+use super::answer::{self, EntropyAnswer};
+use super::phase::{Plan, Running, measure, now_ms};
+use super::report::Report;
+use super::stage::Stage;
+use super::stop::Stop;
+use anyhow::Result;
+use isotherm_tests::load::{Skew, TrueReads};
+use isotherm_tests::workspace;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write, stdout};
+use std::time::{Duration, Instant};
+
+/// Of a phase: with this rate it takes 20 s.
+const REQUESTS: u64 = 6_000;
+const RATE_PER_SECOND: f64 = 300.0;
+
+const REFRESH: Duration = Duration::from_secs(1);
+
+const BAR_CELLS: usize = 20;
+
+/// What a phase shows.
+struct Scene {
+    name: &'static str,
+    skew: Skew,
+    look_at: &'static str,
+}
+
+const SCENES: [Scene; 2] = [
+    Scene {
+        name: "uneven",
+        skew: Skew::Uneven,
+        look_at: "Every volume has two replicas, read unevenly (9:1, 3:1, 1:2, 1:19): node entropy below 1 bit.",
+    },
+    Scene {
+        name: "vanished",
+        skew: Skew::Vanished,
+        look_at: "The skew has vanished, both replicas are read alike: node entropy rises to 1 bit.",
+    },
+];
+
+/// Plays the scenes in turn until the user stops.
+pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
+    let mut verdict = "the first phase is running".to_owned();
+    for (scene, seed) in SCENES.iter().cycle().zip(1..) {
+        let plan = Plan {
+            name: scene.name,
+            skew: scene.skew,
+            seed,
+            requests: REQUESTS,
+            rate_per_second: RATE_PER_SECOND,
+        };
+        let mut next = Instant::now();
+        let measured = measure(stage, &plan, stop, |stage, running| {
+            if Instant::now() >= next {
+                next = Instant::now() + REFRESH;
+                show(&frame(stage, scene, running, &verdict)?);
+            }
+            Ok(())
+        })?;
+        let total: u64 = measured.truth.iter().map(|row| row.reads).sum();
+        let equal = Report::of(vec![measured]).equal;
+        let word = if equal { "equal to" } else { "NOT EQUAL to" };
+        verdict = format!("phase {}: counts and entropies were {word} the truth ({total} reads)", scene.name);
+        if !stdout().is_terminal() {
+            println!("{verdict}");
+        }
+    }
+    Ok(())
+}
+
+fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> Result<String> {
+    // One window more than now, so that the newest is inside however the clocks round.
+    let span = (running.since_ms, now_ms() + 1_000);
+    let entropies = answer::entropies(&stage.endpoint, span)?;
+    let lost: u64 = answer::nodes(&stage.endpoint, Some(span))?.iter().map(|node| node.lost).sum();
+    let mut text = String::new();
+    let done = running.truth.total();
+    let _ =
+        writeln!(text, "Isotherm: SeaweedFS watched from the kernel, against a load whose truth is known\n");
+    let _ = writeln!(text, "phase {}, {done} of {} reads", scene.name, running.plan.requests);
+    let _ = writeln!(text, "{}\n", scene.look_at);
+    let _ = writeln!(text, "volume  node              true  counted   node entropy (bits)");
+    let rows = running.truth.rows();
+    for volume in &*stage.volumes {
+        let name = volume.id.to_string();
+        let entropy = entropies.iter().find(|entropy| entropy.partition == name);
+        let of_volume: Vec<&TrueReads> = rows.iter().filter(|row| row.volume == volume.id).collect();
+        for (number, row) in of_volume.iter().enumerate() {
+            let shown = if number == 0 { (name.as_str(), bar(entropy)) } else { ("", String::new()) };
+            let counted = counted(entropy, &row.node);
+            let _ = writeln!(
+                text,
+                "{:>6}  {:<15} {:>6} {counted:>8}   {}",
+                shown.0, row.node, row.reads, shown.1
+            );
+        }
+    }
+    let _ = writeln!(text, "\nCounts follow the truth by a window or two. Lost events: {lost}.");
+    let _ = writeln!(text, "Last result: {verdict}.\n");
+    let _ = writeln!(text, "Ask yourself, from another terminal:");
+    for question in ["get nodes", "get partitions", "analyze entropy --since 1m"] {
+        let program = workspace::program("isotherm");
+        let _ = writeln!(text, "  {} {question} --server {}", program.display(), stage.endpoint);
+    }
+    let _ = writeln!(text, "Ctrl-C stops everything and leaves nothing behind.");
+    Ok(text)
+}
+
+fn counted(entropy: Option<&EntropyAnswer>, node: &str) -> String {
+    let share = entropy.and_then(|entropy| entropy.shares.iter().find(|share| share.node == node));
+    share.map_or_else(|| "-".to_owned(), |share| share.reads.to_string())
+}
+
+/// A known entropy as a number and a bar of its share of the most that is possible.
+fn bar(entropy: Option<&EntropyAnswer>) -> String {
+    let known = entropy.and_then(|entropy| Some((entropy.bits()?, entropy.normalised()?)));
+    let Some((bits, normalised)) = known else { return "not known yet".to_owned() };
+    let full = (normalised.clamp(0.0, 1.0) * BAR_CELLS as f64).round() as usize;
+    format!("{bits:.3} {}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
+}
+
+/// Draws over the last frame; where stdout is no terminal, only results are printed.
+fn show(frame: &str) {
+    if stdout().is_terminal() {
+        let mut out = stdout().lock();
+        let _ = write!(out, "\x1b[H\x1b[J{frame}");
+        let _ = out.flush();
+    }
+}

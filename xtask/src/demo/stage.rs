@@ -1,0 +1,154 @@
+//! Everything that runs during a demo, in the order in which it has to end.
+
+use super::answer::{self, NodeAnswer};
+use super::config::{self, WINDOW_MS};
+use super::folder::Folder;
+use super::go_on;
+use super::stop::Stop;
+use anyhow::{Context, Result, ensure};
+use isotherm_tests::load::Volume;
+use isotherm_tests::netns::Namespace;
+use isotherm_tests::notify::Notify;
+use isotherm_tests::process::{Child, POLL, spawn};
+use isotherm_tests::seaweed::{Cluster, fill};
+use isotherm_tests::tools::Tools;
+use isotherm_tests::workspace;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const VOLUMES: usize = 8;
+const OBJECTS_PER_VOLUME: usize = 20;
+const OBJECT_BYTES: usize = 16 << 10;
+
+/// Where the analyzer listens unless that port is taken.
+const PORT: u16 = 7600;
+
+/// A debug build on a busy machine takes seconds; more is a fault.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The running demo. Fields are dropped from first to last: those who watch before those who are watched,
+/// and the namespace after what lives in it.
+pub(super) struct Stage {
+    agent: Child,
+    analyzer: Child,
+    cluster: Cluster,
+    /// The lab's network.
+    pub(super) namespace: Namespace,
+    /// Hottest first.
+    pub(super) volumes: Arc<[Volume]>,
+    /// URL of the analyzer.
+    pub(super) endpoint: String,
+}
+
+impl Stage {
+    /// Starts cluster, analyzer and agent, and waits until every volume server is reported.
+    pub(super) fn set(folder: &Folder, stop: &Stop) -> Result<Self> {
+        eprintln!("starting SeaweedFS: a master and four volume servers in two racks");
+        let namespace = Namespace::new()?;
+        let (tools, store) = (Tools::locate(), subfolder(folder, "seaweed")?);
+        let cluster = namespace.run(move || Cluster::start(&tools, &store))??;
+        go_on(stop)?;
+        eprintln!("writing {OBJECTS_PER_VOLUME} objects to each of {VOLUMES} volumes, on two racks each");
+        let volumes = namespace.run(move || fill(0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
+        go_on(stop)?;
+
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let endpoint = format!("http://{listen}");
+        let data = subfolder(folder, "analyzer")?;
+        let analyzer_config = config::analyzer(cluster.nodes(), &volumes, &listen, &data);
+        let analyzer_config = write(folder, "analyzer.toml", &analyzer_config)?;
+        let agent_config = write(folder, "agent.toml", &config::agent(cluster.nodes(), &endpoint))?;
+        eprintln!("starting isotherm serve at {endpoint}");
+        let mut serve = Command::new(workspace::program("isotherm"));
+        serve.args(["serve", "--config"]).arg(&analyzer_config).arg("--data-dir").arg(&data);
+        let analyzer = start("isotherm", serve.args(["--listen", &listen]), folder)?;
+        go_on(stop)?;
+        eprintln!("starting isotherm-agent run");
+        let mut run = Command::new(workspace::program("isotherm-agent"));
+        let agent = start("isotherm-agent", run.args(["run", "--config"]).arg(&agent_config), folder)?;
+
+        let volumes = volumes.into();
+        let mut stage = Self { agent, analyzer, cluster, namespace, volumes, endpoint };
+        stage.wait_for_nodes("the agent to report every volume server", stop, |node| {
+            node.processes > Some(0)
+        })?;
+        Ok(stage)
+    }
+
+    /// Fails with its log if anything that should run has ended.
+    pub(super) fn ensure_alive(&mut self) -> Result<()> {
+        self.agent.ensure_alive()?;
+        self.analyzer.ensure_alive()?;
+        self.cluster.ensure_alive()
+    }
+
+    /// Waits until windows up to this moment (ms since the epoch) have come from every node.
+    pub(super) fn wait_for_windows(&mut self, until_ms: u64, stop: &Stop) -> Result<()> {
+        let what = "the last windows of the phase to arrive";
+        self.wait_for_nodes(what, stop, |node| node.last_window_end_ms >= Some(until_ms))
+    }
+
+    /// Sleeps, but not through a signal or the end of a process.
+    pub(super) fn pause(&mut self, length: Duration, stop: &Stop) -> Result<()> {
+        let end = Instant::now() + length;
+        while Instant::now() < end {
+            go_on(stop)?;
+            self.ensure_alive()?;
+            thread::sleep(POLL.min(end.saturating_duration_since(Instant::now())));
+        }
+        Ok(())
+    }
+
+    fn wait_for_nodes(&mut self, what: &str, stop: &Stop, ready: impl Fn(&NodeAnswer) -> bool) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let known = answer::nodes(&self.endpoint, None)?;
+            let mut expected = self.cluster.nodes().iter();
+            if expected.all(|node| known.iter().any(|answer| answer.name == node.name && ready(answer))) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "waited {} s in vain for {what}; known: {known:?}\n{}\n{}",
+                START_LIMIT.as_secs(),
+                self.agent.log_tail(),
+                self.analyzer.log_tail()
+            );
+            self.pause(Duration::from_millis(WINDOW_MS / 4), stop)?;
+        }
+    }
+}
+
+/// Starts a program of ours and waits until it says that it is ready.
+fn start(name: &str, command: &mut Command, folder: &Folder) -> Result<Child> {
+    let mut notify = Notify::bind(folder.path(), name)?;
+    notify.announce(command);
+    let mut child = spawn(name, command, &folder.path().join(format!("{name}.log")))?;
+    notify.wait_ready(&mut child, START_LIMIT).with_context(|| format!("start {name}"))?;
+    Ok(child)
+}
+
+/// The port that users know if it is free, else any. Another process may take it before the analyzer does,
+/// which then says so.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", PORT)).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+    let address = listener.and_then(|listener| listener.local_addr()).context("find a free port")?;
+    Ok(address.port())
+}
+
+fn subfolder(folder: &Folder, name: &str) -> Result<std::path::PathBuf> {
+    let path = folder.path().join(name);
+    fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+    Ok(path)
+}
+
+fn write(folder: &Folder, name: &str, content: &str) -> Result<std::path::PathBuf> {
+    let path: &Path = &folder.path().join(name);
+    fs::write(path, content).with_context(|| format!("write {}", path.display()))?;
+    Ok(path.to_path_buf())
+}
