@@ -1,10 +1,11 @@
 //! From a descriptor to the file, its inode, and its name.
 
-use crate::NAMES;
+use crate::{NAME_SCRATCH, NAMES};
 use crate::field::{self, load_u32, load_u64, probe};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
-use isotherm_agent_ebpf::{FileName, MAX_DEPTH, NAME_LEN};
+use core::slice;
+use isotherm_agent_ebpf::{FILE_NAME_HEADER, FileName, MAX_DEPTH, NAME_LEN};
 
 /// S_IFMT and S_IFREG.
 const FORMAT: u16 = 0o170_000;
@@ -59,35 +60,33 @@ impl Inode {
     /// Sends the names of the file and of the directories above it. `false` if there is no room now.
     #[inline(never)]
     pub(crate) fn send_name(&self, file: u64) -> bool {
-        let Some(mut entry) = NAMES.reserve::<FileName>(0) else { return false };
-        let record = entry.as_mut_ptr();
-        // SAFETY: the reservation is as large as the record, and every field is written before submitting;
-        // components behind `depth` are left as they are and are not looked at.
+        let Some(record) = NAME_SCRATCH.get_ptr_mut(0) else { return false };
+        // SAFETY: a value of this CPU's copy of the array, which no other run uses while this one lasts.
         unsafe {
             (*record).ino = self.ino;
             (*record).dev = self.dev;
             (*record).generation = self.generation;
             (*record).tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            (*record).reserved = 0;
+            (*record).complete = 0;
             let mut dentry = probe::<u64>(file, field::file_dentry());
-            let mut depth = 0u32;
-            let mut complete = 0u32;
+            let mut depth = 0usize;
             for level in 0..MAX_DEPTH {
                 let name = probe::<u64>(dentry, field::dentry_name());
                 let component = (&raw mut (*record).components[level]).cast();
                 bpf_probe_read_kernel_str(component, NAME_LEN as u32, name as *const _);
-                depth += 1;
+                depth = level + 1;
                 let parent = probe::<u64>(dentry, field::dentry_parent());
                 if parent == dentry || parent == 0 {
-                    complete = 1;
+                    (*record).complete = 1;
                     break;
                 }
                 dentry = parent;
             }
-            (*record).depth = depth;
-            (*record).complete = complete;
+            (*record).depth = depth as u32;
+            // Only the components that are there travel. The mask is for the verifier: depth is 16 at most.
+            let len = FILE_NAME_HEADER + (depth & 31) * NAME_LEN;
+            let len = if len > size_of::<FileName>() { size_of::<FileName>() } else { len };
+            NAMES.output::<[u8]>(slice::from_raw_parts(record.cast::<u8>(), len), 0).is_ok()
         }
-        entry.submit(0);
-        true
     }
 }

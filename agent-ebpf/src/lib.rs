@@ -23,7 +23,7 @@ pub const MAX_PROCESSES: u32 = 16_384;
 /// Files that are counted apart unless the agent says otherwise, per direction and bucket width.
 pub const DEFAULT_FILES: u32 = 16_384;
 
-/// Bytes of names on their way to the agent: about 500 files between two reads.
+/// Bytes of names on their way to the agent: about 1,500 files between two reads, at six directories each.
 pub const NAME_RING_BYTES: u32 = 1 << 21;
 
 /// Directory levels of a path below its mount point that are read.
@@ -155,9 +155,12 @@ pub struct FileName {
     pub complete: u32,
     /// Keeps the size a multiple of 8.
     pub reserved: u32,
-    /// Zero-terminated names; the file's own first.
+    /// Zero-terminated names; the file's own first. Only the first `depth` are sent.
     pub components: [[u8; NAME_LEN]; MAX_DEPTH],
 }
+
+/// Bytes of a [`FileName`] before its components.
+pub const FILE_NAME_HEADER: usize = size_of::<FileName>() - NAME_LEN * MAX_DEPTH;
 
 /// The smallest shift whose buckets cover offsets below `end_bytes`.
 #[inline(always)]

@@ -25,7 +25,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use isotherm_agent_ebpf::{
-    DEFAULT_FILES, FileCounters, FileKey, Lost, MAX_PROCESSES, MAX_TARGETS, NAME_RING_BYTES, OPERATIONS,
+    DEFAULT_FILES, FileCounters, FileKey, FileName, Lost, MAX_PROCESSES, MAX_TARGETS, NAME_RING_BYTES, OPERATIONS,
     Settings, Tally, tally_index,
 };
 
@@ -48,6 +48,10 @@ static LOST: PerCpuArray<Lost> = PerCpuArray::with_max_entries(MAX_TARGETS, 0);
 /// Names of files, sent at first sight.
 #[map]
 static NAMES: RingBuf = RingBuf::with_byte_size(NAME_RING_BYTES, 0);
+
+/// Where a name is put together, as it does not fit the stack.
+#[map]
+static NAME_SCRATCH: PerCpuArray<FileName> = PerCpuArray::with_max_entries(1, 0);
 
 /// One entry.
 #[map]

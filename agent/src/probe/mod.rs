@@ -16,7 +16,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use batch::Batch;
 use btf::{Btf, BtfError};
 use isotherm_agent_ebpf::{
-    self as abi, FIELDS, FileCounters, FileKey, FileName, MAX_PROCESSES, MAX_TARGETS, SELF_TEST_TARGET,
+    self as abi, FIELDS, FileCounters, FileKey, MAX_PROCESSES, MAX_TARGETS, SELF_TEST_TARGET,
 };
 use std::io;
 use std::os::fd::AsFd;
@@ -270,11 +270,7 @@ impl Probe {
     pub fn take_names(&mut self) -> Vec<PathBelowMount> {
         let mut names = Vec::new();
         while let Some(item) = self.names.next() {
-            if item.len() >= size_of::<FileName>() {
-                // SAFETY: the kernel wrote a whole record; it may lie unaligned.
-                let record = unsafe { item.as_ptr().cast::<FileName>().read_unaligned() };
-                names.push(PathBelowMount::from_record(&record));
-            }
+            names.extend(PathBelowMount::from_bytes(&item));
         }
         names
     }
@@ -428,6 +424,6 @@ mod tests {
     fn keys_and_records_have_no_padding() {
         assert_eq!(size_of::<FileKey>(), 8 + 4 * 3 + 2 * 2);
         assert_eq!(size_of::<FileCounters>(), 8 * (3 + abi::BUCKETS));
-        assert_eq!(size_of::<FileName>(), 8 + 4 * 6 + abi::NAME_LEN * abi::MAX_DEPTH);
+        assert_eq!(abi::FILE_NAME_HEADER, 8 + 4 * 6);
     }
 }
