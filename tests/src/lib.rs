@@ -3,6 +3,7 @@
 //! Tests and `cargo xtask demo` share it. It starts processes that cannot outlive their starter, and it
 //! never reads what Isotherm counted: a truth that knew the answer would be no truth.
 
+pub mod kernel;
 pub mod load;
 pub mod netns;
 pub mod notify;
@@ -10,4 +11,5 @@ pub mod process;
 pub mod seaweed;
 pub mod skip;
 pub mod tools;
+pub mod truth;
 pub mod workspace;

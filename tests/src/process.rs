@@ -47,7 +47,9 @@ pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Child> {
 
 /// Asks the kernel for SIGKILL when the spawning thread ends. A parent that ended before we asked is seen
 /// by its changed id.
-fn die_with(parent: Pid) -> io::Result<()> {
+///
+/// For `pre_exec`: it makes nothing but two system calls.
+pub fn die_with(parent: Pid) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }

@@ -1,5 +1,7 @@
 //! The lab itself: what it starts works, and ends with it.
 
+#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
+
 use isotherm_tests::load::{Load, Skew, Truth};
 use isotherm_tests::netns::Namespace;
 use isotherm_tests::notify::Notify;

@@ -1,0 +1,174 @@
+//! The demo as a user runs it: it ends with counts equal to the truth, and leaves nothing behind however it
+//! ends.
+//!
+//! These tests take the programs as they were built: `cargo xtask test` builds them, so does
+//! `cargo build --workspace --bins`.
+
+#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
+
+use isotherm_tests::kernel::{orphaned_programs, programs};
+use isotherm_tests::process::wait_for;
+use isotherm_tests::skip::skipped;
+use isotherm_tests::workspace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// From the start to the first phase, and from a signal to the end; a debug build on two busy cores.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The exit code for want of rights.
+const DENIED: i32 = 7;
+
+/// What the names of the agent's kernel programs begin with.
+const PROGRAM_PREFIX: &str = "iso_";
+
+/// Clusters share two cores with nobody, least of all with each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A demo in a folder of its own, whose processes are known by a mark in their environment.
+struct Demo {
+    _turn: MutexGuard<'static, ()>,
+    folder: tempfile::TempDir,
+    mark: String,
+}
+
+impl Demo {
+    fn new(name: &str) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = format!("ISOTHERM_LAB={name}-{}", std::process::id());
+        Self { _turn: turn, folder: tempfile::tempdir().unwrap(), mark }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let (name, value) = self.mark.split_once('=').unwrap();
+        let mut command = Command::new(workspace::program("xtask"));
+        command.args(["demo", "--no-build", "--dir"]).arg(self.folder.path().join("demo")).args(args);
+        command.env(name, value).current_dir(workspace::root()).stdin(Stdio::null());
+        command
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("xtask was built")
+    }
+
+    /// Processes with the mark, as `PID NAME`; the demo itself and all that it started.
+    fn processes(&self) -> Vec<String> {
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter_map(|pid| self.describe(pid)).collect()
+    }
+
+    fn describe(&self, pid: u32) -> Option<String> {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let marked = environment.split(|byte| *byte == 0).any(|entry| entry == self.mark.as_bytes());
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        marked.then(|| format!("{pid} {}", name.trim()))
+    }
+
+    /// Waits until cluster, analyzer and agent run. `None` where the rights are missing.
+    fn wait_until_set(&self, child: &mut Child) -> Option<()> {
+        wait_for("the demo to run everything", LIMIT, || {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(if status.code() == Some(DENIED) {
+                    None
+                } else {
+                    panic!("ended: {status}")
+                }));
+            }
+            let running = self.processes();
+            let count = |name: &str| running.iter().filter(|process| process.ends_with(name)).count();
+            // A process id and a name of at most 15 bytes.
+            Ok((count(" weed") == 5 && count(" isotherm") == 1 && count(" isotherm-agent") == 1)
+                .then_some(Some(())))
+        })
+        .unwrap()
+    }
+
+    fn wait_until_gone(&self) {
+        let gone = wait_for("every process to end", LIMIT, || Ok(self.processes().is_empty().then_some(())));
+        assert!(gone.is_ok(), "left behind: {:?}", self.processes());
+    }
+
+    /// The kernel frees a program a moment after the last descriptor of it is closed. Programs of agents
+    /// that others run are held by those agents.
+    fn assert_no_program_left(&self) {
+        let orphans = || orphaned_programs(PROGRAM_PREFIX);
+        let gone = wait_for("kernel programs to be freed", LIMIT, || Ok(orphans()?.is_empty().then_some(())));
+        assert!(gone.is_ok(), "left in the kernel: {:?}", orphans());
+    }
+}
+
+fn ended_for_want_of_rights(name: &str, output: &Output) -> bool {
+    let denied = output.status.code() == Some(DENIED);
+    if denied {
+        skipped(name, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    denied
+}
+
+#[test]
+fn counts_and_entropies_equal_the_truth() {
+    let demo = Demo::new("once");
+    let output = demo.command(&["--once", "-o", "json"]).output().expect("xtask was built");
+    if ended_for_want_of_rights("counts_and_entropies_equal_the_truth", &output) {
+        return;
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{errors}\n{said}", output.status);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON document");
+    assert_eq!(report["equal"], true, "{said}");
+    let phases = report["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 2, "{said}");
+    for phase in phases {
+        let reads = phase["reads"].as_array().unwrap();
+        assert_eq!(reads.len(), 16, "eight volumes, two nodes each: {said}");
+        assert_eq!(reads.iter().map(|line| line["counted"].as_u64().unwrap()).sum::<u64>(), 6_000, "{said}");
+    }
+    demo.wait_until_gone();
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    ended_by(Signal::SIGINT, "an_interrupted_demo_leaves_nothing_behind");
+}
+
+#[test]
+fn a_killed_demo_leaves_nothing_behind() {
+    ended_by(Signal::SIGKILL, "a_killed_demo_leaves_nothing_behind");
+}
+
+fn ended_by(signal: Signal, name: &str) {
+    let demo = Demo::new(signal.as_str());
+    let mut child = demo.start(&[]);
+    if demo.wait_until_set(&mut child).is_none() {
+        return skipped(name, "the rights for eBPF or namespaces are missing");
+    }
+    assert!(programs().unwrap().iter().any(|program| program.name.starts_with(PROGRAM_PREFIX)));
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+    let status = wait_for("the demo to end", LIMIT, || Ok(child.try_wait()?)).unwrap();
+    assert_eq!(status.success(), signal == Signal::SIGINT, "{status}");
+    demo.wait_until_gone();
+    demo.assert_no_program_left();
+}
+
+#[test]
+fn a_second_demo_in_the_same_folder_names_the_first() {
+    let demo = Demo::new("second");
+    let mut first = demo.start(&[]);
+    if demo.wait_until_set(&mut first).is_none() {
+        return skipped("a_second_demo_in_the_same_folder_names_the_first", "rights are missing");
+    }
+    let second = demo.command(&["--once"]).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("process {}", first.id())), "{said}");
+    kill(Pid::from_raw(i32::try_from(first.id()).unwrap()), Signal::SIGTERM).unwrap();
+    wait_for("the first demo to end", LIMIT, || Ok(first.try_wait()?)).unwrap();
+    demo.wait_until_gone();
+}
