@@ -257,7 +257,7 @@ fn a_renamed_file_is_named_anew() {
     };
     agent.watch(&generator, 0);
     generator.go().unwrap();
-    let mut counted = |agent: &mut Agent, file: &str| {
+    let counted = |agent: &mut Agent, file: &str| {
         wait_for(&format!("accesses of {file}"), Duration::from_secs(10), || {
             let reading = agent.probe.read()?;
             agent.learn();
