@@ -1,2 +1,19 @@
-//! placeholder
-fn main() {}
+//! The analyzer: `isotherm serve` takes in what agents count and answers questions about it; the other
+//! commands ask them.
+
+mod api;
+mod cli;
+mod config;
+mod ingest;
+mod serve;
+mod topology;
+mod writer;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Failpoints are named in the environment of tests; without the feature this reads nothing.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
+    cli::main()
+}

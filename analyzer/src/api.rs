@@ -1,0 +1,154 @@
+//! The control service: questions of people and tools, answered from what is committed and the topology.
+
+mod export;
+mod wire;
+
+use crate::topology::Topology;
+use crate::writer::{now, with_causes};
+use isotherm_model::Timestamp;
+use isotherm_proto::control::v1::control_service_server::ControlService;
+use isotherm_proto::control::v1::{
+    AnalyzeEntropyRequest, AnalyzeEntropyResponse, ExportParquetRequest, ExportParquetResponse,
+    ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse,
+};
+use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+
+/// Questions that are answered at the same time; more wait. Each may use every core and a few hundred MB.
+const QUESTIONS: usize = 4;
+
+/// The service. Clones share the limit on questions.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    reader: Reader,
+    topology: Arc<Topology>,
+    questions: Arc<Semaphore>,
+    streams: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Control {
+    pub(crate) fn new(
+        reader: Reader,
+        topology: Topology,
+        streams: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let questions = Arc::new(Semaphore::new(QUESTIONS));
+        Self { reader, topology: Arc::new(topology), questions, streams, stop }
+    }
+
+    /// Asks the store on a thread that may block.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader, &Topology) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = Arc::clone(&self.questions)
+            .acquire_owned()
+            .await
+            .map_err(|_| Status::unavailable("the analyzer is shutting down"))?;
+        let (reader, topology) = (self.reader.clone(), Arc::clone(&self.topology));
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            question(&reader, &topology)
+        });
+        match asked.await {
+            Ok(answer) => answer.map_err(|error| status(&error)),
+            Err(error) => {
+                tracing::error!(%error, "a question ended without an answer");
+                Err(Status::internal("the question could not be answered; see the analyzer's log"))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl ControlService for Control {
+    type ExportParquetStream = ReceiverStream<Result<ExportParquetResponse, Status>>;
+
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        let request = request.into_inner();
+        let span = span(request.since_ms, request.until_ms)?;
+        let answer = self.ask(move |reader, topology| {
+            Ok(wire::nodes(topology, &reader.nodes()?, &reader.node_activity(span)?, now()))
+        });
+        Ok(Response::new(ListNodesResponse { nodes: answer.await? }))
+    }
+
+    async fn list_partitions(
+        &self,
+        request: Request<ListPartitionsRequest>,
+    ) -> Result<Response<ListPartitionsResponse>, Status> {
+        let request = request.into_inner();
+        let span = span(request.since_ms, request.until_ms)?;
+        let answer = self
+            .ask(move |reader, topology| Ok(wire::partitions(topology, &reader.partition_activity(span)?)));
+        Ok(Response::new(ListPartitionsResponse { partitions: answer.await? }))
+    }
+
+    async fn analyze_entropy(
+        &self,
+        request: Request<AnalyzeEntropyRequest>,
+    ) -> Result<Response<AnalyzeEntropyResponse>, Status> {
+        let request = request.into_inner();
+        let span = span(request.since_ms, request.until_ms)?;
+        let answer = self.ask(move |reader, topology| {
+            let query = EntropyQuery {
+                span,
+                step: NonZeroU64::new(request.step_ms).map_or(Step::Whole, Step::EachMs),
+                filter: if request.partition.is_empty() {
+                    PartitionFilter::All
+                } else {
+                    PartitionFilter::Named(request.partition)
+                },
+                top: usize::try_from(request.top).ok().and_then(NonZeroUsize::new),
+                subsets: &topology.subsets,
+                now: now(),
+            };
+            Ok(reader.entropy(&query)?.into_iter().map(wire::entropy).collect())
+        });
+        Ok(Response::new(AnalyzeEntropyResponse { entropies: answer.await? }))
+    }
+
+    async fn export_parquet(
+        &self,
+        request: Request<ExportParquetRequest>,
+    ) -> Result<Response<Self::ExportParquetStream>, Status> {
+        let request = request.into_inner();
+        let span = span(request.since_ms, request.until_ms)?;
+        Ok(Response::new(export::start(self.clone(), span)))
+    }
+}
+
+/// 0 leaves an end open.
+fn span(since_ms: u64, until_ms: u64) -> Result<Span, Status> {
+    let open = |ms: u64| (ms > 0).then_some(Timestamp::from_ms(ms));
+    let span = Span { since: open(since_ms), until: open(until_ms) };
+    match (span.since, span.until) {
+        (Some(since), Some(until)) if since >= until => {
+            Err(Status::invalid_argument("since_ms is not before until_ms"))
+        }
+        _ => Ok(span),
+    }
+}
+
+fn status(error: &QueryError) -> Status {
+    match error {
+        QueryError::NoSuchPartition { .. } => Status::not_found(error.to_string()),
+        QueryError::TooMany { .. } => Status::invalid_argument(error.to_string()),
+        QueryError::Segments(_) | QueryError::Name(_) | QueryError::Catalog(_) => {
+            let error = with_causes(error);
+            tracing::error!(%error, "a question failed");
+            Status::internal(error)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Answers of the store as messages.
+
+use crate::topology::Topology;
+use isotherm_model::entropy::NodeEntropy;
+use isotherm_model::{NodeId, PartitionId, Timestamp};
+use isotherm_proto::control::v1 as wire;
+use isotherm_store::{
+    Activity, EligibleSource, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Windows that may be missing before a node is silent: one is under way, one may be on its way.
+const SILENT_WINDOWS: u64 = 3;
+
+/// Every node of the topology, of the catalog and of the time asked for.
+pub(super) fn nodes(
+    topology: &Topology,
+    reports: &[NodeReport],
+    activity: &BTreeMap<NodeId, NodeActivity>,
+    now: Timestamp,
+) -> Vec<wire::Node> {
+    let reports: BTreeMap<&NodeId, &NodeReport> =
+        reports.iter().map(|report| (&report.node, report)).collect();
+    let names: BTreeSet<&NodeId> =
+        topology.nodes.keys().chain(reports.keys().copied()).chain(activity.keys()).collect();
+    let node = |id: &NodeId| {
+        let (report, seen) = (reports.get(id).copied(), activity.get(id));
+        let part = |of: fn(&NodeActivity) -> Activity| seen.map(|seen| part(of(seen)));
+        wire::Node {
+            system: id.system().to_string(),
+            name: id.name().to_owned(),
+            domains: topology.nodes.get(id).cloned().unwrap_or_default(),
+            in_topology: topology.nodes.contains_key(id),
+            state: state(report, now).into(),
+            agents: match (seen, report) {
+                (Some(seen), _) => seen.agents.iter().cloned().collect(),
+                (None, Some(report)) => vec![report.agent.clone()],
+                (None, None) => Vec::new(),
+            },
+            last_window_end_ms: report.map(|report| report.last_end.as_ms()),
+            processes: report.map(|report| report.processes),
+            total: part(|seen| seen.total),
+            partitions: part(|seen| seen.partitions),
+            other: part(|seen| seen.other),
+            unattributed: part(|seen| seen.unattributed),
+            lost: seen.map_or(0, |seen| seen.lost),
+        }
+    };
+    names.into_iter().map(node).collect()
+}
+
+fn state(report: Option<&NodeReport>, now: Timestamp) -> wire::NodeState {
+    match report {
+        None => wire::NodeState::NeverReported,
+        Some(report) => {
+            let patience_ms = SILENT_WINDOWS * u64::from(report.window_ms);
+            if report.last_end.plus_ms(patience_ms) <= now {
+                wire::NodeState::Silent
+            } else {
+                wire::NodeState::Reporting
+            }
+        }
+    }
+}
+
+/// Every partition of the topology and of the time asked for.
+pub(super) fn partitions(
+    topology: &Topology,
+    activity: &BTreeMap<PartitionId, PartitionActivity>,
+) -> Vec<wire::Partition> {
+    let names: BTreeSet<&PartitionId> = topology.subsets.keys().chain(activity.keys()).collect();
+    let node = |(node, activity): (&NodeId, &Activity)| wire::NodeActivity {
+        node: node.name().to_owned(),
+        activity: Some(part(*activity)),
+    };
+    let partition = |id: &PartitionId| wire::Partition {
+        system: id.system().to_string(),
+        name: id.name().to_owned(),
+        in_topology: topology.subsets.contains_key(id),
+        nodes: activity.get(id).into_iter().flatten().map(node).collect(),
+    };
+    names.into_iter().map(partition).collect()
+}
+
+/// One answer about entropy.
+pub(super) fn entropy(found: PartitionEntropy) -> wire::PartitionEntropy {
+    let source = match found.source {
+        EligibleSource::Topology => wire::EligibleSource::Topology,
+        EligibleSource::Observed => wire::EligibleSource::Observed,
+    };
+    let share = |share: isotherm_store::Share| wire::NodeShare {
+        node: share.node.name().to_owned(),
+        reads: share.reads,
+    };
+    wire::PartitionEntropy {
+        system: found.partition.system().to_string(),
+        partition: found.partition.name().to_owned(),
+        start_ms: found.time.start().as_ms(),
+        end_ms: found.time.end().as_ms(),
+        reads: found.reads,
+        writes: found.writes,
+        shares: found.shares.into_iter().map(share).collect(),
+        eligible_source: source.into(),
+        node_entropy: Some(node_entropy(found.node_entropy)),
+        offset_entropy_bits: found.offset_bits,
+    }
+}
+
+fn node_entropy(entropy: NodeEntropy) -> wire::partition_entropy::NodeEntropy {
+    use wire::partition_entropy::NodeEntropy as Wire;
+    match entropy {
+        NodeEntropy::Known(known) => Wire::Known(wire::Measured {
+            bits: known.bits,
+            normalised: known.normalised,
+            effective_nodes: known.effective,
+        }),
+        NodeEntropy::Unknown { silent } => Wire::Unknown(wire::Unknown { silent_nodes: silent }),
+        NodeEntropy::NotApplicable { eligible } => Wire::NotApplicable(wire::NotApplicable {
+            eligible_nodes: u32::try_from(eligible).unwrap_or(u32::MAX),
+        }),
+        NodeEntropy::Insufficient { have, need } => Wire::Insufficient(wire::Insufficient { have, need }),
+    }
+}
+
+fn part(activity: Activity) -> wire::Activity {
+    wire::Activity {
+        reads: activity.reads,
+        read_bytes: activity.read_bytes,
+        writes: activity.writes,
+        written_bytes: activity.written_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isotherm_model::SystemId;
+
+    fn id(name: &str) -> NodeId {
+        NodeId::new(SystemId::new("s").unwrap(), name).unwrap()
+    }
+
+    #[test]
+    fn nodes_that_never_reported_or_stopped_are_told_apart() {
+        let topology =
+            Topology { nodes: BTreeMap::from([(id("cold"), vec!["rack".into()])]), ..Topology::default() };
+        let report = NodeReport {
+            node: id("n"),
+            agent: "a".into(),
+            first_complete: None,
+            last_end: Timestamp::from_ms(10_000),
+            window_ms: 1_000,
+            processes: 2,
+        };
+        let states = |now| {
+            nodes(&topology, std::slice::from_ref(&report), &BTreeMap::new(), Timestamp::from_ms(now))
+                .iter()
+                .map(wire::Node::state)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(states(12_999), [wire::NodeState::NeverReported, wire::NodeState::Reporting]);
+        assert_eq!(states(13_000), [wire::NodeState::NeverReported, wire::NodeState::Silent]);
+        let seen = nodes(&topology, &[report], &BTreeMap::new(), Timestamp::from_ms(0));
+        assert_eq!(seen[1].total, None, "no window in the time asked for is not zero reads");
+        assert_eq!((seen[0].in_topology, seen[1].in_topology), (true, false));
+    }
+}

@@ -1,0 +1,220 @@
+//! The command line: what it accepts, what it exits with.
+
+mod client;
+mod entropy;
+mod export;
+mod nodes;
+mod partitions;
+mod print;
+mod time;
+
+use crate::config::Config;
+use crate::serve;
+use crate::writer::with_causes;
+use clap::{Args, Parser, Subcommand};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// How long questions still running may hold up the exit of `serve`.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Watches how evenly storage partitions are accessed, and answers questions about it.
+#[derive(Parser)]
+#[command(
+    name = "isotherm",
+    version,
+    after_help = "Start with:\n  \
+        isotherm serve                      take in what agents send, on 127.0.0.1:7600\n  \
+        isotherm get nodes                  who reports, and what they do\n  \
+        isotherm analyze entropy --top 10   how evenly the busiest partitions are read\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 8 the analyzer cannot be reached."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the analyzer: take in telemetry, keep it, answer questions
+    Serve(ServeArgs),
+    /// Check configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// List what is known
+    #[command(subcommand)]
+    Get(GetCommand),
+    /// Compute something from the telemetry
+    #[command(subcommand)]
+    Analyze(AnalyzeCommand),
+    /// Take telemetry away
+    #[command(subcommand)]
+    Export(ExportCommand),
+}
+
+/// Run the analyzer.
+///
+/// Agents connect to it with gRPC and it acknowledges what is safely on the disk. It needs no configuration.
+/// It tells systemd when it is ready, and ends cleanly on SIGINT and SIGTERM.
+#[derive(Args)]
+struct ServeArgs {
+    /// Configuration file (TOML); flags given here win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7600]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Folder for segments and catalog [default: /var/lib/isotherm for root, else $XDG_DATA_HOME/isotherm]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen on other addresses than this host's own although nothing is encrypted or authenticated
+    #[arg(long)]
+    insecure_listen: bool,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say "ok", or what is wrong on which line
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum GetCommand {
+    /// Nodes: state, agents, and what they did in the time asked for
+    Nodes(nodes::NodesArgs),
+    /// Partitions, and which nodes did how much for them in the time asked for
+    Partitions(partitions::PartitionsArgs),
+}
+
+#[derive(Subcommand)]
+enum AnalyzeCommand {
+    /// Entropy of partitions' reads over their nodes and over offsets
+    Entropy(entropy::EntropyArgs),
+}
+
+#[derive(Subcommand)]
+enum ExportCommand {
+    /// Write telemetry as Parquet files in hive layout
+    Parquet(export::ExportArgs),
+}
+
+/// Why a command did not do what it was asked for, by exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// 3.
+    #[error("{0}")]
+    NotFound(String),
+    /// 8.
+    #[error(
+        "cannot reach the analyzer at {server} ({cause}); start one with `isotherm serve`, or name another \
+         with --server or ISOTHERM_SERVER"
+    )]
+    Unreachable { server: String, cause: String },
+    /// 2.
+    #[error("{0}")]
+    Usage(String),
+    /// 1.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
+            Self::Unreachable { .. } => 8,
+        }
+    }
+}
+
+/// Parses the arguments and does what they say.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve(args),
+        Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Get(GetCommand::Nodes(args)) => client(nodes::run(args)),
+        Command::Get(GetCommand::Partitions(args)) => client(partitions::run(args)),
+        Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
+        Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("isotherm: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let config = match &args.config {
+        Some(file) => Config::from_file(file),
+        None => Config::without_file(),
+    };
+    let mut config = config.map_err(|error| anyhow::anyhow!(with_causes(&error)))?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.data_dir = args.data_dir.unwrap_or(config.data_dir);
+    if !config.listen.ip().is_loopback() && !args.insecure_listen {
+        return Err(Failure::Usage(format!(
+            "{} can be reached from other hosts, and connections are neither encrypted nor authenticated yet; \
+             listen on 127.0.0.1, or accept that with --insecure-listen",
+            config.listen
+        )));
+    }
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_env_filter(filter).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow::anyhow!("cannot start the runtime: {error}"))?;
+    let ended = runtime.block_on(serve::run(config));
+    runtime.shutdown_timeout(SHUTDOWN);
+    Ok(ended?)
+}
+
+fn check(file: &std::path::Path) -> Result<(), Failure> {
+    Config::from_file(file).map_err(|error| anyhow::anyhow!(with_causes(&error)))?;
+    print::out("ok\n")
+}
+
+/// Runs a command that asks a server. One thread is enough for one question.
+fn client(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow::anyhow!("cannot start the runtime: {error}"))?;
+    runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_are_what_the_help_says() {
+        let unreachable = Failure::Unreachable { server: "s".into(), cause: "c".into() };
+        let codes = [
+            Failure::Failed(anyhow::anyhow!("x")).code(),
+            Failure::Usage("x".into()).code(),
+            Failure::NotFound("x".into()).code(),
+            unreachable.code(),
+        ];
+        assert_eq!(codes, [1, 2, 3, 8]);
+    }
+}

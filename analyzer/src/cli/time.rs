@@ -1,0 +1,156 @@
+//! Moments on the command line.
+
+use super::Failure;
+use crate::writer::now;
+use clap::Args;
+use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A moment, as it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// So long before the command was given.
+    Ago(Duration),
+    /// Milliseconds since the epoch.
+    AtMs(u64),
+}
+
+/// `--since` and `--until` of questions.
+#[derive(Args)]
+pub(super) struct SpanArgs {
+    /// From when: a duration ago such as 15m or 2h, RFC 3339, or @<unix ms>; @0 for everything kept
+    #[arg(long, value_name = "WHEN", default_value = "15m")]
+    since: Moment,
+    /// Until when, likewise; by default the newest moment that all reporting nodes have reported of
+    #[arg(long, value_name = "WHEN")]
+    until: Option<Moment>,
+}
+
+/// `--since` and `--until` of an export.
+#[derive(Args)]
+pub(super) struct ExportSpanArgs {
+    /// From when: a duration ago such as 15m or 2h, RFC 3339, or @<unix ms>; @0 for everything kept
+    #[arg(long, value_name = "WHEN", default_value = "@0")]
+    since: Moment,
+    /// Until when, likewise; by default no end
+    #[arg(long, value_name = "WHEN")]
+    until: Option<Moment>,
+}
+
+/// `since_ms` and `until_ms` as requests have them: 0 leaves an end open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SpanMs {
+    pub(super) since: u64,
+    pub(super) until: u64,
+}
+
+impl SpanArgs {
+    pub(super) fn resolved(&self) -> Result<SpanMs, Failure> {
+        resolved(self.since, self.until, now().as_ms())
+    }
+}
+
+impl ExportSpanArgs {
+    pub(super) fn resolved(&self) -> Result<SpanMs, Failure> {
+        resolved(self.since, self.until, now().as_ms())
+    }
+}
+
+fn resolved(since: Moment, until: Option<Moment>, now_ms: u64) -> Result<SpanMs, Failure> {
+    let ms = |moment| match moment {
+        Moment::Ago(ago) => now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+        Moment::AtMs(ms) => ms,
+    };
+    let span = SpanMs { since: ms(since), until: until.map_or(0, ms) };
+    if until.is_some() && span.until <= span.since {
+        return Err(Failure::Usage("--since is not before --until".to_owned()));
+    }
+    Ok(span)
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(ms) = text.strip_prefix('@') {
+            return ms.parse().map(Self::AtMs).map_err(|_| format!("{ms:?} is not unix milliseconds"));
+        }
+        if let Ok(ago) = humantime::parse_duration(text) {
+            return Ok(Self::Ago(ago));
+        }
+        let at = chrono::DateTime::parse_from_rfc3339(text).map_err(|_| {
+            "expected a duration such as 15m, RFC 3339 such as 2026-01-31T12:00:00Z, or @<unix ms>".to_owned()
+        })?;
+        u64::try_from(at.timestamp_millis()).map(Self::AtMs).map_err(|_| "is before 1970".to_owned())
+    }
+}
+
+/// A length of steps: a duration, or `all` for a single step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StepMs(pub(super) u64);
+
+impl FromStr for StepMs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(0));
+        }
+        let step = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        let ms = u64::try_from(step.as_millis()).map_err(|_| "is too long".to_owned())?;
+        if ms == 0 || Duration::from_millis(ms) != step {
+            return Err("expected whole milliseconds above 0, or all".to_owned());
+        }
+        Ok(Self(ms))
+    }
+}
+
+/// RFC 3339 in UTC, to the second where the milliseconds are 0.
+pub(super) fn rfc3339(ms: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(ms);
+    if ms.is_multiple_of(1_000) {
+        humantime::format_rfc3339_seconds(at).to_string()
+    } else {
+        humantime::format_rfc3339_millis(at).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_relative_absolute_or_unix_milliseconds() {
+        let parse = |text: &str| text.parse::<Moment>();
+        assert_eq!(parse("15m"), Ok(Moment::Ago(Duration::from_secs(900))));
+        assert_eq!(parse("@1500"), Ok(Moment::AtMs(1_500)));
+        assert_eq!(parse("1970-01-01T01:00:01+01:00"), Ok(Moment::AtMs(1_000)));
+        for text in ["yesterday", "@", "@-1", "1969-01-01T00:00:00Z", ""] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_has_its_beginning_before_its_end() {
+        let ago = |s| Moment::Ago(Duration::from_secs(s));
+        let span = resolved(ago(10), Some(ago(5)), 100_000).unwrap();
+        assert_eq!(span, SpanMs { since: 90_000, until: 95_000 });
+        assert_eq!(resolved(Moment::AtMs(0), None, 5).unwrap(), SpanMs { since: 0, until: 0 });
+        assert!(resolved(ago(5), Some(ago(10)), 100_000).is_err());
+    }
+
+    #[test]
+    fn a_step_is_a_duration_or_all() {
+        assert_eq!("60s".parse(), Ok(StepMs(60_000)));
+        assert_eq!("all".parse(), Ok(StepMs(0)));
+        for text in ["0s", "1us", "some"] {
+            assert!(text.parse::<StepMs>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_printed_in_utc() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_500), "1970-01-01T00:00:01.500Z");
+    }
+}

@@ -1,0 +1,163 @@
+//! The configuration of `isotherm serve`: read once, checked once, and typed from then on.
+//!
+//! Everything has a default, so that no file is needed. An error names the file, the line and the key.
+
+mod topology;
+
+use crate::topology::Topology;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs, io};
+use toml::Spanned;
+
+/// Where agents and tools connect by default: this host only, as nothing authenticates them yet.
+const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7600));
+
+/// The default step of series: long enough for a few hundred accesses of a quiet partition, short enough to
+/// see a node fail.
+const STEP: Duration = Duration::from_secs(60);
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Address to listen on. Port 0 takes a free one. Default `127.0.0.1:7600`.
+    pub(crate) listen: SocketAddr,
+    /// Folder of the segments and the catalog. Default `/var/lib/isotherm` for root,
+    /// `$XDG_DATA_HOME/isotherm` for others.
+    pub(crate) data_dir: PathBuf,
+    /// Length of a step of the entropy series, whole milliseconds above 0. Default 60 s.
+    pub(crate) step: Duration,
+    /// The topology. Default: none, and eligible nodes are those observed.
+    pub(crate) topology: Topology,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something that cannot be.
+    #[error("{}:{line}: {key}: {message}", path.display())]
+    Invalid { path: PathBuf, line: usize, key: String, message: String },
+    /// No data folder was given, and there is no home folder to put one in.
+    #[error("there is no HOME to keep data in; give --data-dir or set data_dir")]
+    NoDataDir,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: Option<Spanned<String>>,
+    data_dir: Option<Spanned<PathBuf>>,
+    step: Option<Spanned<String>>,
+    #[serde(default)]
+    topology: Vec<topology::RawSystem>,
+}
+
+/// What is wrong, and where in the text.
+#[derive(Debug)]
+struct Problem {
+    span: Range<usize>,
+    key: &'static str,
+    message: String,
+}
+
+impl Problem {
+    fn new(span: Range<usize>, key: &'static str, message: impl Into<String>) -> Self {
+        Self { span, key, message: message.into() }
+    }
+}
+
+impl Config {
+    /// The configuration without a file.
+    pub(crate) fn without_file() -> Result<Self, ConfigError> {
+        Self::from_text(Path::new("-"), "")
+    }
+
+    /// Reads and checks a file.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::from_text(path, &text)
+    }
+
+    fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let invalid = |problem: Problem| ConfigError::Invalid {
+            path: path.to_owned(),
+            line: line_of(text, problem.span.start),
+            key: problem.key.to_owned(),
+            message: problem.message,
+        };
+        let raw: Raw = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            ConfigError::Invalid {
+                path: path.to_owned(),
+                line: line_of(text, start),
+                key: key_at(text, start),
+                message: error.message().to_owned(),
+            }
+        })?;
+        let listen = raw.listen.map_or(Ok(LISTEN), |raw| address(&raw)).map_err(invalid)?;
+        let step = raw.step.map_or(Ok(STEP), |raw| step(&raw)).map_err(invalid)?;
+        let topology = topology::checked(raw.topology).map_err(invalid)?;
+        let data_dir = match raw.data_dir {
+            Some(dir) if dir.get_ref().as_os_str().is_empty() => {
+                return Err(invalid(Problem::new(dir.span(), "data_dir", "is empty")));
+            }
+            Some(dir) => dir.into_inner(),
+            None => default_data_dir()?,
+        };
+        Ok(Self { listen, data_dir, step, topology })
+    }
+}
+
+fn address(raw: &Spanned<String>) -> Result<SocketAddr, Problem> {
+    raw.get_ref().parse().map_err(|_| {
+        let message = format!("{:?} is not an address and port, such as \"127.0.0.1:7600\"", raw.get_ref());
+        Problem::new(raw.span(), "listen", message)
+    })
+}
+
+fn step(raw: &Spanned<String>) -> Result<Duration, Problem> {
+    let problem = |message: String| Problem::new(raw.span(), "step", message);
+    let step = humantime::parse_duration(raw.get_ref()).map_err(|error| {
+        problem(format!("{:?} is not a duration such as \"60s\": {error}", raw.get_ref()))
+    })?;
+    if step.is_zero() || step.subsec_nanos() % 1_000_000 != 0 {
+        return Err(problem(format!("{:?} is not whole milliseconds above 0", raw.get_ref())));
+    }
+    Ok(step)
+}
+
+fn default_data_dir() -> Result<PathBuf, ConfigError> {
+    if nix::unistd::Uid::effective().is_root() {
+        return Ok(PathBuf::from("/var/lib/isotherm"));
+    }
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
+        .map(|data| data.join("isotherm"))
+        .ok_or(ConfigError::NoDataDir)
+}
+
+/// The line that a byte of a text lies on, from 1.
+fn line_of(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The key of the line that a byte lies on, for errors that the TOML parser found by itself.
+fn key_at(text: &str, byte: usize) -> String {
+    let line = text.lines().nth(line_of(text, byte) - 1).unwrap_or_default();
+    line.split('=').next().unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

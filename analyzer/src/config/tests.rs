@@ -1,0 +1,104 @@
+use super::*;
+use isotherm_model::{NodeId, PartitionId, SystemId};
+
+const FULL: &str = r#"listen = "127.0.0.1:7601"
+data_dir = "/srv/isotherm"
+step = "2m"
+[[topology]]
+system = "seaweedfs"
+[[topology.node]]
+name = "10.77.0.1:8080"
+domains = ["dc1", "rackA"]
+[[topology.node]]
+name = "10.77.0.3:8080"
+[[topology.partition]]
+name = "1"
+nodes = ["10.77.0.1:8080", "10.77.0.3:8080"]
+"#;
+
+fn refused(text: &str) -> String {
+    Config::from_text(Path::new("c.toml"), text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_full_file_is_understood() {
+    let config = Config::from_text(Path::new("c.toml"), FULL).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7601");
+    assert_eq!(config.data_dir, Path::new("/srv/isotherm"));
+    assert_eq!(config.step, Duration::from_secs(120));
+    let system = SystemId::new("seaweedfs").unwrap();
+    let node = NodeId::new(system.clone(), "10.77.0.1:8080").unwrap();
+    assert_eq!(config.topology.nodes[&node], ["dc1", "rackA"]);
+    assert_eq!(config.topology.subsets[&PartitionId::new(system, "1").unwrap()].len(), 2);
+}
+
+#[test]
+fn no_file_is_needed() {
+    let config = Config::without_file().unwrap();
+    assert_eq!((config.listen, config.step), (LISTEN, STEP));
+    assert_eq!(config.topology, Topology::default());
+    assert!(config.data_dir.ends_with("isotherm"));
+}
+
+#[test]
+fn mistakes_are_named_by_file_line_and_key() {
+    let with = |from: &str, to: &str| {
+        assert!(FULL.contains(from));
+        FULL.replacen(from, to, 1)
+    };
+    for (text, want) in [
+        (
+            with("127.0.0.1:7601", "localhost"),
+            r#"c.toml:1: listen: "localhost" is not an address and port, such as "127.0.0.1:7600""#,
+        ),
+        (with("/srv/isotherm", ""), "c.toml:2: data_dir: is empty"),
+        (
+            with("2m", "2 fortnights"),
+            r#"c.toml:3: step: "2 fortnights" is not a duration such as "60s": unknown time unit "fortnights", supported units: ns, us/µs, ms, sec, min, hours, days, weeks, months, years (and few variations)"#,
+        ),
+        (with("2m", "0s"), r#"c.toml:3: step: "0s" is not whole milliseconds above 0"#),
+        (with("2m", "1500us"), r#"c.toml:3: step: "1500us" is not whole milliseconds above 0"#),
+        (with("\"2m\"", "60"), "c.toml:3: step: invalid type: integer `60`, expected a string"),
+        (
+            with("data_dir", "datadir"),
+            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `topology`",
+        ),
+        (with("\"seaweedfs\"", "\"\""), "c.toml:5: topology.system: system is empty"),
+        (
+            with("10.77.0.3:8080\"\n[[", "10.77.0.1:8080\"\n[["),
+            r#"c.toml:10: topology.node.name: "10.77.0.1:8080" occurs twice"#,
+        ),
+        (
+            with(
+                "8080\"]\n",
+                "8080\"]\n[[topology.partition]]\nname = \"1\"\nnodes = [\"10.77.0.1:8080\"]\n",
+            ),
+            r#"c.toml:15: topology.partition.name: "1" occurs twice"#,
+        ),
+        (
+            with("nodes = [\"10.77.0.1:8080\"", "nodes = [\n\"10.77.0.9:8080\""),
+            r#"c.toml:14: topology.partition.nodes: "10.77.0.9:8080" is not a node of seaweedfs"#,
+        ),
+        (
+            with("nodes = [\"10.77.0.1:8080\"", "nodes = [\"10.77.0.3:8080\""),
+            r#"c.toml:13: topology.partition.nodes: "10.77.0.3:8080" occurs twice"#,
+        ),
+        (
+            with("nodes = [\"10.77.0.1:8080\", \"10.77.0.3:8080\"]", "nodes = []"),
+            "c.toml:13: topology.partition.nodes: is empty: a partition is held by at least one node",
+        ),
+        (
+            format!("{FULL}[[topology]]\nsystem = \"seaweedfs\"\n"),
+            r#"c.toml:15: topology.system: "seaweedfs" occurs twice"#,
+        ),
+    ] {
+        assert_eq!(refused(&text), want);
+    }
+    assert!(refused("listen = \"127.0.0.1:1\"\nstep = \n").starts_with("c.toml:2: step: "));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::from_file(Path::new("/nonexistent/c.toml")).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /nonexistent/c.toml");
+}

@@ -1,0 +1,132 @@
+//! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
+
+use crate::api::Control;
+use crate::config::Config;
+use crate::ingest::Ingest;
+use crate::writer;
+use anyhow::{Context, anyhow};
+use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
+use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
+use isotherm_proto::{DESCRIPTORS, MAX_MESSAGE_BYTES};
+use isotherm_store::{Reader, Store};
+use sd_notify::NotifyState;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+/// How long connections may take to end after the signal. What they have sent is committed in any case.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often idle agents are asked whether they are still there.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Serves until SIGINT or SIGTERM, then finishes the commit under way. Returns early only with an error.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let dir = config.data_dir.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(&dir))
+        .await?
+        .with_context(|| format!("cannot open the data folder {}", config.data_dir.display()))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+
+    let stop = CancellationToken::new();
+    let streams = TaskTracker::new();
+    let (jobs, queue) = mpsc::channel(writer::QUEUE);
+    let reader = store.reader();
+    let done = CancellationToken::new();
+    let until = done.clone();
+    let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, &until));
+    let mut servers = JoinSet::new();
+    let ingest = Ingest::new(jobs, reader.clone(), streams.clone(), stop.clone());
+    servers.spawn(services(listener, ingest, reader, config.clone(), streams.clone(), stop.clone()));
+
+    let status = format!("listening on {address}");
+    sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])
+        .context("cannot tell the service manager that all is ready")?;
+    tracing::info!(
+        data_dir = %config.data_dir.display(), step = %humantime::format_duration(config.step),
+        nodes = config.topology.nodes.len(), partitions = config.topology.subsets.len(), "{status}"
+    );
+
+    let early = tokio::select! {
+        name = stopped(&mut signals) => {
+            tracing::info!(signal = name, "shutting down");
+            None
+        }
+        ended = &mut writer => Some(ended),
+        ended = servers.join_next() => {
+            return Err(match ended {
+                Some(Ok(Err(error))) => error,
+                Some(Err(error)) => error.into(),
+                Some(Ok(Ok(()))) | None => anyhow!("the server ended by itself"),
+            });
+        }
+    };
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    stop.cancel();
+    streams.close();
+    let ended = async {
+        streams.wait().await;
+        while servers.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::info!("ending connections that are still open");
+        servers.shutdown().await;
+    }
+    // A connection that outlives the server could keep the queue open, so the writer is told.
+    done.cancel();
+    let ended = match early {
+        Some(ended) => ended,
+        None => writer.await,
+    };
+    ended.context("the writer failed")?.context("the store cannot be written any more")
+}
+
+async fn services(
+    listener: TcpListener,
+    ingest: Ingest,
+    reader: Reader,
+    config: Config,
+    streams: TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let control = ControlServiceServer::new(Control::new(reader, config.topology, streams, stop.clone()));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<TelemetryServiceServer<Ingest>>().await;
+    reporter.set_serving::<ControlServiceServer<Control>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .add_service(telemetry)
+        .add_service(control)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.cancelled_owned(),
+        )
+        .await
+        .context("the server failed")
+}
+
+async fn stopped((interrupt, terminate): &mut (Signal, Signal)) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}

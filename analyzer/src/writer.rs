@@ -1,0 +1,136 @@
+//! The one owner of the store: takes what streams submit, commits it in groups, and tells each its verdict.
+//!
+//! It runs on a thread of its own, because a commit waits for the disk. It answers through one-shot channels,
+//! so that no slow reader can hold up a commit.
+
+use isotherm_model::Timestamp;
+use isotherm_store::{Entry, NodeContest, Outcome, Store, Submission, Verdict, WriteError};
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Submissions that wait for a commit. More would only wait longer.
+pub(crate) const QUEUE: usize = 64;
+
+/// Submissions in one commit: enough to share its syncs among agents, few enough to answer soon.
+const GROUP: usize = 64;
+
+/// Rows at which a commit takes no more: about 80 MB of columns.
+const GROUP_ROWS: usize = 1 << 17;
+
+/// Contested nodes that are remembered, so that each is warned about once.
+const WARNED: usize = 1_024;
+
+/// A submission with whom to answer.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) submission: Submission,
+    /// Its part of the memory that submissions may take; given back when it is answered.
+    pub(crate) memory: Option<OwnedSemaphorePermit>,
+    pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The store decided.
+    Decided(Verdict),
+    /// The store could not write, for this reason.
+    Failed(String),
+}
+
+/// Commits until `done`, and then what is still queued. Ends early, with the reason, when the store will not
+/// write again. To be called from a blocking thread of a runtime.
+pub(crate) fn run(
+    mut store: Store,
+    mut jobs: mpsc::Receiver<Job>,
+    done: &CancellationToken,
+) -> Result<(), WriteError> {
+    let runtime = Handle::current();
+    let mut warned = BTreeSet::new();
+    while let Some(first) = runtime.block_on(next(&mut jobs, done)) {
+        let mut rows = rows_of(&first.submission);
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && rows < GROUP_ROWS
+            && let Ok(job) = jobs.try_recv()
+        {
+            rows += rows_of(&job.submission);
+            group.push(job);
+        }
+        commit(&mut store, group, &mut warned)?;
+    }
+    Ok(())
+}
+
+async fn next(jobs: &mut mpsc::Receiver<Job>, done: &CancellationToken) -> Option<Job> {
+    tokio::select! {
+        biased;
+        job = jobs.recv() => job,
+        () = done.cancelled() => None,
+    }
+}
+
+fn commit(store: &mut Store, group: Vec<Job>, warned: &mut BTreeSet<NodeContest>) -> Result<(), WriteError> {
+    let mut waiting = Vec::with_capacity(group.len());
+    let mut submissions = Vec::with_capacity(group.len());
+    for job in group {
+        submissions.push(job.submission);
+        waiting.push((job.reply, job.memory));
+    }
+    let Outcome { verdicts, failure, contested } = store.commit(&submissions, now());
+    drop(submissions);
+    let reason = failure.as_ref().map(|failure| with_causes(failure));
+    if let Some(reason) = &reason {
+        tracing::warn!(%reason, "cannot write; agents keep their batches and try again");
+    }
+    for ((reply, _memory), verdict) in waiting.into_iter().zip(verdicts) {
+        let answer = match (verdict, &reason) {
+            (Verdict::Retry, Some(reason)) => Reply::Failed(reason.clone()),
+            (verdict, _) => Reply::Decided(verdict),
+        };
+        // A stream that has ended does not need its answer: the agent asks again by its next hello.
+        let _ = reply.send(answer);
+    }
+    for contest in contested {
+        if warned.len() < WARNED && !warned.contains(&contest) {
+            let [first, second] = &contest.agents;
+            tracing::warn!(node = %contest.node, %first, %second, "two agents report this node; its accesses are counted twice");
+            warned.insert(contest);
+        }
+    }
+    match failure {
+        Some(doubtful @ WriteError::Doubtful(_)) => Err(doubtful),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn rows_of(submission: &Submission) -> usize {
+    match &submission.entry {
+        Entry::Batch { windows, .. } => {
+            let nodes = windows.iter().flat_map(|window| &window.nodes);
+            nodes.map(|node| node.rows.len() + node.lost.len() + node.totals.len()).sum()
+        }
+        Entry::Gap(_) => 0,
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The wall clock. Before 1970 it is 1970.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
