@@ -7,24 +7,30 @@ use isotherm_tests::workspace;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A time to ask about, in milliseconds since the epoch: start, and the first moment after.
-pub(super) type Span = (u64, u64);
+/// A time to ask about, in milliseconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// The first moment.
+    pub(super) since_ms: u64,
+    /// The first moment after; without it, the newest that all nodes have reported of.
+    pub(super) until_ms: Option<u64>,
+}
 
-/// A node, and what was counted there.
+/// A node, and what was counted there. What is absent nobody watched.
 #[derive(Debug, Deserialize)]
 pub(super) struct NodeAnswer {
     /// The store's own name of it.
-    pub(super) name: String,
-    /// Alive at the end of its newest window; absent if it never reported.
+    pub(super) node: String,
+    /// Alive at the end of its newest window.
     pub(super) processes: Option<u32>,
-    /// End of its newest window; absent if it never reported.
+    /// End of its newest window.
     pub(super) last_window_end_ms: Option<u64>,
     /// Accesses of files that are no volume's.
-    pub(super) other: Activity,
+    pub(super) other: Option<Activity>,
     /// Accesses of files that nobody could name.
-    pub(super) unattributed: Activity,
+    pub(super) unattributed: Option<Activity>,
     /// Events that were missed.
-    pub(super) lost: u64,
+    pub(super) lost: Option<u64>,
 }
 
 /// Accesses.
@@ -38,18 +44,18 @@ pub(super) struct Activity {
 #[derive(Debug, Deserialize)]
 pub(super) struct PartitionAnswer {
     /// The store's own name of it: the volume's number.
-    pub(super) name: String,
+    pub(super) partition: String,
     /// Nodes that touched it.
-    pub(super) nodes: Vec<NodeActivity>,
+    pub(super) nodes: Vec<NodeReads>,
 }
 
-/// A node's part in a partition.
+/// Reads of one node.
 #[derive(Debug, Deserialize)]
-pub(super) struct NodeActivity {
+pub(super) struct NodeReads {
     /// Its name.
     pub(super) node: String,
-    /// What it did.
-    pub(super) activity: Activity,
+    /// Reads.
+    pub(super) reads: u64,
 }
 
 /// A partition's entropy over a step.
@@ -57,31 +63,49 @@ pub(super) struct NodeActivity {
 pub(super) struct EntropyAnswer {
     /// The volume's number.
     pub(super) partition: String,
-    /// Reads by node, zeros included.
-    pub(super) shares: Vec<Share>,
+    /// By eligible node, zeros included.
+    pub(super) shares: Vec<NodeReads>,
     /// The entropy, or why there is none.
-    pub(super) node_entropy: serde_json::Value,
+    pub(super) node_entropy: NodeEntropyAnswer,
 }
 
-impl EntropyAnswer {
+/// A node entropy, or why there is none.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(super) enum NodeEntropyAnswer {
+    /// Measured.
+    Known {
+        /// Bits.
+        bits: f64,
+        /// Bits over the most that is possible, 0..1.
+        normalised: f64,
+    },
+    /// A node was not watched for all of the time.
+    Unknown {},
+    /// Fewer than two nodes may serve.
+    NotApplicable {},
+    /// Too few reads.
+    Insufficient {},
+}
+
+impl NodeEntropyAnswer {
     /// The entropy in bits, if it is known.
     pub(super) fn bits(&self) -> Option<f64> {
-        self.node_entropy.get("known")?.get("bits")?.as_f64()
+        match self {
+            Self::Known { bits, .. } => Some(*bits),
+            Self::Unknown {} | Self::NotApplicable {} | Self::Insufficient {} => None,
+        }
     }
 
-    /// Bits over the most that is possible, if known.
-    pub(super) fn normalised(&self) -> Option<f64> {
-        self.node_entropy.get("known")?.get("normalised")?.as_f64()
+    /// The word for it.
+    pub(super) fn status(&self) -> &'static str {
+        match self {
+            Self::Known { .. } => "known",
+            Self::Unknown {} => "unknown",
+            Self::NotApplicable {} => "not_applicable",
+            Self::Insufficient {} => "insufficient",
+        }
     }
-}
-
-/// Reads of one node.
-#[derive(Debug, Deserialize)]
-pub(super) struct Share {
-    /// Its name.
-    pub(super) node: String,
-    /// Reads.
-    pub(super) reads: u64,
 }
 
 #[derive(Deserialize)]
@@ -99,30 +123,29 @@ struct Entropies {
     entropies: Vec<EntropyAnswer>,
 }
 
-/// `isotherm get nodes`, over all that is kept or a span.
-pub(super) fn nodes(endpoint: &str, span: Option<Span>) -> Result<Vec<NodeAnswer>> {
+/// `isotherm get nodes`.
+pub(super) fn nodes(endpoint: &str, span: Span) -> Result<Vec<NodeAnswer>> {
     let answer: Nodes = ask(endpoint, &["get", "nodes"], span)?;
     Ok(answer.nodes)
 }
 
 /// `isotherm get partitions`.
 pub(super) fn partitions(endpoint: &str, span: Span) -> Result<Vec<PartitionAnswer>> {
-    let answer: Partitions = ask(endpoint, &["get", "partitions"], Some(span))?;
+    let answer: Partitions = ask(endpoint, &["get", "partitions"], span)?;
     Ok(answer.partitions)
 }
 
 /// `isotherm analyze entropy`, the whole span as one step.
 pub(super) fn entropies(endpoint: &str, span: Span) -> Result<Vec<EntropyAnswer>> {
-    let answer: Entropies = ask(endpoint, &["analyze", "entropy", "--step", "all"], Some(span))?;
+    let answer: Entropies = ask(endpoint, &["analyze", "entropy", "--step", "all"], span)?;
     Ok(answer.entropies)
 }
 
-fn ask<T: DeserializeOwned>(endpoint: &str, question: &[&str], span: Option<Span>) -> Result<T> {
+fn ask<T: DeserializeOwned>(endpoint: &str, question: &[&str], span: Span) -> Result<T> {
     let mut isotherm = shell::clean(workspace::program("isotherm"));
     isotherm.args(question).args(["--server", endpoint, "-o", "json"]);
-    if let Some((since_ms, until_ms)) = span {
-        isotherm.arg("--since").arg(format!("@{since_ms}")).arg("--until").arg(format!("@{until_ms}"));
-    }
+    isotherm.arg("--since").arg(format!("@{}", span.since_ms));
+    isotherm.args(span.until_ms.map(|until_ms| format!("--until=@{until_ms}")));
     let said = shell::read(&mut isotherm)?;
     serde_json::from_str(&said).with_context(|| format!("parse the answer to {question:?}: {said}"))
 }

@@ -1,8 +1,8 @@
 //! The live table: counted against true reads per volume and node, and the entropy that the analyzer
 //! computes, once a second until Ctrl-C.
 
-use super::answer::{self, EntropyAnswer};
-use super::phase::{Plan, Running, measure, now_ms};
+use super::answer::{self, EntropyAnswer, NodeEntropyAnswer, Span};
+use super::phase::{Plan, Running, measure};
 use super::report::Report;
 use super::stage::Stage;
 use super::stop::Stop;
@@ -72,10 +72,10 @@ pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
 }
 
 fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> Result<String> {
-    // One window more than now, so that the newest is inside however the clocks round.
-    let span = (running.since_ms, now_ms() + 1_000);
+    let span = Span { since_ms: running.since_ms, until_ms: None };
     let entropies = answer::entropies(&stage.endpoint, span)?;
-    let lost: u64 = answer::nodes(&stage.endpoint, Some(span))?.iter().map(|node| node.lost).sum();
+    let lost: Option<u64> = answer::nodes(&stage.endpoint, span)?.iter().map(|node| node.lost).sum();
+    let lost = lost.map_or_else(|| "not known yet".to_owned(), |lost| lost.to_string());
     let mut text = String::new();
     let done = running.truth.total();
     let _ =
@@ -116,8 +116,10 @@ fn counted(entropy: Option<&EntropyAnswer>, node: &str) -> String {
 
 /// A known entropy as a number and a bar of its share of the most that is possible.
 fn bar(entropy: Option<&EntropyAnswer>) -> String {
-    let known = entropy.and_then(|entropy| Some((entropy.bits()?, entropy.normalised()?)));
-    let Some((bits, normalised)) = known else { return "not known yet".to_owned() };
+    let Some(entropy) = entropy else { return "not known yet".to_owned() };
+    let NodeEntropyAnswer::Known { bits, normalised } = entropy.node_entropy else {
+        return entropy.node_entropy.status().to_owned();
+    };
     let full = (normalised.clamp(0.0, 1.0) * BAR_CELLS as f64).round() as usize;
     format!("{bits:.3} {}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
 }

@@ -42,8 +42,10 @@ pub(super) struct Plan {
 pub(super) struct Measured {
     /// The plan's name.
     pub(super) name: &'static str,
-    /// From the first quiet window's start to the last one's end.
-    pub(super) span: Span,
+    /// The first quiet window's start.
+    pub(super) since_ms: u64,
+    /// The first moment after.
+    pub(super) until_ms: u64,
     /// What happened.
     pub(super) truth: Vec<TrueReads>,
     /// What the analyzer says of nodes.
@@ -85,12 +87,13 @@ pub(super) fn measure(
     let end_ms = next_window_ms() + QUIET_MS;
     pause_until(stage, end_ms, stop)?;
     stage.wait_for_windows(end_ms, stop)?;
-    let span = (start_ms, end_ms);
+    let span = Span { since_ms: start_ms, until_ms: Some(end_ms) };
     Ok(Measured {
         name: plan.name,
-        span,
+        since_ms: start_ms,
+        until_ms: end_ms,
         truth: truth.rows(),
-        nodes: answer::nodes(&stage.endpoint, Some(span))?,
+        nodes: answer::nodes(&stage.endpoint, span)?,
         partitions: answer::partitions(&stage.endpoint, span)?,
         entropies: answer::entropies(&stage.endpoint, span)?,
     })
@@ -117,7 +120,7 @@ impl Drop for StopOnDrop {
 }
 
 /// Milliseconds since the epoch.
-pub(super) fn now_ms() -> u64 {
+fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
     u64::try_from(since.as_millis()).expect("milliseconds fit 64 bits for ages")
 }

@@ -1,5 +1,6 @@
 //! Truth and counts side by side, and whether they are equal.
 
+use super::answer::{EntropyAnswer, NodeAnswer};
 use super::phase::Measured;
 use comfy_table::{CellAlignment, Table, presets};
 use isotherm_model::entropy::{NodeEntropy, over_nodes};
@@ -29,12 +30,12 @@ struct PhaseReport {
     /// By node and volume.
     reads: Vec<Reads>,
     entropies: Vec<Entropies>,
-    /// Events that the agent missed.
-    lost: u64,
-    /// Reads of files that nobody could name.
-    unattributed: u64,
-    /// Reads of files that are no volume's.
-    other: u64,
+    /// Events that the agent missed; absent if a node was not watched.
+    lost: Option<u64>,
+    /// Reads of files that nobody could name; likewise.
+    unattributed: Option<u64>,
+    /// Reads of files that are no volume's; likewise.
+    other: Option<u64>,
 }
 
 /// Reads of one volume on one node.
@@ -55,6 +56,8 @@ struct Entropies {
     true_bits: Option<f64>,
     /// As the analyzer computed it; absent if it did not.
     computed_bits: Option<f64>,
+    /// What the analyzer says of it: known, or why not.
+    status: &'static str,
 }
 
 impl Entropies {
@@ -77,25 +80,22 @@ impl Report {
 impl PhaseReport {
     fn of(measured: Measured) -> Self {
         let counted = measured.partitions.iter().flat_map(|partition| {
-            partition
-                .nodes
-                .iter()
-                .map(|part| (part.node.clone(), partition.name.clone(), part.activity.reads))
+            partition.nodes.iter().map(|part| (part.node.clone(), partition.partition.clone(), part.reads))
         });
         let reads = reads(&measured.truth, counted);
-        let computed = measured.entropies.iter().map(|entropy| (entropy.partition.clone(), entropy.bits()));
-        let entropies = entropies(&measured.truth, &computed.collect());
+        let entropies = entropies(&measured.truth, &measured.entropies);
+        let sum = |of: &dyn Fn(&NodeAnswer) -> Option<u64>| measured.nodes.iter().map(of).sum();
         Self {
             name: measured.name,
             equal: reads.iter().all(|reads| reads.truth == reads.counted)
                 && entropies.iter().all(Entropies::equal),
-            since_ms: measured.span.0,
-            until_ms: measured.span.1,
+            since_ms: measured.since_ms,
+            until_ms: measured.until_ms,
             reads,
             entropies,
-            lost: measured.nodes.iter().map(|node| node.lost).sum(),
-            unattributed: measured.nodes.iter().map(|node| node.unattributed.reads).sum(),
-            other: measured.nodes.iter().map(|node| node.other.reads).sum(),
+            lost: sum(&|node| node.lost),
+            unattributed: sum(&|node| Some(node.unattributed.as_ref()?.reads)),
+            other: sum(&|node| Some(node.other.as_ref()?.reads)),
         }
     }
 }
@@ -114,22 +114,27 @@ fn reads(truth: &[TrueReads], counted: impl Iterator<Item = (String, String, u64
 }
 
 /// One line per volume that the truth or the analyzer names.
-fn entropies(truth: &[TrueReads], computed: &BTreeMap<String, Option<f64>>) -> Vec<Entropies> {
+fn entropies(truth: &[TrueReads], answers: &[EntropyAnswer]) -> Vec<Entropies> {
     let mut by_volume: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for row in truth {
         by_volume.entry(row.volume.to_string()).or_default().push(row.reads);
     }
-    let volumes: BTreeSet<String> = by_volume.keys().chain(computed.keys()).cloned().collect();
-    let line = |volume: String| Entropies {
-        true_bits: by_volume.get(&volume).and_then(|reads| bits(&over_nodes(reads))),
-        computed_bits: computed.get(&volume).copied().flatten(),
-        volume,
+    let answered = answers.iter().map(|answer| answer.partition.clone());
+    let volumes: BTreeSet<String> = by_volume.keys().cloned().chain(answered).collect();
+    let line = |volume: String| {
+        let answer = answers.iter().find(|answer| answer.partition == volume);
+        Entropies {
+            true_bits: by_volume.get(&volume).and_then(|reads| bits(&over_nodes(reads))),
+            computed_bits: answer.and_then(|answer| answer.node_entropy.bits()),
+            status: answer.map_or("absent", |answer| answer.node_entropy.status()),
+            volume,
+        }
     };
     volumes.into_iter().map(line).collect()
 }
 
 /// The bits of an entropy that is known.
-pub(super) fn bits(entropy: &NodeEntropy) -> Option<f64> {
+fn bits(entropy: &NodeEntropy) -> Option<f64> {
     match entropy {
         NodeEntropy::Known(known) => Some(known.bits),
         NodeEntropy::Unknown { .. }
@@ -149,16 +154,18 @@ impl fmt::Display for Report {
             let entropies = phase.entropies.iter().map(|entropy| {
                 [
                     entropy.volume.clone(),
-                    String::new(),
+                    entropy.status.to_owned(),
                     shown(entropy.true_bits),
                     shown(entropy.computed_bits),
                 ]
             });
-            writeln!(f, "{}\n", table(["VOLUME", "", "TRUE BITS", "COMPUTED"], entropies))?;
+            writeln!(f, "{}\n", table(["VOLUME", "NODE ENTROPY", "TRUE BITS", "COMPUTED"], entropies))?;
             writeln!(
                 f,
                 "lost events {}, reads of files nobody could name {}, of files that are no volume's {}\n",
-                phase.lost, phase.unattributed, phase.other
+                count(phase.lost),
+                count(phase.unattributed),
+                count(phase.other)
             )?;
         }
         write!(f, "{}", if self.equal { "everything equals the truth" } else { "something differs" })
@@ -175,12 +182,17 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
     table
 }
 
+fn count(events: Option<u64>) -> String {
+    events.map_or_else(|| "unknown".to_owned(), |events| events.to_string())
+}
+
 fn shown(bits: Option<f64>) -> String {
     bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.6}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::NodeEntropyAnswer;
     use super::*;
 
     fn row(volume: u32, node: &str, reads: u64) -> TrueReads {
@@ -199,12 +211,15 @@ mod tests {
     #[test]
     fn an_entropy_is_equal_within_rounding_only() {
         let truth = [row(1, "a", 900), row(1, "b", 100)];
-        let same =
-            |bits| entropies(&truth, &BTreeMap::from([("1".to_owned(), bits)])).iter().all(Entropies::equal);
+        let same = |node_entropy| {
+            let answer = EntropyAnswer { partition: "1".to_owned(), shares: vec![], node_entropy };
+            entropies(&truth, &[answer]).iter().all(Entropies::equal)
+        };
+        let known = |bits| NodeEntropyAnswer::Known { bits, normalised: bits };
         // Miller-Madow of 900 and 100, from the model's reference.
-        assert!(same(Some(0.469_716_941_109_725_7)));
-        assert!(!same(Some(0.469_716_95)));
-        assert!(!same(None));
-        assert!(!entropies(&truth, &BTreeMap::new()).iter().all(Entropies::equal));
+        assert!(same(known(0.469_716_941_109_725_7)));
+        assert!(!same(known(0.469_716_95)));
+        assert!(!same(NodeEntropyAnswer::Unknown {}));
+        assert!(!entropies(&truth, &[]).iter().all(Entropies::equal));
     }
 }

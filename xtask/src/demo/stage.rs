@@ -1,6 +1,6 @@
 //! Everything that runs during a demo, in the order in which it has to end.
 
-use super::answer::{self, NodeAnswer};
+use super::answer::{self, NodeAnswer, Span};
 use super::config::{self, WINDOW_MS};
 use super::folder::Folder;
 use super::go_on;
@@ -106,10 +106,11 @@ impl Stage {
 
     fn wait_for_nodes(&mut self, what: &str, stop: &Stop, ready: impl Fn(&NodeAnswer) -> bool) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
+        let everything = Span { since_ms: 0, until_ms: None };
         loop {
-            let known = answer::nodes(&self.endpoint, None)?;
+            let known = answer::nodes(&self.endpoint, everything)?;
             let mut expected = self.cluster.nodes().iter();
-            if expected.all(|node| known.iter().any(|answer| answer.name == node.name && ready(answer))) {
+            if expected.all(|node| known.iter().any(|answer| answer.node == node.name && ready(answer))) {
                 return Ok(());
             }
             ensure!(
