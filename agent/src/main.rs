@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Windows between the watching thread and the uplink. The uplink takes them at once; this is for a hiccup.
 const WINDOW_QUEUE: usize = 16;
@@ -52,7 +54,8 @@ enum Command {
     /// Known stores (SeaweedFS, PostgreSQL, Valkey, NATS, Kafka) are recognised by their program; others are
     /// named by --pid, or by the files that they have open with --path. In the live table, q quits.
     Top {
-        /// Only files whose path matches this regular expression; its first group is the partition.
+        /// Only files whose path matches this regular expression; its first group is the partition. Looks at
+        /// the known stores, and at every process that has such a file open.
         #[arg(long, value_name = "REGEX")]
         path: Option<String>,
         /// Only this process; may be given several times.
@@ -78,14 +81,9 @@ enum Output {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=warn,aya_obj=warn")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
+    // Messages would tear the live table.
+    let live = matches!(arguments.command, Command::Top { once: false, .. });
+    show_messages(if live { BoxMakeWriter::new(std::io::sink) } else { BoxMakeWriter::new(std::io::stderr) });
     let result = match arguments.command {
         Command::Run { config } => run(&config),
         Command::Check { config, paths } => check(&config, &paths),
@@ -100,6 +98,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn show_messages(writer: BoxMakeWriter) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,aya=warn,aya_obj=warn"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour).init();
 }
 
 fn run(path: &std::path::Path) -> anyhow::Result<()> {

@@ -91,6 +91,17 @@ pub struct Report {
     pub lost: u64,
     /// Accesses whose file is not known.
     pub unattributed: u64,
+    /// What the kernel program cost; absent unless the kernel's `bpf_stats` are on.
+    pub probe: Option<ProbeCost>,
+}
+
+/// Cost of the system call program since the last report, over all processes of the host.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ProbeCost {
+    /// How often it ran: once per system call of the host.
+    pub runs: u64,
+    /// Mean time of a run, in nanoseconds.
+    pub ns_per_run: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +120,8 @@ pub struct Top {
     known: BTreeMap<u32, usize>,
     path: Option<Regex>,
     last: Instant,
+    /// Time and runs of the kernel program by the last report.
+    cost: (Duration, u64),
 }
 
 impl Top {
@@ -143,9 +156,11 @@ impl Top {
             known: BTreeMap::new(),
             path,
             last: Instant::now(),
+            cost: (Duration::ZERO, 0),
         };
         top.watch(&found)?;
         top.last = Instant::now();
+        top.cost = top.probe.cost()?;
         Ok(top)
     }
 
@@ -159,6 +174,7 @@ impl Top {
                 && self.known.insert(process.pid, index.get()) != Some(index.get())
             {
                 self.probe.watch(process.pid, index)?;
+                tracing::info!("watching process {} as {} {name}", process.pid, process.system);
             }
         }
         Ok(())
@@ -199,7 +215,16 @@ impl Top {
         lines.sort_by_key(|line| std::cmp::Reverse(line.reads + line.writes));
         let mut processes: Vec<u32> = self.probe.watched()?.into_iter().map(|(pid, _)| pid).collect();
         processes.sort_unstable();
-        Ok(Report { seconds, processes, lines, lost, unattributed })
+        let probe = self.cost_since_last()?;
+        Ok(Report { seconds, processes, lines, lost, unattributed, probe })
+    }
+
+    fn cost_since_last(&mut self) -> Result<Option<ProbeCost>, TopError> {
+        let (time, runs) = self.probe.cost()?;
+        let (time_before, runs_before) = std::mem::replace(&mut self.cost, (time, runs));
+        let runs = runs.saturating_sub(runs_before);
+        let ns = time.saturating_sub(time_before).as_nanos() as f64;
+        Ok((runs > 0).then(|| ProbeCost { runs, ns_per_run: ns / runs as f64 }))
     }
 
     fn label(&mut self, key: &FileKey, unattributed: &mut u64, ops: u64) -> Option<Label> {

@@ -40,7 +40,13 @@ impl PathBelowMount {
             path.extend(names.filter(|name| *name != b"/").map(OsStr::from_bytes));
             path
         });
-        Some(Self { ino: record.ino, dev: record.dev, generation: record.generation, tgid: record.tgid, path })
+        Some(Self {
+            ino: record.ino,
+            dev: record.dev,
+            generation: record.generation,
+            tgid: record.tgid,
+            path,
+        })
     }
 }
 

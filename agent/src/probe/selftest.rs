@@ -63,8 +63,7 @@ pub(super) fn run(probe: &mut Probe) -> Result<(), ProbeError> {
     }
     let names = probe.take_names();
     let named = names.iter().any(|name| {
-        name.path.as_ref().is_some_and(|path| path.to_string_lossy().contains(NAME))
-            && name.ino == ino
+        name.path.as_ref().is_some_and(|path| path.to_string_lossy().contains(NAME)) && name.ino == ino
     });
     if !named {
         return Err(failed(format!("the file {NAME} came with the names {names:?}")));

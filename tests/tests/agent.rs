@@ -1,0 +1,185 @@
+//! The agent as its users run it: the binary, its messages and its reports.
+
+use isotherm_agent::rights;
+use isotherm_tests::process::{Child, spawn, wait_for};
+use isotherm_tests::skip::skipped;
+use isotherm_tests::truth::Generator;
+use isotherm_tests::workspace::{program, target_dir};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn folder() -> TempDir {
+    let parent = target_dir().join("tmp");
+    std::fs::create_dir_all(&parent).unwrap();
+    TempDir::new_in(parent).unwrap()
+}
+
+fn agent() -> Command {
+    let path = program("isotherm-agent");
+    assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
+    Command::new(path)
+}
+
+fn error_of(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// `true`, told as skipped, where the rights are missing.
+fn no_rights(test: &str) -> bool {
+    match rights::check() {
+        Ok(()) => false,
+        Err(missing) => {
+            skipped(test, &missing.to_string());
+            true
+        }
+    }
+}
+
+#[test]
+fn top_reports_what_a_process_did() {
+    if no_rights("top_reports_what_a_process_did") {
+        return;
+    }
+    let folder = folder();
+    let truth = Path::new(env!("CARGO_BIN_EXE_truth"));
+    let mut generator = Generator::start(truth, folder.path(), "shared").unwrap();
+    let pattern = format!("{}/(shared)", folder.path().display());
+    let pid = generator.pid().to_string();
+    let log = folder.path().join("top.log");
+    let report = folder.path().join("report.json");
+    let mut command = agent();
+    command.args(["top", "--pid", &pid, "--path", &pattern, "--once", "--for", "4s", "-o", "json"]);
+    let mut top = spawn_with_output("top", &mut command, &log, &report);
+    wait_for("top to watch the process", LIMIT, || {
+        top.ensure_alive()?;
+        Ok(std::fs::read_to_string(&log)?.contains(&format!("watching process {pid} ")).then_some(()))
+    })
+    .unwrap();
+    generator.go().unwrap();
+    let did = generator.done(|| Ok(())).unwrap();
+    let status = wait_for("top to report", LIMIT, || top.ended()).unwrap();
+    assert!(status.success(), "{}", top.log_tail());
+    let text = std::fs::read_to_string(&report).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let (reads, bytes) = did.counts("shared", false);
+    let lines = report["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 1, "{text}");
+    let line = &lines[0];
+    assert_eq!((line["partition"].as_str(), line["reads"].as_u64()), (Some("shared"), Some(reads)), "{text}");
+    assert_eq!((line["read_bytes"].as_u64(), line["writes"].as_u64()), (Some(bytes), Some(0)), "{text}");
+    assert!(line["offset_entropy_bits"].as_f64().unwrap() > 1.0, "{text}");
+    assert_eq!((report["lost"].as_u64(), report["unattributed"].as_u64()), (Some(0), Some(0)), "{text}");
+}
+
+/// As [`spawn`], with stdout in a file of its own.
+fn spawn_with_output(name: &str, command: &mut Command, log: &Path, output: &Path) -> Child {
+    // A shell keeps the two apart; exec makes the agent take its place.
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg("exec \"$@\" > \"$0\"")
+        .arg(output)
+        .arg(command.get_program())
+        .args(command.get_args());
+    spawn(name, &mut shell, log).unwrap()
+}
+
+#[test]
+fn top_says_what_it_looked_for() {
+    if no_rights("top_says_what_it_looked_for") {
+        return;
+    }
+    // Above every limit of process ids (2^22).
+    let error = error_of(&agent().args(["top", "--pid", "4194305", "--once"]).output().unwrap());
+    assert!(error.contains("process [4194305] is not there") && error.contains("--path"), "{error}");
+    let error = error_of(&agent().args(["top", "--path", "(", "--once"]).output().unwrap());
+    assert!(error.contains("--path") && error.contains("unclosed group"), "{error}");
+}
+
+#[test]
+fn check_tells_whose_a_path_is_and_where_an_error_is() {
+    let folder = folder();
+    let config = folder.path().join("agent.toml");
+    let text = "[[target]]\nsystem = \"s\"\nnode = \"n\"\nselect = { pid = 1 }\n\
+                [[target.rule]]\npath = '/(\\d+)\\.dat$'\npartition = \"$1\"\n";
+    std::fs::write(&config, text).unwrap();
+    let check = |paths: &[&str]| {
+        let mut command = agent();
+        command.arg("check").arg("--config").arg(&config);
+        for path in paths {
+            command.args(["--path", path]);
+        }
+        command.output().unwrap()
+    };
+    let output = check(&["/v/7.dat", "/v/7.idx"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("/v/7.dat: partition 7") && told.contains("/v/7.idx: other"), "{told}");
+    std::fs::write(&config, text.replace("pid = 1", "pid = 1, port = 2")).unwrap();
+    let error = error_of(&check(&[]));
+    assert!(error.contains("agent.toml:4: unknown field `port`"), "{error}");
+    std::fs::remove_file(&config).unwrap();
+    let error = error_of(&check(&[]));
+    assert!(error.contains("cannot read") && error.contains("agent.toml"), "{error}");
+}
+
+#[test]
+fn a_missing_right_is_named() {
+    let name = "a_missing_right_is_named";
+    if no_rights(name) {
+        return;
+    }
+    let path = program("isotherm-agent");
+    let output =
+        Command::new("setpriv").arg("--bounding-set=-perfmon").arg(path).args(["top", "--once"]).output();
+    let Ok(output) = output else {
+        return skipped(name, "setpriv is not installed (Debian package util-linux)");
+    };
+    let error = error_of(&output);
+    assert!(error.contains("missing CAP_PERFMON") && error.contains("setcap"), "{error}");
+    assert!(!error.contains("CAP_BPF ("), "{error}");
+}
+
+#[test]
+fn a_target_without_a_process_is_waited_for() {
+    if no_rights("a_target_without_a_process_is_waited_for") {
+        return;
+    }
+    let folder = folder();
+    let config = folder.path().join("agent.toml");
+    // The pattern must not match the command line of anything else, this test's children included.
+    let marker = folder.path().file_name().unwrap().to_string_lossy().into_owned();
+    let text = format!(
+        "[agent]\nwindow = \"1s\"\n[analyzer]\nendpoint = \"http://127.0.0.1:1\"\n[[target]]\nsystem = \"s\"\nnode = \"n\"\n\
+         select = {{ cmdline = '{marker} shared$' }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = folder.path().join("log");
+    let mut running = spawn("isotherm-agent", agent().arg("run").arg("--config").arg(&config), &log).unwrap();
+    let mut says = |what: &str| {
+        wait_for(what, LIMIT, || {
+            running.ensure_alive()?;
+            Ok(std::fs::read_to_string(&log)?.contains(what).then_some(()))
+        })
+        .unwrap();
+    };
+    says("no process matches s/n; waiting for one");
+    says("watching 0 processes of 1 targets");
+    // There is no analyzer either; that ends nothing.
+    says("cannot connect to http://127.0.0.1:1");
+    let generator =
+        Generator::start(Path::new(env!("CARGO_BIN_EXE_truth")), folder.path(), "shared").unwrap();
+    says(&format!("watching process {} for s/n", generator.pid()));
+    running.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = wait_for("the agent to stop", LIMIT, || running.ended()).unwrap();
+    assert!(status.success(), "{status}\n{}", running.log_tail());
+    assert!(
+        std::fs::read_to_string(&log).unwrap().contains("batches were not delivered"),
+        "it says what was lost"
+    );
+}
