@@ -7,14 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
 use isotherm_tests::kernel::{orphaned_programs, programs};
-use isotherm_tests::process::wait_for;
+use isotherm_tests::process::{Child, spawn, wait_for};
 use isotherm_tests::skip::skipped;
 use isotherm_tests::workspace;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,8 +51,8 @@ impl Demo {
         command
     }
 
-    fn start(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("xtask was built")
+    fn start(&self) -> Child {
+        spawn("demo", &mut self.command(&[]), &self.folder.path().join("log")).expect("xtask was built")
     }
 
     /// Processes with the mark, as `PID NAME`; the demo itself and all that it started.
@@ -70,21 +69,21 @@ impl Demo {
         marked.then(|| format!("{pid} {}", name.trim()))
     }
 
-    /// Waits until cluster, analyzer and agent run. `None` where the rights are missing.
+    /// Waits until cluster, analyzer and agent run and kernel programs are loaded. `None` where the rights are missing.
     fn wait_until_set(&self, child: &mut Child) -> Option<()> {
         wait_for("the demo to run everything", LIMIT, || {
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = child.ended()? {
                 return Ok(Some(if status.code() == Some(DENIED) {
                     None
                 } else {
-                    panic!("ended: {status}")
+                    panic!("ended: {status}\n{}", child.log_tail())
                 }));
             }
             let running = self.processes();
+            let attached = programs()?.iter().any(|program| program.name.starts_with(PROGRAM_PREFIX));
             let count = |name: &str| running.iter().filter(|process| process.ends_with(name)).count();
-            // A process id and a name of at most 15 bytes.
-            Ok((count(" weed") == 5 && count(" isotherm") == 1 && count(" isotherm-agent") == 1)
-                .then_some(Some(())))
+            let all = count(" weed") == 5 && count(" isotherm") == 1 && count(" isotherm-agent") == 1;
+            Ok((all && attached).then_some(Some(())))
         })
         .unwrap()
     }
@@ -145,13 +144,12 @@ fn a_killed_demo_leaves_nothing_behind() {
 
 fn ended_by(signal: Signal, name: &str) {
     let demo = Demo::new(signal.as_str());
-    let mut child = demo.start(&[]);
+    let mut child = demo.start();
     if demo.wait_until_set(&mut child).is_none() {
         return skipped(name, "the rights for eBPF or namespaces are missing");
     }
-    assert!(programs().unwrap().iter().any(|program| program.name.starts_with(PROGRAM_PREFIX)));
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-    let status = wait_for("the demo to end", LIMIT, || Ok(child.try_wait()?)).unwrap();
+    child.signal(signal).unwrap();
+    let status = wait_for("the demo to end", LIMIT, || child.ended()).unwrap();
     assert_eq!(status.success(), signal == Signal::SIGINT, "{status}");
     demo.wait_until_gone();
     demo.assert_no_program_left();
@@ -160,15 +158,15 @@ fn ended_by(signal: Signal, name: &str) {
 #[test]
 fn a_second_demo_in_the_same_folder_names_the_first() {
     let demo = Demo::new("second");
-    let mut first = demo.start(&[]);
+    let mut first = demo.start();
     if demo.wait_until_set(&mut first).is_none() {
         return skipped("a_second_demo_in_the_same_folder_names_the_first", "rights are missing");
     }
     let second = demo.command(&["--once"]).output().unwrap();
     let said = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("process {}", first.id())), "{said}");
-    kill(Pid::from_raw(i32::try_from(first.id()).unwrap()), Signal::SIGTERM).unwrap();
-    wait_for("the first demo to end", LIMIT, || Ok(first.try_wait()?)).unwrap();
+    assert!(said.contains(&format!("process {}", first.pid())), "{said}");
+    first.signal(Signal::SIGTERM).unwrap();
+    wait_for("the first demo to end", LIMIT, || first.ended()).unwrap();
     demo.wait_until_gone();
 }
