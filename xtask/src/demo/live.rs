@@ -101,7 +101,7 @@ fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> 
     let _ = writeln!(text, "\nCounts follow the truth by a window or two. Lost events: {lost}.");
     let _ = writeln!(text, "Last result: {verdict}.\n");
     let _ = writeln!(text, "Ask yourself, from another terminal:");
-    for question in ["get nodes", "get partitions", "analyze entropy --since 1m"] {
+    for question in ["get nodes", "get partitions", "analyze entropy --since 1m --step all"] {
         let program = workspace::program("isotherm");
         let _ = writeln!(text, "  {} {question} --server {}", program.display(), stage.endpoint);
     }
