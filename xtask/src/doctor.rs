@@ -92,7 +92,12 @@ fn system() -> Vec<Piece> {
     vec![
         needed("cc", on_path("cc"), "building crates with C in them", "apt-get install gcc libc6-dev"),
         needed("ip", on_path("ip"), "the lab's network namespace", "apt-get install iproute2"),
-        needed("python3 with venv", python_with_venv().is_some(), "the Python environment of the tools", "apt-get install python3-venv"),
+        needed(
+            "python3 with venv",
+            python_with_venv().is_some(),
+            "the Python environment of the tools",
+            "apt-get install python3-venv",
+        ),
         optional(
             "cargo-nextest",
             on_path("cargo-nextest"),
@@ -106,7 +111,11 @@ fn system() -> Vec<Piece> {
 fn tools() -> Vec<Piece> {
     let tools = Tools::locate();
     let wheel = |wheel: &'static str, uses| needed(wheel, has_wheel(&tools, wheel), uses, BY_SETUP);
-    let uses = ["SeaweedFS in demo and tests", "reading exported Parquet in tests", "reading exported Parquet in tests"];
+    let uses = [
+        "SeaweedFS in demo and tests",
+        "reading exported Parquet in tests",
+        "reading exported Parquet in tests",
+    ];
     WHEELS.into_iter().zip(uses).map(|(name, uses)| wheel(name, uses)).collect()
 }
 
