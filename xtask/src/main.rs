@@ -2,6 +2,7 @@
 //!
 //! Progress and explanations go to stderr, results to stdout, so that `-o json` can be piped.
 
+mod bench;
 mod demo;
 mod doctor;
 mod ebpf;
@@ -47,6 +48,9 @@ enum Task {
     Test,
     /// Check the workspace's own rules: dependencies, file lengths, the kernel object's manifest, README.
     Tidy,
+    /// Measure, each benchmark beside its peer in the same run.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Build or verify the kernel object that the agent includes.
     #[command(subcommand)]
     Ebpf(ebpf::Command),
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
         Task::Tidy => tidy::check().map(|()| ExitCode::SUCCESS),
+        Task::Bench(bench) => bench::run(&bench),
         Task::Ebpf(command) => ebpf::run(command),
     };
     match done {
