@@ -144,11 +144,16 @@ impl Attribution {
             .any(|(id, file)| crate::discovery::is_alive(file.tgid) && !is_at(file.tgid, &file.path, id.ino))
     }
 
-    /// Forgets files that the kernel no longer counts.
+    /// Forgets files that the kernel no longer counts, and partitions that have no other file.
     pub fn retain(&mut self, counted: &HashSet<FileKey>) {
         let inodes: HashSet<InodeId> = counted.iter().map(InodeId::from).collect();
         self.files.retain(|id, _| inodes.contains(id));
         self.claims.retain(|(_, id), _| inodes.contains(id));
+        let claimed = self.claims.values().filter_map(|subject| match subject {
+            Subject::Partition(id) => Some(id.clone()),
+            Subject::Other(_) | Subject::Unattributed(_) => None,
+        });
+        self.partitions = claimed.collect();
     }
 }
 
@@ -239,6 +244,6 @@ mod tests {
         attribution.subject(&key(2));
         attribution.retain(&HashSet::from([key(1)]));
         assert!(attribution.path(&key(1)).is_some() && attribution.path(&key(2)).is_none());
-        assert!(attribution.claims.is_empty());
+        assert!(attribution.claims.is_empty() && attribution.partitions.is_empty());
     }
 }

@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// How often /proc is looked at.
+const DISCOVERY: Duration = Duration::from_secs(1);
+
 /// Rows that are told apart; further files count as `(other files)`.
 const MAX_ROWS: usize = 10_000;
 
@@ -119,6 +122,7 @@ pub struct Top {
     query: Query,
     known: BTreeMap<u32, usize>,
     path: Option<Regex>,
+    looked: Instant,
     last: Instant,
     /// Time and runs of the kernel program by the last report.
     cost: (Duration, u64),
@@ -155,6 +159,7 @@ impl Top {
             query,
             known: BTreeMap::new(),
             path,
+            looked: Instant::now(),
             last: Instant::now(),
             cost: (Duration::ZERO, 0),
         };
@@ -180,10 +185,15 @@ impl Top {
         Ok(())
     }
 
-    /// Fetches the names of files; call it several times a second. Also finds processes that were restarted.
+    /// Fetches the names of files; call it several times a second. Also finds processes of the same nodes that
+    /// were restarted.
     pub fn poll(&mut self) -> Result<(), TopError> {
         self.attribution.learn(self.probe.take_names());
         self.probe.flush_log();
+        if self.looked.elapsed() < DISCOVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
         let found = find(&self.query, self.path.as_ref())?;
         self.known.retain(|pid, _| discovery::is_alive(*pid));
         self.watch(&found)

@@ -145,6 +145,54 @@ fn a_missing_right_is_named() {
     assert!(!error.contains("CAP_BPF ("), "{error}");
 }
 
+/// Runs `top` where `mount` has changed what the kernel shows, for this process alone.
+fn top_after(mount: &str) -> String {
+    let script = format!("{mount} && exec \"$0\" top --pid $$ --once --for 1s");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .arg(program("isotherm-agent"))
+        .output()
+        .unwrap();
+    error_of(&output)
+}
+
+#[test]
+fn a_kernel_that_lacks_something_is_told_what() {
+    if no_rights("a_kernel_that_lacks_something_is_told_what") {
+        return;
+    }
+    let error = top_after("mount -t tmpfs none /sys/kernel/btf");
+    assert!(error.contains("/sys/kernel/btf/vmlinux") && error.contains("CONFIG_DEBUG_INFO_BTF"), "{error}");
+    // The type information of a kernel whose inodes have no generation.
+    let mut types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    let name = b"\0i_generation\0";
+    let at = types.windows(name.len()).position(|window| window == name).unwrap();
+    types[at + 1] = b'x';
+    let folder = folder();
+    let path = folder.path().join("vmlinux");
+    std::fs::write(&path, &types).unwrap();
+    let error = top_after(&format!("mount --bind {} /sys/kernel/btf/vmlinux", path.display()));
+    assert!(error.contains("no field `inode.i_generation`, which the logical probe needs"), "{error}");
+    std::fs::write(&path, &types[..types.len() / 2]).unwrap();
+    let error = top_after(&format!("mount --bind {} /sys/kernel/btf/vmlinux", path.display()));
+    assert!(error.contains("type information is damaged"), "{error}");
+}
+
+#[test]
+fn an_agent_among_processes_of_its_own_refuses_to_count() {
+    if no_rights("an_agent_among_processes_of_its_own_refuses_to_count") {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(program("isotherm-agent"))
+        .args(["top", "--pid", "1", "--once", "--for", "1s"])
+        .output()
+        .unwrap();
+    let error = error_of(&output);
+    assert!(error.contains("not in a process namespace of its own"), "{error}");
+}
+
 #[test]
 fn a_target_without_a_process_is_waited_for() {
     if no_rights("a_target_without_a_process_is_waited_for") {

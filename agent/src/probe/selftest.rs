@@ -46,8 +46,13 @@ pub(super) fn run(probe: &mut Probe) -> Result<(), ProbeError> {
             sum
         });
         if (counters.ops(), counters.bytes) != (ops, bytes) {
+            let hint = if counters.ops() == 0 {
+                "; the agent must run among the host's processes, not in a process namespace of its own"
+            } else {
+                ""
+            };
             return Err(failed(format!(
-                "{ops} {word} of {bytes} bytes were counted as {} of {}",
+                "{ops} {word} of {bytes} bytes were counted as {} of {}{hint}",
                 counters.ops(),
                 counters.bytes
             )));
