@@ -14,7 +14,8 @@ mod stage;
 mod stop;
 
 use crate::doctor::Format;
-use crate::{rights, setup, shell};
+use crate::setup::{self, Purpose};
+use crate::{rights, shell};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use isotherm_tests::load::Skew;
@@ -60,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("the demo needs these capabilities; run it as root");
         return Ok(ExitCode::from(DENIED));
     }
-    setup::run()?;
+    setup::run(Purpose::Demo)?;
     if !options.no_build {
         eprintln!("building agent and analyzer");
         shell::run(shell::cargo().args(["build", "--workspace", "--bins"]).current_dir(workspace::root()))?;

@@ -4,7 +4,7 @@
 
 use crate::ebpf::{CORE_SOURCE_HINT, Nightly, holds_core};
 use crate::rights::RIGHTS;
-use crate::setup::{WHEELS, has_wheel, python_with_venv};
+use crate::setup::{PARQUET_READERS, SEAWEEDFS, has_wheel, python_with_venv};
 use crate::shell;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -110,13 +110,9 @@ fn system() -> Vec<Piece> {
 
 fn tools() -> Vec<Piece> {
     let tools = Tools::locate();
-    let wheel = |wheel: &'static str, uses| needed(wheel, has_wheel(&tools, wheel), uses, BY_SETUP);
-    let uses = [
-        "SeaweedFS in demo and tests",
-        "reading exported Parquet in tests",
-        "reading exported Parquet in tests",
-    ];
-    WHEELS.into_iter().zip(uses).map(|(name, uses)| wheel(name, uses)).collect()
+    let wheel = |wheel, uses| needed(wheel, has_wheel(&tools, wheel), uses, BY_SETUP);
+    let readers = PARQUET_READERS.map(|reader| wheel(reader, "reading exported Parquet in tests"));
+    [wheel(SEAWEEDFS, "SeaweedFS in demo and tests")].into_iter().chain(readers).collect()
 }
 
 fn kernel_object() -> Vec<Piece> {

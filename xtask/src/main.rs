@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Doctor { output } => doctor::run(output),
-        Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Task::Setup => setup::run(setup::Purpose::Tests).map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
         Task::Tidy => tidy::check().map(|()| ExitCode::SUCCESS),
         Task::Bench(bench) => bench::run(&bench),

