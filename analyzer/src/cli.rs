@@ -40,7 +40,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the analyzer: take in telemetry, keep it, answer questions
     Serve(ServeArgs),
     /// Check configuration files
     #[command(subcommand)]
@@ -56,7 +55,7 @@ enum Command {
     Export(ExportCommand),
 }
 
-/// Run the analyzer.
+/// Run the analyzer: take in telemetry, keep it, answer questions
 ///
 /// Agents connect to it with gRPC and it acknowledges what is safely on the disk. It needs no configuration.
 /// It tells systemd when it is ready, and ends cleanly on SIGINT and SIGTERM.
@@ -87,21 +86,17 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum GetCommand {
-    /// Nodes: state, agents, and what they did in the time asked for
     Nodes(nodes::NodesArgs),
-    /// Partitions, and which nodes did how much for them in the time asked for
     Partitions(partitions::PartitionsArgs),
 }
 
 #[derive(Subcommand)]
 enum AnalyzeCommand {
-    /// Entropy of partitions' reads over their nodes and over offsets
     Entropy(entropy::EntropyArgs),
 }
 
 #[derive(Subcommand)]
 enum ExportCommand {
-    /// Write telemetry as Parquet files in hive layout
     Parquet(export::ExportArgs),
 }
 

@@ -20,8 +20,9 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-/// How long connections may take to end after the signal. What they have sent is committed in any case.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long connections may take to end after the signal. What is queued is committed in any case, and agents
+/// keep what was not acknowledged.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often idle agents are asked whether they are still there.
 const KEEPALIVE: Duration = Duration::from_secs(20);

@@ -61,6 +61,14 @@ pub(crate) fn run(
             group.push(job);
         }
         commit(&mut store, group, &mut warned)?;
+        // After the answers, so that nobody waits for it.
+        match store.merge(now()) {
+            Ok(()) => {}
+            Err(doubtful @ WriteError::Doubtful(_)) => return Err(doubtful),
+            Err(error) => {
+                tracing::warn!(error = %with_causes(&error), "cannot merge segments; questions take longer");
+            }
+        }
     }
     Ok(())
 }

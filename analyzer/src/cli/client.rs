@@ -32,7 +32,7 @@ pub(super) struct Client {
 
 impl ClientArgs {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        let server = self.server.uri().to_string();
+        let server = self.server.uri().to_string().trim_end_matches('/').to_owned();
         let channel =
             self.server.clone().connect_timeout(CONNECT).connect().await.map_err(|error| {
                 Failure::Unreachable { server: server.clone(), cause: root_cause(&error) }
@@ -44,6 +44,7 @@ impl ClientArgs {
 
 impl Client {
     /// What a refusal means to the caller of the command.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other codes mean the same: it failed")]
     pub(super) fn failure(&self, status: &Status) -> Failure {
         match status.code() {
             Code::NotFound => Failure::NotFound(status.message().to_owned()),

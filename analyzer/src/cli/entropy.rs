@@ -9,7 +9,7 @@ use isotherm_proto::control::v1::partition_entropy::NodeEntropy;
 use isotherm_proto::control::v1::{AnalyzeEntropyRequest, EligibleSource, PartitionEntropy};
 use serde::Serialize;
 
-/// Entropy of partitions' reads over their nodes and over offsets.
+/// Entropy of partitions' reads over their nodes and over offsets
 ///
 /// Node entropy says how evenly the nodes that may serve a partition share its reads: 0 bits when one serves
 /// them all, log2(nodes) when all serve the same, and 2^bits is the number of nodes that clients lean on.

@@ -19,7 +19,7 @@ use tonic::Streaming;
 /// Where files are gathered, within the target.
 const GATHERED: &str = ".isotherm-export";
 
-/// Write telemetry as Parquet files in hive layout.
+/// Write telemetry as Parquet files in hive layout
 ///
 /// Files are DIR/date=YYYY-MM-DD/hour=HH/part-NNNNN.parquet, in UTC, sorted by time; each row has its
 /// window_start too. Read the folders' `hour` as text or give a schema: some readers take 09 for the number 9.

@@ -8,7 +8,7 @@ use clap::Args;
 use isotherm_proto::control::v1::{Activity, ListNodesRequest, Node, NodeState};
 use serde::Serialize;
 
-/// Nodes: state, agents, and what they did in the time asked for.
+/// Nodes: state, agents, and what they did in the time asked for
 ///
 /// A node is `reporting` while its agent's windows arrive, `silent` when none has come for three window
 /// lengths, `never_reported` when only the topology names it. A dash says that nobody was watching in that

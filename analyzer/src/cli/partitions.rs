@@ -9,7 +9,7 @@ use clap::Args;
 use isotherm_proto::control::v1::{ListPartitionsRequest, Partition};
 use serde::Serialize;
 
-/// Partitions, and which nodes did how much for them in the time asked for.
+/// Partitions, and which nodes did how much for them in the time asked for
 ///
 /// Listed are the partitions that the topology names and those that were seen in that time.
 #[derive(Args)]

@@ -4,7 +4,7 @@
 //! disk. Numbers are stored as signed 64 bits; callers hold sequence numbers below 2^63.
 
 use crate::error::OpenError;
-use crate::segment::Written;
+use crate::segment::{Written, next_hour};
 use crate::write::{Gap, Run};
 use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
@@ -25,6 +25,7 @@ const TABLES: &str = "
         path TEXT PRIMARY KEY,
         rows INTEGER NOT NULL,
         bytes INTEGER NOT NULL,
+        level INTEGER NOT NULL,
         first_start_ms INTEGER NOT NULL,
         last_start_ms INTEGER NOT NULL,
         last_end_ms INTEGER NOT NULL,
@@ -32,6 +33,7 @@ const TABLES: &str = "
         created_ms INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX segments_by_time ON segments (last_end_ms, first_start_ms);
+    CREATE INDEX segments_by_start ON segments (first_start_ms, level);
     CREATE TABLE runs (
         agent TEXT NOT NULL,
         boot TEXT NOT NULL,
@@ -82,6 +84,8 @@ pub struct NodeReport {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) written: Written,
+    /// How often its rows were merged.
+    pub(crate) level: u32,
     pub(crate) first_start: Timestamp,
     pub(crate) last_start: Timestamp,
     pub(crate) last_end: Timestamp,
@@ -119,13 +123,15 @@ pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, Ope
     Ok(connection)
 }
 
-/// Opens the catalog beside its writer. It cannot be changed through this connection.
+/// Opens the catalog beside its writer. It cannot be changed through this connection, and what is read through
+/// it is of one moment, that of the first question.
 pub(crate) fn open_to_read(dir: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(
         dir.join(FILE),
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(Duration::from_secs(10))?;
+    connection.execute_batch("BEGIN")?;
     Ok(connection)
 }
 
@@ -221,11 +227,12 @@ pub(crate) fn add_segment(
     now: Timestamp,
 ) -> Result<(), rusqlite::Error> {
     transaction
-        .prepare_cached("INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .prepare_cached("INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
         .execute(params![
             segment.written.path.to_string_lossy(),
             signed(segment.written.rows),
             signed(segment.written.bytes),
+            segment.level,
             signed(segment.first_start.as_ms()),
             signed(segment.last_start.as_ms()),
             signed(segment.last_end.as_ms()),
@@ -233,6 +240,53 @@ pub(crate) fn add_segment(
             signed(now.as_ms()),
         ])
         .map(drop)
+}
+
+/// Makes a segment count no longer.
+pub(crate) fn remove_segment(
+    transaction: &Transaction<'_>,
+    segment: &Segment,
+) -> Result<(), rusqlite::Error> {
+    transaction
+        .prepare_cached("DELETE FROM segments WHERE path = ?1")?
+        .execute([segment.written.path.to_string_lossy()])
+        .map(drop)
+}
+
+/// The oldest segments of an hour that have a level and at most so many rows.
+pub(crate) fn mergeable(
+    connection: &Connection,
+    hour: Timestamp,
+    level: u32,
+    max_rows: u64,
+    limit: usize,
+) -> Result<Vec<Segment>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT path, rows, bytes, first_start_ms, last_start_ms, last_end_ms, sha256 FROM segments
+             WHERE first_start_ms >= ?1 AND first_start_ms < ?2 AND level = ?3 AND rows <= ?4
+             ORDER BY created_ms, path LIMIT ?5",
+        )?
+        .query_map(
+            params![
+                signed(hour.as_ms()),
+                signed(next_hour(hour).as_ms()),
+                level,
+                signed(max_rows),
+                signed(limit as u64)
+            ],
+            |row| {
+                let written = Written {
+                    path: PathBuf::from(row.get::<_, String>(0)?),
+                    rows: row.get::<_, i64>(1)?.cast_unsigned(),
+                    bytes: row.get::<_, i64>(2)?.cast_unsigned(),
+                    sha256: row.get(6)?,
+                };
+                let (first_start, last_start) = (time(row.get(3)?), time(row.get(4)?));
+                Ok(Segment { written, level, first_start, last_start, last_end: time(row.get(5)?) })
+            },
+        )?
+        .collect()
 }
 
 /// Raises the high-water mark of a run.

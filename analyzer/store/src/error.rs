@@ -87,7 +87,7 @@ pub enum WriteError {
         #[source]
         source: io::Error,
     },
-    /// Encoding a segment failed; a disk that fills up while it is written may be here too.
+    /// Encoding a segment failed.
     #[error("cannot encode {}", path.display())]
     Encode {
         /// What was being written.

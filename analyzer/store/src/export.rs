@@ -4,10 +4,11 @@
 //! memory, however many rows an hour has.
 
 use crate::catalog;
+use crate::encode;
 use crate::error::QueryError;
 use crate::read::{Reader, Span};
 use crate::schema;
-use crate::segment::{encode, hive_folder, next_hour};
+use crate::segment::{hive_folder, next_hour};
 use isotherm_model::Timestamp;
 use polars::prelude::{DataType, SortMultipleOptions, col, len};
 
@@ -83,16 +84,15 @@ impl Reader {
 
     /// Makes a file. `None` when it would be empty.
     pub fn export_file(&self, slice: &ExportSlice) -> Result<Option<ExportFile>, QueryError> {
-        let mut frame = self
+        let frame = self
             .starting_in(&self.catalog()?, slice.start, slice.end)?
             .sort(ORDER, SortMultipleOptions::default())
             .collect()?;
         if frame.height() == 0 {
             return Ok(None);
         }
-        let mut data = Vec::new();
-        encode(&mut data, &mut frame)?;
-        Ok(Some(ExportFile { path: slice.path.clone(), data, rows: frame.height() as u64 }))
+        let rows = frame.height() as u64;
+        Ok(Some(ExportFile { path: slice.path.clone(), data: encode::parquet(frame)?, rows }))
     }
 }
 

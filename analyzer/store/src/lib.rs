@@ -11,6 +11,7 @@ mod activity;
 mod catalog;
 mod columns;
 mod coverage;
+mod encode;
 mod entropy;
 mod error;
 mod estimate;

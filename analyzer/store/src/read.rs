@@ -1,8 +1,8 @@
 //! Asking what is committed.
 //!
 //! A question opens the catalog beside the writer, takes the segments that overlap the time asked for, and
-//! scans only those, lazily: polars reads the columns and row groups that the question needs. Segments of the
-//! catalog are never changed, so a question that has its list cannot be disturbed by a commit.
+//! scans only those, lazily: polars reads the columns and row groups that the question needs. A question sees
+//! the catalog as it was when it began, and segments are never changed, so no commit can disturb it.
 
 use crate::catalog::{self, NodeReport};
 use crate::error::QueryError;
@@ -79,22 +79,25 @@ impl Reader {
         end: Timestamp,
     ) -> Result<LazyFrame, QueryError> {
         let segments = catalog::segments_overlapping(catalog, start, end)?;
-        if segments.is_empty() {
-            return Ok(DataFrame::empty_with_schema(&schema::windows()).lazy());
-        }
-        let paths = segments
-            .iter()
-            .map(|path| PlRefPath::try_from_path(&self.dir.join(path)))
-            .collect::<PolarsResult<_>>()?;
-        let args = ScanArgsParquet {
-            schema: Some(Arc::new(schema::windows())),
-            hive_options: HiveOptions::new_disabled(),
-            glob: false,
-            cache: false,
-            ..ScanArgsParquet::default()
-        };
-        Ok(LazyFrame::scan_parquet_sources(ScanSources::Paths(paths), args)?)
+        let paths: Vec<PathBuf> = segments.iter().map(|path| self.dir.join(path)).collect();
+        Ok(scan(&paths)?)
     }
+}
+
+/// The rows of segments, read when they are asked for. No segments have no rows.
+pub(crate) fn scan(segments: &[PathBuf]) -> PolarsResult<LazyFrame> {
+    if segments.is_empty() {
+        return Ok(DataFrame::empty_with_schema(&schema::windows()).lazy());
+    }
+    let paths = segments.iter().map(|path| PlRefPath::try_from_path(path)).collect::<PolarsResult<_>>()?;
+    let args = ScanArgsParquet {
+        schema: Some(Arc::new(schema::windows())),
+        hive_options: HiveOptions::new_disabled(),
+        glob: false,
+        cache: false,
+        ..ScanArgsParquet::default()
+    };
+    LazyFrame::scan_parquet_sources(ScanSources::Paths(paths), args)
 }
 
 fn start_from(at: Timestamp) -> Expr {

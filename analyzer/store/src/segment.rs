@@ -6,11 +6,10 @@
 use crate::error::WriteError;
 use chrono::{DateTime, Timelike, Utc};
 use isotherm_model::{Timestamp, Window};
-use polars::prelude::{DataFrame, ParquetWriter, PolarsError};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Folder of the segments within the data folder.
@@ -56,27 +55,29 @@ pub(crate) struct Written {
     pub(crate) sha256: String,
 }
 
-/// Writes a frame to `root/path` and makes it durable. After an error neither the file nor its temporary
-/// twin is left, as far as the file system lets them be removed.
-pub(crate) fn write(root: &Path, path: PathBuf, frame: &mut DataFrame) -> Result<Written, WriteError> {
+/// Writes an encoded segment to `root/path` and makes it durable. After an error neither the file nor its
+/// temporary twin is left, as far as the file system lets them be removed.
+pub(crate) fn write(root: &Path, path: PathBuf, rows: u64, data: &[u8]) -> Result<Written, WriteError> {
     let whole = root.join(&path);
     let unfinished = whole.with_extension(UNFINISHED);
     let folder = whole.parent().expect("segments lie in folders of their own");
-    let io_error = |at: &Path| {
-        let path = at.to_owned();
+    let at = |path: &Path| {
+        let path = path.to_owned();
         move |source| WriteError::Io { path, source }
     };
-    create_folder(folder).map_err(io_error(folder))?;
-    let written = fill(&unfinished, frame).and_then(|(bytes, sha256)| {
-        fs::rename(&unfinished, &whole).map_err(io_error(&whole))?;
-        sync_folder(folder).map_err(io_error(folder))?;
-        Ok(Written { path, rows: frame.height() as u64, bytes, sha256 })
+    create_folder(folder).map_err(at(folder))?;
+    let written = fill(&unfinished, data).map_err(at(&unfinished)).and_then(|()| {
+        fs::rename(&unfinished, &whole).map_err(at(&whole))?;
+        sync_folder(folder).map_err(at(folder))
     });
-    if written.is_err() {
+    if let Err(error) = written {
         discard(&unfinished);
         discard(&whole);
+        return Err(error);
     }
-    written
+    let digest = Sha256::digest(data);
+    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Written { path, rows, bytes: data.len() as u64, sha256 })
 }
 
 /// Removes a file that does not count. What cannot be removed is removed at the next start.
@@ -89,45 +90,13 @@ pub(crate) fn discard(path: &Path) {
     }
 }
 
-fn fill(path: &Path, frame: &mut DataFrame) -> Result<(u64, String), WriteError> {
-    let io_error = |source| WriteError::Io { path: path.to_owned(), source };
+fn fill(path: &Path, data: &[u8]) -> io::Result<()> {
     fail::fail_point!("store::write", |_| {
-        Err(WriteError::Io {
-            path: path.to_owned(),
-            source: io::Error::new(io::ErrorKind::StorageFull, "failpoint store::write"),
-        })
+        Err(io::Error::new(io::ErrorKind::StorageFull, "failpoint store::write"))
     });
-    let file = File::create_new(path).map_err(io_error)?;
-    let mut sink = BufWriter::with_capacity(1 << 18, Hashing { file, sha256: Sha256::new(), bytes: 0 });
-    encode(&mut sink, frame).map_err(|source| WriteError::Encode { path: path.to_owned(), source })?;
-    let sink = sink.into_inner().map_err(|error| io_error(error.into_error()))?;
-    sink.file.sync_all().map_err(io_error)?;
-    let digest = sink.sha256.finalize();
-    Ok((sink.bytes, digest.iter().map(|byte| format!("{byte:02x}")).collect()))
-}
-
-/// Encodes a frame as Parquet: zstd, with statistics for the readers' predicates.
-pub(crate) fn encode(sink: impl Write, frame: &mut DataFrame) -> Result<u64, PolarsError> {
-    ParquetWriter::new(sink).finish(frame)
-}
-
-struct Hashing {
-    file: File,
-    sha256: Sha256,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(data)?;
-        self.sha256.update(&data[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    let mut file = File::create_new(path)?;
+    file.write_all(data)?;
+    file.sync_all()
 }
 
 /// Creates a folder and makes its own entry durable, up to the first folder that was already there.

@@ -5,18 +5,20 @@
 //! acknowledge. A crash in between leaves files that no catalog names, and the next start removes them.
 
 mod group;
+mod merge;
 mod recover;
 
 use crate::catalog::{self, NodeReport, Segment};
+use crate::encode;
 use crate::error::{OpenError, WriteError};
 use crate::read::Reader;
 use crate::segment;
 use group::Group;
 use isotherm_model::{AgentId, BootId, Interval, Seq, Timestamp, Window};
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use uuid::Uuid;
 
 /// One run of an agent: the space in which sequence numbers count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +112,10 @@ pub struct Store {
     _lock: File,
     /// Set when a commit ended without saying how. Whether its segments count is known after a restart.
     doubtful: bool,
+    /// Hours that were written to since the last merge.
+    touched: BTreeSet<Timestamp>,
+    /// Files that merges replaced, since when, until no question can be reading them.
+    replaced: Vec<(Timestamp, PathBuf)>,
 }
 
 impl Store {
@@ -123,7 +129,14 @@ impl Store {
         let catalog = catalog::open(dir, found.finished())?;
         recover::segments(dir, &catalog, found)?;
         segment::sync_folder(dir).map_err(io_error)?;
-        Ok(Self { dir: dir.to_owned(), catalog, _lock: lock, doubtful: false })
+        Ok(Self {
+            dir: dir.to_owned(),
+            catalog,
+            _lock: lock,
+            doubtful: false,
+            touched: BTreeSet::new(),
+            replaced: Vec::new(),
+        })
     }
 
     /// A reader of what is committed. It stays valid as long as the store.
@@ -163,8 +176,8 @@ impl Store {
         let mut segments = Vec::new();
         let written = write_segments(&self.dir, &group, &mut segments);
         let result = written.and_then(|()| {
-            fail::fail_point!("store::segment_written", |_| Ok(()));
-            self.commit_catalog(&group, &segments, now, contested)
+            fail::fail_point!("store::segment_written");
+            self.commit_group(&group, &segments, now, contested)
         });
         if let Err(error) = result {
             // Files of a doubtful commit may count; only the next start can tell.
@@ -173,32 +186,45 @@ impl Store {
             }
             return Err(error);
         }
-        fail::fail_point!("store::committed", |_| Ok(Vec::new()));
+        fail::fail_point!("store::committed");
+        self.touched.extend(segments.iter().map(|segment| segment::hour_of(segment.first_start)));
         Ok(group.verdicts)
     }
 
-    fn commit_catalog(
+    fn commit_group(
         &mut self,
         group: &Group<'_>,
         segments: &[Segment],
         now: Timestamp,
         contested: &mut Vec<NodeContest>,
     ) -> Result<(), WriteError> {
+        self.commit_to_catalog(|transaction| {
+            for segment in segments {
+                catalog::add_segment(transaction, segment, now)?;
+            }
+            for (run, seq) in &group.marks {
+                catalog::set_committed(transaction, run, *seq, now)?;
+            }
+            for (run, gap) in &group.gaps {
+                catalog::add_gap(transaction, run, gap)?;
+            }
+            for report in group.reports() {
+                contested.extend(contest(catalog::node(transaction, &report.node)?, &report));
+                catalog::report_node(transaction, &report)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `change` in a transaction. After a commit that does not tell its outcome the store is doubtful.
+    fn commit_to_catalog(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), WriteError> {
         let transaction = self.catalog.transaction()?;
-        for segment in segments {
-            catalog::add_segment(&transaction, segment, now)?;
-        }
-        for (run, seq) in &group.marks {
-            catalog::set_committed(&transaction, run, *seq, now)?;
-        }
-        for (run, gap) in &group.gaps {
-            catalog::add_gap(&transaction, run, gap)?;
-        }
-        for report in group.reports() {
-            contested.extend(contest(catalog::node(&transaction, &report.node)?, &report));
-            catalog::report_node(&transaction, &report)?;
-        }
+        change(&transaction)?;
         transaction.commit().map_err(|error| {
+            // Without room the commit mark was not written; after a failed sync it may have been.
             if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
                 return WriteError::Catalog(error);
             }
@@ -245,12 +271,14 @@ impl Entry {
 /// Writes one segment per hour of the group. What was written before an error is removed by the caller.
 fn write_segments(dir: &Path, group: &Group<'_>, segments: &mut Vec<Segment>) -> Result<(), WriteError> {
     for (hour, windows) in group.by_hour() {
-        let name = format!("{}.{}", Uuid::new_v4(), segment::ENDING);
-        let path = Path::new(segment::FOLDER).join(segment::hive_folder(hour)).join(name);
-        let encode = |source| WriteError::Encode { path: dir.join(&path), source };
-        let mut frame = windows.frame().map_err(encode)?;
+        let path = merge::segment_path(hour);
+        let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
+        let frame = windows.frame().map_err(encode_error)?;
+        let rows = frame.height() as u64;
+        let data = encode::parquet(frame).map_err(encode_error)?;
         segments.push(Segment {
-            written: segment::write(dir, path, &mut frame)?,
+            written: segment::write(dir, path, rows, &data)?,
+            level: 0,
             first_start: windows.first_start(),
             last_start: windows.last_start(),
             last_end: windows.last_end(),

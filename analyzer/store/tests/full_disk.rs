@@ -1,5 +1,7 @@
 //! A disk that fills up between two commits, by failpoint. Alone in its process: failpoints are global.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use isotherm_model::{AgentId, BootId, Completeness, NodeId, NodeWindow, Seq, SystemId, Timestamp, Window};
 use isotherm_store::{Entry, Run, Store, Submission, Verdict, WriteError};
 use std::collections::BTreeMap;

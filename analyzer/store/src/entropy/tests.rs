@@ -58,10 +58,8 @@ fn steady(seconds: Range<u64>) -> Vec<Submission> {
 }
 
 fn known(found: &PartitionEntropy) -> Measured {
-    match &found.node_entropy {
-        NodeEntropy::Known(known) => *known,
-        other => panic!("{other:?}"),
-    }
+    let NodeEntropy::Known(known) = &found.node_entropy else { panic!("{:?}", found.node_entropy) };
+    *known
 }
 
 #[test]

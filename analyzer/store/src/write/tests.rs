@@ -214,3 +214,60 @@ fn two_agents_of_one_node_are_noticed() {
     let found = store.reader().node_activity(Span::default()).unwrap();
     assert_eq!(found[&crate::sample::node("n")].agents.len(), 2);
 }
+
+#[test]
+fn merging_leaves_few_segments_and_every_answer_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    let catalogued = |store: &Store| catalog::segment_sizes(&store.catalog).unwrap().len();
+    for number in 1..=40 {
+        commit(&mut store, &[one(&a, number)]);
+        store.merge(at(0)).unwrap();
+    }
+    assert_eq!(catalogued(&store), 2 + 8, "two of 16 and the rest");
+    assert_eq!(files(dir.path()), 2 + 40, "replaced files stay for questions under way");
+    assert_eq!(counted(&store), 400);
+    let reader = store.reader();
+    let before = reader.node_activity(Span::default()).unwrap();
+    store.merge(at(599_999)).unwrap();
+    assert_eq!(files(dir.path()), 2 + 40);
+    store.merge(at(600_000)).unwrap();
+    assert_eq!(files(dir.path()), 2 + 8);
+    assert_eq!(reader.node_activity(Span::default()).unwrap(), before);
+    drop(store);
+    let mut store = Store::open(dir.path()).unwrap();
+    assert_eq!(counted(&store), 400);
+    commit(&mut store, &[one(&a, 40), one(&a, 41)]);
+    assert_eq!(counted(&store), 410);
+}
+
+#[test]
+fn replaced_files_are_removed_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    (1..=16).for_each(|number| commit(&mut store, &[one(&a, number)]));
+    store.merge(at(0)).unwrap();
+    assert_eq!(files(dir.path()), 17);
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!((files(dir.path()), counted(&store)), (1, 160));
+}
+
+#[test]
+fn a_merge_that_cannot_be_written_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    (1..=16).for_each(|number| commit(&mut store, &[one(&a, number)]));
+    let segment = fs::read_dir(dir.path().join(HOUR)).unwrap().next().unwrap().unwrap().path();
+    let away = dir.path().join("away");
+    fs::rename(&segment, &away).unwrap();
+    assert!(store.merge(at(0)).is_err());
+    fs::rename(&away, &segment).unwrap();
+    assert_eq!((files(dir.path()), counted(&store)), (16, 160));
+    commit(&mut store, &[one(&a, 17)]);
+    store.merge(at(0)).unwrap();
+    assert_eq!(counted(&store), 170);
+}
