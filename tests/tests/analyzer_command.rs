@@ -1,0 +1,273 @@
+//! The real command line against the real analyzer: answers, exit codes, export, and the standard services.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use isotherm_model::{Operation, Window};
+use isotherm_tests::tools::Tools;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use support::analyzer::{Analyzer, run};
+use support::sample::{START_MS, node, other, row, window};
+use support::telemetry::{Agent, Answer};
+use tokio_stream::StreamExt;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+fn dirs() -> (tempfile::TempDir, tempfile::TempDir) {
+    (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
+}
+
+async fn deliver(analyzer: &Analyzer, windows: &[Window]) {
+    let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
+    for (seq, window) in (1..).zip(windows) {
+        agent.send(seq, std::slice::from_ref(window)).await.unwrap();
+    }
+    for seq in 1..=windows.len() as u64 {
+        assert_eq!(agent.answer().await.unwrap(), Answer::Ack(seq));
+    }
+}
+
+/// Two minutes in which `a` serves three quarters and `b` a quarter of the reads of partition `1`, `a` alone
+/// reads partition `2`, and the second hour begins in the middle.
+fn two_minutes() -> Vec<Window> {
+    let at_59_minutes = 59 * 60;
+    (0..120)
+        .map(|second| {
+            let a = vec![
+                row("1", Operation::Read, 3),
+                row("1", Operation::Write, 2),
+                row("2", Operation::Read, 1),
+                other(5),
+            ];
+            window(at_59_minutes + second, vec![node("a", a), node("b", vec![row("1", Operation::Read, 1)])])
+        })
+        .collect()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stdout(output: &Output) -> String {
+    assert_eq!(code(output), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn parsed(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+#[tokio::test]
+async fn nodes_and_partitions_are_listed_with_what_they_did() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    deliver(&analyzer, &two_minutes()).await;
+    let all = ["--since", "@0", "-o", "json"];
+    let nodes = parsed(&analyzer.ask(&[&["get", "nodes"][..], &all].concat()).unwrap());
+    let a = &nodes["nodes"][0];
+    assert_eq!((&a["node"], &a["state"], &a["agents"]), (&json!("a"), &json!("silent"), &json!(["host"])));
+    assert_eq!(
+        a["total"],
+        json!({"reads": 1080, "read_bytes": 108000, "writes": 240, "written_bytes": 2400})
+    );
+    assert_eq!(a["other"]["reads"], json!(600));
+    assert_eq!(a["lost"], json!(0));
+    let now = parsed(&analyzer.ask(&["get", "nodes", "-o", "json"]).unwrap());
+    assert_eq!(now["nodes"][0]["total"], Value::Null, "nobody was watching in the last 15 minutes");
+
+    let partitions = parsed(&analyzer.ask(&[&["get", "partitions"][..], &all].concat()).unwrap());
+    assert_eq!(partitions["partitions"][0]["nodes"][1]["reads"], json!(120));
+    let table = stdout(&analyzer.ask(&["get", "partitions", "--since", "@0"]).unwrap());
+    assert!(table.starts_with("SYSTEM") && table.lines().count() == 4, "{table}");
+    assert!(!table.contains('\u{1b}'), "tables are not coloured");
+}
+
+#[tokio::test]
+async fn entropy_says_what_it_knows_and_why_not() {
+    let (data, scratch) = dirs();
+    let config = scratch.path().join("isotherm.toml");
+    let topology = "[[topology]]\nsystem = \"seaweedfs\"\n\
+        [[topology.node]]\nname = \"a\"\n[[topology.node]]\nname = \"c\"\n\
+        [[topology.partition]]\nname = \"2\"\nnodes = [\"a\", \"c\"]\n";
+    fs::write(&config, topology).unwrap();
+    assert_eq!(stdout(&run(&["config", "check", config.to_str().unwrap()]).unwrap()), "ok\n");
+    let mut command = support::analyzer::serve(data.path()).unwrap();
+    command.arg("--config").arg(&config);
+    let analyzer = Analyzer::from_command(command, scratch.path()).unwrap();
+    deliver(&analyzer, &two_minutes()).await;
+
+    let all = ["analyze", "entropy", "--since", "@0", "-o", "json"];
+    let whole = parsed(&analyzer.ask(&[&all[..], &["--step", "all"]].concat()).unwrap());
+    let first = &whole["entropies"][0];
+    assert_eq!(first["partition"], json!("1"));
+    assert_eq!((&first["reads"], &first["eligible_source"]), (&json!(480), &json!("observed")));
+    assert_eq!(first["node_entropy"]["status"], json!("known"));
+    // Shares of 3/4 and 1/4: 2 - (3/4) log2 3 bits, and 1 / (2 * 480 ln 2) by Miller and Madow.
+    let want = 2.0 - 0.75 * 3f64.log2() + 1.0 / (960.0 * std::f64::consts::LN_2);
+    assert!((first["node_entropy"]["bits"].as_f64().unwrap() - want).abs() < 1e-9);
+    assert_eq!(first["offset_entropy_bits"], json!(0.0));
+    let second = &whole["entropies"][1];
+    assert_eq!(second["eligible_source"], json!("topology"));
+    assert_eq!(second["node_entropy"], json!({"status": "unknown", "silent_nodes": ["c"]}));
+
+    let steps = parsed(&analyzer.ask(&[&all[..], &["--step", "1m", "--partition", "1"]].concat()).unwrap());
+    let starts: Vec<u64> = steps["entropies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["start_ms"].as_u64().unwrap())
+        .collect();
+    assert_eq!(starts, [START_MS + 59 * 60_000, START_MS + 60 * 60_000]);
+    let table = stdout(&analyzer.ask(&["analyze", "entropy", "--since", "@0", "--top", "1"]).unwrap());
+    assert!(table.contains("seaweedfs/1") && !table.contains("seaweedfs/2"), "{table}");
+
+    let missing = analyzer.ask(&["analyze", "entropy", "--since", "@0", "--partition", "99"]).unwrap();
+    assert_eq!(code(&missing), Some(3));
+    assert!(stderr(&missing).contains("no partition 99"), "{}", stderr(&missing));
+}
+
+#[test]
+fn mistakes_have_exit_codes_and_sentences() {
+    let cases: [(&[&str], i32, &str); 8] = [
+        (
+            &["get", "nodes", "--server", "http://127.0.0.1:1"],
+            8,
+            "cannot reach the analyzer at http://127.0.0.1:1 (",
+        ),
+        (&["get", "nodes", "--server", "http://127.0.0.1:1"], 8, "start one with `isotherm serve`"),
+        (&["get", "nodes", "--since", "yesterday"], 2, "expected a duration"),
+        (&["get", "nodes", "--since", "5m", "--until", "10m"], 2, "--since is not before --until"),
+        (&["get", "everything"], 2, "unrecognized subcommand"),
+        (&["serve", "--listen", "0.0.0.0:0"], 2, "--insecure-listen"),
+        (&["serve", "--config", "/nonexistent.toml"], 1, "cannot read /nonexistent.toml"),
+        (&["config", "check", "/nonexistent.toml"], 1, "cannot read /nonexistent.toml"),
+    ];
+    for (args, want, sentence) in cases {
+        let output = run(args).unwrap();
+        assert_eq!(code(&output), Some(want), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(sentence), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_named_by_line_and_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    fs::write(&file, "listen = \"127.0.0.1:0\"\nstep = \"soon\"\n").unwrap();
+    let output = run(&["config", "check", file.to_str().unwrap()]).unwrap();
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("c.toml:2: step: \"soon\" is not a duration"), "{}", stderr(&output));
+}
+
+/// Reads an export with pyarrow and with DuckDB, and prints what either sums up as JSON.
+const READERS: &str = r#"
+import sys, json
+import pyarrow as pa, pyarrow.dataset as ds, pyarrow.compute as pc
+import duckdb
+out = sys.argv[1]
+hive = ds.partitioning(pa.schema([("date", pa.string()), ("hour", pa.string())]), flavor="hive")
+table = ds.dataset(out, format="parquet", partitioning=hive).to_table()
+part = table.filter(pc.equal(table["class"], "partition"))
+offsets = sum(pc.sum(part[f"o{i:02d}"]).as_py() for i in range(64))
+arrow = {
+    "rows": table.num_rows,
+    "ops": pc.sum(part["ops"]).as_py(),
+    "bytes": pc.sum(part["bytes"]).as_py(),
+    "offsets": offsets,
+    "start_type": str(table.schema.field("window_start").type),
+    "hours": sorted(set(table["hour"].to_pylist())),
+    "first": pc.min(pc.cast(table["window_start"], pa.int64())).as_py(),
+}
+source = f"read_parquet('{out}/**/*.parquet', hive_partitioning = true, hive_types = {{'date': VARCHAR, 'hour': VARCHAR}})"
+row = duckdb.sql(f"""
+    SELECT count(*), sum(ops) FILTER (class = 'partition'), sum(bytes) FILTER (class = 'partition'),
+           sum(o03) FILTER (class = 'partition'), min(epoch_ms(window_start)), list_sort(list(DISTINCT hour)),
+           count(*) FILTER (class = 'total' AND layer = 'logical')
+    FROM {source}""").fetchall()[0]
+duck = {"rows": row[0], "ops": int(row[1]), "bytes": int(row[2]), "offsets": int(row[3]), "first": row[4],
+        "hours": row[5], "totals": row[6]}
+print(json.dumps({"arrow": arrow, "duck": duck}))
+"#;
+
+fn read_by_others(out: &Path) -> Value {
+    let python = Tools::locate().python().unwrap();
+    let output = Command::new(python).args(["-c", READERS]).arg(out).output().unwrap();
+    parsed(&output)
+}
+
+#[tokio::test]
+async fn an_export_has_what_was_sent_for_other_readers_too() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    deliver(&analyzer, &two_minutes()).await;
+    let out = scratch.path().join("out");
+    let target = out.to_str().unwrap();
+    let export = ["export", "parquet", "--out", target, "-o", "json"];
+    let report = parsed(&analyzer.ask(&export).unwrap());
+    // Per window: two nodes with totals in two directions, and five rows.
+    assert_eq!(report["rows"], json!(120 * (2 * 2 + 5)));
+    let files = ["date=2026-01-01/hour=09/part-00000.parquet", "date=2026-01-01/hour=10/part-00000.parquet"];
+    assert_eq!(report["files"], json!(files));
+
+    let found = read_by_others(&out);
+    let first = START_MS + 59 * 60_000;
+    // Per window 3 + 2 + 1 operations of `a` and 1 of `b`; reads move 100 bytes, writes 10.
+    let sums = json!({"rows": 1080, "ops": 120 * 7, "bytes": 120 * 520, "offsets": 120 * 7, "first": first,
+        "hours": ["09", "10"]});
+    for (key, want) in sums.as_object().unwrap() {
+        assert_eq!(&found["arrow"][key], want, "pyarrow: {key}");
+        assert_eq!(&found["duck"][key], want, "DuckDB: {key}");
+    }
+    assert_eq!(found["arrow"]["start_type"], json!("timestamp[ms, tz=UTC]"));
+    assert_eq!(found["duck"]["totals"], json!(120 * 4), "every node has totals in every window");
+
+    let again = analyzer.ask(&export).unwrap();
+    assert_eq!(code(&again), Some(1));
+    assert!(stderr(&again).contains("is not empty"), "{}", stderr(&again));
+    let (since, until) = (format!("@{first}"), format!("@{}", first + 1_000));
+    let one_second = ["--force", "--since", &since, "--until", &until];
+    let report = parsed(&analyzer.ask(&[&export[..], &one_second].concat()).unwrap());
+    assert_eq!(report["rows"], json!(9));
+    assert_eq!(read_by_others(&out)["duck"]["rows"], json!(9), "the earlier export is gone");
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    let channel = analyzer.channel().await.unwrap();
+    let services = ["isotherm.telemetry.v1.TelemetryService", "isotherm.control.v1.ControlService"];
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", services[0], services[1]] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let mut answers =
+        reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let answer = answers.next().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    for service in services {
+        assert!(list.service.iter().any(|found| found.name == service), "{service}: {list:?}");
+    }
+}

@@ -1,0 +1,8 @@
+//! What the tests of the analyzer share: the real program as a child, and an agent that speaks the real
+//! protocol and sends what a test makes up.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+pub(crate) mod analyzer;
+pub(crate) mod sample;
+pub(crate) mod telemetry;
