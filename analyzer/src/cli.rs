@@ -22,11 +22,18 @@ use tracing_subscriber::EnvFilter;
 /// How long questions still running may hold up the exit of `serve`.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
+/// A build whose writer tests can stop says so.
+const VERSION: &str = if cfg!(feature = "failpoints") {
+    concat!(env!("CARGO_PKG_VERSION"), " (with failpoints)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Watches how evenly storage partitions are accessed, and answers questions about it.
 #[derive(Parser)]
 #[command(
     name = "isotherm",
-    version,
+    version = VERSION,
     after_help = "Start with:\n  \
         isotherm serve                      take in what agents send, on 127.0.0.1:7600\n  \
         isotherm get nodes                  who reports, and what they do\n  \

@@ -14,6 +14,8 @@ use tonic::transport::{Channel, Endpoint};
 /// How long anything may take before a test fails.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
+const BUILD: &str = "build it: cargo build --workspace --bins --features isotherm/failpoints";
+
 /// A running analyzer. Its data folder belongs to the test.
 pub(crate) struct Analyzer {
     pub(crate) child: Child,
@@ -23,11 +25,7 @@ pub(crate) struct Analyzer {
 /// The program under test.
 pub(crate) fn program() -> Result<PathBuf> {
     let path = workspace::program("isotherm");
-    ensure!(
-        path.is_file(),
-        "{} is not there; build it: cargo build --workspace --bins --features isotherm/failpoints",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} is not there; {BUILD}", path.display());
     Ok(path)
 }
 
@@ -55,6 +53,8 @@ impl Analyzer {
 
     /// The same with failpoints, such as `store::write=return`.
     pub(crate) fn start_with(data_dir: &Path, scratch: &Path, failpoints: &str) -> Result<Self> {
+        let version = String::from_utf8(run(&["--version"])?.stdout)?;
+        ensure!(version.contains("failpoints"), "isotherm has no failpoints; {BUILD}");
         let mut command = serve(data_dir)?;
         command.env("FAILPOINTS", failpoints);
         Self::from_command(command, scratch)
