@@ -1,5 +1,7 @@
 //! The agent as its users run it: the binary, its messages and its reports.
 
+#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
+
 use isotherm_agent::rights;
 use isotherm_tests::process::{Child, spawn, wait_for};
 use isotherm_tests::skip::skipped;

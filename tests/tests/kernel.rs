@@ -1,5 +1,7 @@
 //! What the kernel programs count is what the truth generator did: calls, bytes and offsets.
 
+#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
+
 use isotherm_agent::attribution::Attribution;
 use isotherm_agent::config::Target;
 use isotherm_agent::discovery::Selector;
