@@ -77,7 +77,7 @@ pub struct Line {
     pub writes: u64,
     /// Bytes that they took.
     pub written_bytes: u64,
-    /// Grassberger's estimate over 64 offset buckets, reads and writes together; absent without offsets.
+    /// Over 64 offset buckets, reads and writes together; absent with fewer than 30 accesses.
     pub offset_entropy_bits: Option<f64>,
 }
 
@@ -272,7 +272,7 @@ impl Top {
             read_bytes: sums.reads.bytes,
             writes: sums.writes.ops,
             written_bytes: sums.writes.bytes,
-            offset_entropy_bits: sums.offsets.and_then(|offsets| entropy::grassberger(offsets.counts())),
+            offset_entropy_bits: sums.offsets.as_ref().and_then(entropy::over_offsets),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! All three take counts, ignore zeros, return `None` for a histogram without accesses (no data is not zero
 //! entropy), and depend only on the multiset of counts, not on their order.
 
+use crate::OffsetHistogram;
 use statrs::function::gamma::digamma;
 use std::f64::consts::LN_2;
 
@@ -98,7 +99,7 @@ pub struct Measured {
     pub accesses: u64,
 }
 
-/// Reads a node entropy needs at the least. Miller-Madow's remaining bias at 30 accesses over a handful of
+/// Accesses an entropy needs at the least. Miller-Madow's remaining bias at 30 accesses over a handful of
 /// nodes is below .01 bits.
 pub const MIN_ACCESSES: u64 = 30;
 
@@ -119,6 +120,13 @@ pub fn over_nodes(reads: &[u64]) -> NodeEntropy {
         }),
         _ => NodeEntropy::Insufficient { have: accesses, need: MIN_ACCESSES },
     }
+}
+
+/// Entropy of accesses over the buckets of an offset histogram, in bits: Grassberger's, `0 ..= 6`. `None` with
+/// fewer than [`MIN_ACCESSES`], where the estimate says more about their number than about their places.
+#[must_use]
+pub fn over_offsets(offsets: &OffsetHistogram) -> Option<f64> {
+    (offsets.total() >= MIN_ACCESSES).then(|| grassberger(offsets.counts()))?
 }
 
 #[cfg(test)]
@@ -167,6 +175,17 @@ mod tests {
         assert_eq!((even.bits, even.normalised, even.effective), (1.0, 1.0, 2.0));
         let NodeEntropy::Known(one) = over_nodes(&[500, 0]) else { panic!("enough reads") };
         assert_eq!((one.bits, one.effective), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_few_offsets_have_no_entropy_yet() {
+        let with = |accesses| OffsetHistogram::new(12, [accesses; crate::BUCKETS]).unwrap();
+        assert_eq!(over_offsets(&OffsetHistogram::EMPTY), None);
+        let mut few = [0; crate::BUCKETS];
+        few[3] = MIN_ACCESSES - 1;
+        assert_eq!(over_offsets(&OffsetHistogram::new(12, few).unwrap()), None);
+        let even = over_offsets(&with(100)).unwrap();
+        assert!((even - 6.0).abs() < 0.01, "{even}");
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use super::{EligibleSource, PartitionEntropy, Share, Step};
 use crate::coverage::Coverage;
 use crate::error::QueryError;
 use crate::estimate::{Estimate, estimates};
-use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy, grassberger};
+use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy, over_offsets};
 use isotherm_model::{Interval, NodeId, OffsetHistogram, PartitionId, SystemId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -167,7 +167,7 @@ fn undecided(
         shares,
         source: candidate.source,
         node_entropy,
-        offset_bits: grassberger(cell.offsets.counts()),
+        offset_bits: over_offsets(&cell.offsets),
     }
 }
 

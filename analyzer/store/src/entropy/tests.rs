@@ -198,7 +198,7 @@ fn offsets_of_different_layouts_merge_as_the_model_merges_them() {
         ],
     );
     let found = Bench::new(&[submission]).whole();
-    assert_eq!(found[0].offset_bits, entropy::grassberger(fine.merge(&coarse).counts()));
+    assert_eq!(found[0].offset_bits, entropy::over_offsets(&fine.merge(&coarse)));
 }
 
 #[test]
