@@ -1,7 +1,7 @@
 //! From a descriptor to the file, its inode, and its name.
 
-use crate::{NAME_SCRATCH, NAMES};
 use crate::field::{self, load_u32, load_u64, probe};
+use crate::{NAME_SCRATCH, NAMES};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
 use core::slice;

@@ -25,8 +25,8 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use isotherm_agent_ebpf::{
-    DEFAULT_FILES, FileCounters, FileKey, FileName, Lost, MAX_PROCESSES, MAX_TARGETS, NAME_RING_BYTES, OPERATIONS,
-    Settings, Tally, tally_index,
+    DEFAULT_FILES, FileCounters, FileKey, FileName, Lost, MAX_PROCESSES, MAX_TARGETS, NAME_RING_BYTES,
+    OPERATIONS, Settings, Tally, tally_index,
 };
 
 /// Watched processes (thread group ids) and the target each belongs to.

@@ -14,6 +14,7 @@ use isotherm_proto::control::v1::{
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ const QUESTIONS: usize = 4;
 pub(crate) struct Control {
     reader: Reader,
     topology: Arc<Topology>,
+    /// The step of those who do not name one.
+    step: Step,
     questions: Arc<Semaphore>,
     streams: TaskTracker,
     stop: CancellationToken,
@@ -37,11 +40,13 @@ impl Control {
     pub(crate) fn new(
         reader: Reader,
         topology: Topology,
+        step: Duration,
         streams: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
-        Self { reader, topology: Arc::new(topology), questions, streams, stop }
+        let step = each(u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
+        Self { reader, topology: Arc::new(topology), step, questions, streams, stop }
     }
 
     /// Asks the store on a thread that may block.
@@ -101,10 +106,11 @@ impl ControlService for Control {
     ) -> Result<Response<AnalyzeEntropyResponse>, Status> {
         let request = request.into_inner();
         let span = span(request.since_ms, request.until_ms)?;
+        let step = request.step_ms.map_or(self.step, each);
         let answer = self.ask(move |reader, topology| {
             let query = EntropyQuery {
                 span,
-                step: NonZeroU64::new(request.step_ms).map_or(Step::Whole, Step::EachMs),
+                step,
                 filter: if request.partition.is_empty() {
                     PartitionFilter::All
                 } else {
@@ -127,6 +133,11 @@ impl ControlService for Control {
         let span = span(request.since_ms, request.until_ms)?;
         Ok(Response::new(export::start(self.clone(), span)))
     }
+}
+
+/// 0 is one step for all of the time.
+fn each(step_ms: u64) -> Step {
+    NonZeroU64::new(step_ms).map_or(Step::Whole, Step::EachMs)
 }
 
 /// 0 leaves an end open.

@@ -101,7 +101,8 @@ async fn services(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let control = ControlServiceServer::new(Control::new(reader, config.topology, streams, stop.clone()));
+    let control = Control::new(reader, config.topology, config.step, streams, stop.clone());
+    let control = ControlServiceServer::new(control);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<TelemetryServiceServer<Ingest>>().await;
     reporter.set_serving::<ControlServiceServer<Control>>().await;

@@ -99,7 +99,7 @@ async fn nodes_and_partitions_are_listed_with_what_they_did() {
 async fn entropy_says_what_it_knows_and_why_not() {
     let (data, scratch) = dirs();
     let config = scratch.path().join("isotherm.toml");
-    let topology = "[[topology]]\nsystem = \"seaweedfs\"\n\
+    let topology = "step = \"30s\"\n[[topology]]\nsystem = \"seaweedfs\"\n\
         [[topology.node]]\nname = \"a\"\n[[topology.node]]\nname = \"c\"\n\
         [[topology.partition]]\nname = \"2\"\nnodes = [\"a\", \"c\"]\n";
     fs::write(&config, topology).unwrap();
@@ -131,6 +131,9 @@ async fn entropy_says_what_it_knows_and_why_not() {
         .map(|step| step["start_ms"].as_u64().unwrap())
         .collect();
     assert_eq!(starts, [START_MS + 59 * 60_000, START_MS + 60 * 60_000]);
+    let configured = parsed(&analyzer.ask(&[&all[..], &["--partition", "1"]].concat()).unwrap());
+    let first = &configured["entropies"][0];
+    assert_eq!(first["end_ms"].as_u64().unwrap() - first["start_ms"].as_u64().unwrap(), 30_000);
     let table = stdout(&analyzer.ask(&["analyze", "entropy", "--since", "@0", "--top", "1"]).unwrap());
     assert!(table.contains("seaweedfs/1") && !table.contains("seaweedfs/2"), "{table}");
 

@@ -22,9 +22,10 @@ pub(super) struct EntropyArgs {
     client: ClientArgs,
     #[command(flatten)]
     span: SpanArgs,
-    /// Length of a step, or `all` for one from since to until; only whole steps are shown
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    step: StepMs,
+    /// Length of a step, or `all` for one from since to until; only whole steps are shown [default: the
+    /// analyzer's, 60s unless configured]
+    #[arg(long, value_name = "DURATION")]
+    step: Option<StepMs>,
     /// Only so many partitions, those with the most reads; 0 for all
     #[arg(long, value_name = "N", default_value_t = 0)]
     top: u32,
@@ -73,7 +74,7 @@ pub(super) async fn run(args: EntropyArgs) -> Result<(), Failure> {
     let request = AnalyzeEntropyRequest {
         since_ms: span.since,
         until_ms: span.until,
-        step_ms: args.step.0,
+        step_ms: args.step.map(|step| step.0),
         partition: args.partition.unwrap_or_default(),
         top: args.top,
     };
