@@ -1,15 +1,11 @@
 //! Tests that cannot run here say so.
 
-use std::env;
 use std::io::{Write, stderr};
 
 /// Tells that the running test is skipped, past libtest's capture of the output of passing tests, which
-/// would hide it. `cargo xtask test` lists these lines.
-///
-/// # Panics
-/// Where `CI=true`, because a skipped test has not been passed.
+/// would hide it. `cargo xtask test` counts these lines, and decides whether they are allowed.
 pub fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED: {test}: {why}");
-    assert!(env::var("CI").as_deref() != Ok("true"), "{line} (not allowed where CI=true)");
-    let _ = writeln!(stderr(), "{line}");
+    // One line by one call, as other tests write at the same time.
+    let line = format!("SKIPPED: {test}: {}\n", why.replace('\n', "; "));
+    let _ = stderr().write_all(line.as_bytes());
 }

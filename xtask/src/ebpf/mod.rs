@@ -10,15 +10,16 @@ mod toolchain;
 
 use crate::shell;
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use isotherm_tests::workspace;
 use manifest::Manifest;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use toolchain::Prepared;
 
 pub(crate) use manifest::check as check_manifest;
-pub(crate) use toolchain::{CORE_SOURCE_HINT, Nightly, holds_core};
+pub(crate) use toolchain::{CORE_SOURCE_HINT, Missing, Nightly, holds_core};
 
 /// What to do with the kernel object.
 #[derive(Subcommand)]
@@ -32,14 +33,22 @@ pub(crate) enum Command {
     ///
     /// The first half needs no tools. The rebuild is made from a copy of the workspace in another folder
     /// and compared byte for byte. Exits 1 on a mismatch.
-    Verify,
+    Verify(VerifyOptions),
+}
+
+/// How to verify.
+#[derive(Args)]
+pub(crate) struct VerifyOptions {
+    /// Exit 1, too, if it could not be rebuilt.
+    #[arg(long)]
+    rebuild: bool,
 }
 
 /// Runs the command.
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Build => build(),
-        Command::Verify => verify(),
+        Command::Verify(options) => verify(&options),
     }
 }
 
@@ -54,7 +63,10 @@ const MANIFEST: &str = "manifest.toml";
 
 fn build() -> Result<ExitCode> {
     let root = workspace::root();
-    let tools = toolchain::prepare()?;
+    let tools = match toolchain::prepare()? {
+        Prepared::Ready(tools) => tools,
+        Prepared::Lacking(missing) => bail!("{missing}"),
+    };
     let object = compile::compile(&root, &workspace::target_dir().join("ebpf"), &tools)?;
     let manifest = Manifest::of(&root, &object, &tools)?;
     let folder = folder(&root);
@@ -75,26 +87,33 @@ fn build() -> Result<ExitCode> {
 pub(crate) enum Rebuild {
     /// Byte for byte the same.
     Identical,
-    /// Not tried, or not comparable, because of this.
-    Skipped(String),
+    /// Not tried, as this is not on the machine.
+    Lacking(Missing),
+    /// Other bytes, but by other tools, of which this is the first.
+    Incomparable(String),
 }
 
-fn verify() -> Result<ExitCode> {
+fn verify(options: &VerifyOptions) -> Result<ExitCode> {
     check_manifest(&workspace::root())?;
     eprintln!("the kernel object matches its manifest, the manifest matches the sources");
-    match rebuild()? {
-        Rebuild::Identical => eprintln!("rebuilt in another folder: identical, byte for byte"),
-        Rebuild::Skipped(why) => eprintln!("rebuild skipped: {why}"),
-    }
-    Ok(ExitCode::SUCCESS)
+    let why = match rebuild()? {
+        Rebuild::Identical => {
+            eprintln!("rebuilt in another folder: identical, byte for byte");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Rebuild::Lacking(missing) => missing.to_string(),
+        Rebuild::Incomparable(other) => format!("the bytes differ, but so does {other}"),
+    };
+    eprintln!("rebuild skipped: {why}");
+    Ok(if options.rebuild { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Builds a copy of the workspace elsewhere and compares; an error is a mismatch.
+/// Builds a copy of the workspace elsewhere and compares; an error is a mismatch, or a build that failed.
 pub(crate) fn rebuild() -> Result<Rebuild> {
     let root = workspace::root();
-    let tools = match toolchain::prepare() {
-        Ok(tools) => tools,
-        Err(missing) => return Ok(Rebuild::Skipped(format!("{missing:#}"))),
+    let tools = match toolchain::prepare()? {
+        Prepared::Ready(tools) => tools,
+        Prepared::Lacking(missing) => return Ok(Rebuild::Lacking(missing)),
     };
     let committed = Manifest::read(&root)?;
     let elsewhere = workspace::target_dir().join("ebpf-verify");
@@ -106,7 +125,7 @@ pub(crate) fn rebuild() -> Result<Rebuild> {
         return Ok(Rebuild::Identical);
     }
     if let Some(other) = committed.other_tool(&tools) {
-        return Ok(Rebuild::Skipped(format!("the bytes differ, but so does {other}")));
+        return Ok(Rebuild::Incomparable(other));
     }
     let kept = elsewhere.join(OBJECT);
     fs::write(&kept, &rebuilt).with_context(|| format!("write {}", kept.display()))?;

@@ -5,9 +5,10 @@
 
 use super::manifest::sha256_of_files;
 use crate::shell;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use isotherm_tests::tools::Tools;
 use isotherm_tests::workspace;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,32 @@ pub(crate) const PINNED: Pin =
 
 /// The linker that reads the bitcode of that nightly.
 const BPF_LINKER: &str = "0.13.0";
+
+/// A piece of the pinned nightly toolchain that is not on this machine, and that xtask does not install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// A nightly of the pinned commit.
+    Compiler,
+    /// The core source in that nightly's sysroot, which would be here.
+    CoreSource(PathBuf),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compiler => {
+                write!(
+                    f,
+                    "no nightly of commit {}: `rustup toolchain install {}`",
+                    PINNED.commit, PINNED.name
+                )
+            }
+            Self::CoreSource(wanted) => {
+                write!(f, "the core source is not in {}: {CORE_SOURCE_HINT}", wanted.display())
+            }
+        }
+    }
+}
 
 /// How to come by the core source.
 pub(crate) const CORE_SOURCE_HINT: &str = "`rustup component add rust-src --toolchain nightly-2026-05-20`, or set \
@@ -47,17 +74,18 @@ impl Nightly {
         self.sysroot.join("lib/rustlib/src/rust")
     }
 
-    /// Looks under the names that a nightly of this commit can have.
-    pub(crate) fn locate() -> Result<Self> {
+    /// Looks under the names that a nightly of this commit can have; `None` if it has none of them.
+    pub(crate) fn locate() -> Result<Option<Self>> {
         for name in ["nightly", PINNED.name] {
             let rustc = |args: &[&str]| shell::read(shell::clean("rustc").arg(format!("+{name}")).args(args));
             let Ok(told) = rustc(&["-vV"]) else { continue };
             if told.lines().any(|line| line == format!("commit-hash: {}", PINNED.commit)) {
                 let version = told.lines().next().unwrap_or_default().to_owned();
-                return Ok(Self { name, sysroot: rustc(&["--print", "sysroot"])?.into(), version });
+                let sysroot = rustc(&["--print", "sysroot"])?.into();
+                return Ok(Some(Self { name, sysroot, version }));
             }
         }
-        bail!("no nightly of commit {}: `rustup toolchain install {}`", PINNED.commit, PINNED.name)
+        Ok(None)
     }
 }
 
@@ -75,23 +103,35 @@ pub(crate) struct Toolchain {
     pub(crate) linker_version: String,
 }
 
-/// Finds the tools, installs what it can, and names what is missing.
-pub(crate) fn prepare() -> Result<Toolchain> {
+/// What looking for the tools came to.
+pub(crate) enum Prepared {
+    /// All are here.
+    Ready(Toolchain),
+    /// This one is not.
+    Lacking(Missing),
+}
+
+/// Finds the tools and installs what it can. That a piece is missing is an answer; that installing one
+/// failed is an error.
+pub(crate) fn prepare() -> Result<Prepared> {
     let tools = Tools::locate();
-    let nightly = Nightly::locate()?;
-    let core_source = link_core_source(&nightly, &tools)?;
+    let Some(nightly) = Nightly::locate()? else { return Ok(Prepared::Lacking(Missing::Compiler)) };
+    let Some(core_source) = link_core_source(&nightly, &tools)? else {
+        return Ok(Prepared::Lacking(Missing::CoreSource(nightly.core_source())));
+    };
     let core_source_sha256 =
         sha256_of_files(&core_source, &["library/core/src", "library/compiler-builtins"])?;
     install_bpf_linker(&tools)?;
     let linker_version = super::version_of(&tools.bpf_linker()?)?;
-    Ok(Toolchain { nightly, core_source, core_source_sha256, linker_folder: tools.bin(), linker_version })
+    let linker_folder = tools.bin();
+    Ok(Prepared::Ready(Toolchain { nightly, core_source, core_source_sha256, linker_folder, linker_version }))
 }
 
 /// The core source in the nightly's sysroot; links one there if it is missing and can be found.
-fn link_core_source(nightly: &Nightly, tools: &Tools) -> Result<PathBuf> {
+fn link_core_source(nightly: &Nightly, tools: &Tools) -> Result<Option<PathBuf>> {
     let wanted = nightly.core_source();
     if holds_core(&wanted) {
-        return Ok(wanted);
+        return Ok(Some(wanted));
     }
     let beside = workspace::root().join("../shared/toolchain/rust-library-1.97.1.tar.xz");
     let named = std::env::var_os("ISOTHERM_CORE_SOURCE").map(PathBuf::from);
@@ -101,11 +141,9 @@ fn link_core_source(nightly: &Nightly, tools: &Tools) -> Result<PathBuf> {
         Some(archive) => unpack(&archive, &unpacked)?,
         None if holds_core(&unpacked) => unpacked,
         None if beside.is_file() => unpack(&beside, &unpacked)?,
-        None => bail!("the core source is not in {}: {CORE_SOURCE_HINT}", wanted.display()),
+        None => return Ok(None),
     };
-    if !holds_core(&source) {
-        bail!("{} holds no library/core", source.display());
-    }
+    ensure!(holds_core(&source), "{} holds no library/core", source.display());
     let source = fs::canonicalize(&source).with_context(|| format!("find {}", source.display()))?;
     eprintln!("linking the core source {} as {}", source.display(), wanted.display());
     if wanted.is_symlink() {
@@ -114,7 +152,7 @@ fn link_core_source(nightly: &Nightly, tools: &Tools) -> Result<PathBuf> {
     fs::create_dir_all(wanted.parent().unwrap_or(&wanted))
         .and_then(|()| symlink(&source, &wanted))
         .with_context(|| format!("link {}", wanted.display()))?;
-    Ok(wanted)
+    Ok(Some(wanted))
 }
 
 /// Whether a folder is a core source.
