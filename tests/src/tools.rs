@@ -20,7 +20,8 @@ impl Tools {
     #[must_use]
     pub fn locate() -> Self {
         let named = env::var_os("ISOTHERM_TOOLS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        Self { root: named.unwrap_or_else(|| workspace::target_dir().join("tools")) }
+        let root = named.unwrap_or_else(|| workspace::target_dir().join("tools"));
+        Self { root: std::path::absolute(&root).unwrap_or(root) }
     }
 
     /// The folder itself.

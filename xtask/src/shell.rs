@@ -1,6 +1,8 @@
 //! Running other programs and telling what they said.
 
 use anyhow::{Context, Result, bail};
+use isotherm_tests::tools::Tools;
+use isotherm_tests::workspace;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -8,8 +10,18 @@ use std::process::{Command, Output, Stdio};
 
 /// A cargo command that is free of what the cargo above us put into the environment: its toolchain, and
 /// the package variables of xtask itself.
+///
+/// Folders that the environment names become absolute: tests run elsewhere, and would resolve them anew.
 pub(crate) fn cargo() -> Command {
-    clean("cargo")
+    let mut command = clean("cargo");
+    for (name, folder) in
+        [("CARGO_TARGET_DIR", workspace::target_dir()), ("ISOTHERM_TOOLS", Tools::locate().root().into())]
+    {
+        if std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
+            command.env(name, folder);
+        }
+    }
+    command
 }
 
 /// Any other program, as free as [`cargo`].
