@@ -1,8 +1,8 @@
 //! One phase: a load between two quiet times, and what was counted in exactly that time.
 //!
 //! Why quiet: the agent cuts its windows a little after their end, so an access near a border may fall into
-//! the window before it. With two windows of silence at either end nothing is near a border, even when a
-//! cut comes a second late.
+//! the window before it. The load therefore starts when the window before the phase has arrived, and was
+//! cut, however late; and after the load there are two windows of silence.
 
 use super::answer::{self, EntropyAnswer, NodeAnswer, PartitionAnswer, Span};
 use super::config::WINDOW_MS;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Silence at either end.
+/// Silence after the load.
 const QUIET_MS: u64 = 2 * WINDOW_MS;
 
 /// GETs of a phase of `--once`: the coldest of eight volumes gets about 276 of them.
@@ -42,7 +42,7 @@ pub(super) struct Plan {
 pub(super) struct Measured {
     /// The plan's name.
     pub(super) name: &'static str,
-    /// The first quiet window's start.
+    /// A border that was cut before the load began.
     pub(super) since_ms: u64,
     /// The first moment after.
     pub(super) until_ms: u64,
@@ -64,8 +64,7 @@ pub(super) fn measure(
     stop: &Stop,
     mut watch: impl FnMut(&mut Stage, &Running<'_>) -> Result<()>,
 ) -> Result<Measured> {
-    let start_ms = next_window_ms();
-    pause_until(stage, start_ms + QUIET_MS, stop)?;
+    let start_ms = stage.wait_for_windows(next_window_ms(), stop)?;
     let truth = Truth::new(Arc::clone(&stage.volumes));
     let running = Running { plan, since_ms: start_ms, truth: &truth };
     let load = Load {

@@ -87,10 +87,12 @@ impl Stage {
         self.cluster.ensure_alive()
     }
 
-    /// Waits until windows up to this moment (ms since the epoch) have come from every node.
-    pub(super) fn wait_for_windows(&mut self, until_ms: u64, stop: &Stop) -> Result<()> {
-        let what = "the last windows of the phase to arrive";
-        self.wait_for_nodes(what, stop, |node| node.last_window_end_ms >= Some(until_ms))
+    /// Waits until windows up to this moment (ms since the epoch) have come from every node, and gives the
+    /// moment up to which they have: later, if a late cut covered several windows.
+    pub(super) fn wait_for_windows(&mut self, until_ms: u64, stop: &Stop) -> Result<u64> {
+        let what = format!("windows up to {until_ms} to arrive from every node");
+        let nodes = self.wait_for_nodes(&what, stop, |node| node.last_window_end_ms >= Some(until_ms))?;
+        nodes.iter().filter_map(|node| node.last_window_end_ms).min().context("a cluster has nodes")
     }
 
     /// Sleeps, but not through a signal or the end of a process.
@@ -104,14 +106,20 @@ impl Stage {
         Ok(())
     }
 
-    fn wait_for_nodes(&mut self, what: &str, stop: &Stop, ready: impl Fn(&NodeAnswer) -> bool) -> Result<()> {
+    /// Waits until every node of the cluster is known and ready, and gives them.
+    fn wait_for_nodes(
+        &mut self,
+        what: &str,
+        stop: &Stop,
+        ready: impl Fn(&NodeAnswer) -> bool,
+    ) -> Result<Vec<NodeAnswer>> {
         let deadline = Instant::now() + START_LIMIT;
         let everything = Span { since_ms: 0, until_ms: None };
         loop {
             let known = answer::nodes(&self.endpoint, everything)?;
             let mut expected = self.cluster.nodes().iter();
             if expected.all(|node| known.iter().any(|answer| answer.node == node.name && ready(answer))) {
-                return Ok(());
+                return Ok(known);
             }
             ensure!(
                 Instant::now() < deadline,
