@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
+use caps::{CapSet, Capability};
 use isotherm_agent::rights;
 use isotherm_tests::process::{Child, spawn, wait_for};
 use isotherm_tests::skip::skipped;
@@ -32,6 +33,20 @@ fn error_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// `true`, told as skipped, where a right that the test itself needs is missing, or the program that uses
+/// it.
+fn cannot(test: &str, capability: Capability, program: &str) -> bool {
+    if !caps::has_cap(None, CapSet::Effective, capability).unwrap() {
+        skipped(test, &format!("missing {capability}, for {program}"));
+        return true;
+    }
+    let installed = Command::new(program).arg("--version").output().is_ok();
+    if !installed {
+        skipped(test, &format!("{program} is not installed (Debian package util-linux)"));
+    }
+    !installed
+}
+
 /// `true`, told as skipped, where the rights are missing.
 fn no_rights(test: &str) -> bool {
     match rights::check() {
@@ -56,7 +71,7 @@ fn top_reports_what_a_process_did() {
     let log = folder.path().join("top.log");
     let report = folder.path().join("report.json");
     let mut command = agent();
-    command.args(["top", "--pid", &pid, "--path", &pattern, "--once", "--for", "4s", "-o", "json"]);
+    command.args(["top", "--pid", &pid, "--path", &pattern, "--once", "--for", "8s", "-o", "json"]);
     let mut top = spawn_with_output("top", &mut command, &log, &report);
     wait_for("top to watch the process", LIMIT, || {
         top.ensure_alive()?;
@@ -133,16 +148,13 @@ fn check_tells_whose_a_path_is_and_where_an_error_is() {
 #[test]
 fn a_missing_right_is_named() {
     let name = "a_missing_right_is_named";
-    if no_rights(name) {
+    if no_rights(name) || cannot(name, Capability::CAP_SETPCAP, "setpriv") {
         return;
     }
     let path = program("isotherm-agent");
     let output =
         Command::new("setpriv").arg("--bounding-set=-perfmon").arg(path).args(["top", "--once"]).output();
-    let Ok(output) = output else {
-        return skipped(name, "setpriv is not installed (Debian package util-linux)");
-    };
-    let error = error_of(&output);
+    let error = error_of(&output.unwrap());
     assert!(error.contains("missing CAP_PERFMON") && error.contains("setcap"), "{error}");
     assert!(!error.contains("CAP_BPF ("), "{error}");
 }
@@ -160,7 +172,8 @@ fn top_after(mount: &str) -> String {
 
 #[test]
 fn a_kernel_that_lacks_something_is_told_what() {
-    if no_rights("a_kernel_that_lacks_something_is_told_what") {
+    let name = "a_kernel_that_lacks_something_is_told_what";
+    if no_rights(name) || cannot(name, Capability::CAP_SYS_ADMIN, "unshare") {
         return;
     }
     let error = top_after("mount -t tmpfs none /sys/kernel/btf");
@@ -182,7 +195,8 @@ fn a_kernel_that_lacks_something_is_told_what() {
 
 #[test]
 fn an_agent_among_processes_of_its_own_refuses_to_count() {
-    if no_rights("an_agent_among_processes_of_its_own_refuses_to_count") {
+    let name = "an_agent_among_processes_of_its_own_refuses_to_count";
+    if no_rights(name) || cannot(name, Capability::CAP_SYS_ADMIN, "unshare") {
         return;
     }
     let output = Command::new("unshare")
