@@ -70,7 +70,7 @@ pub struct NodeReport {
     pub node: NodeId,
     /// The agent that sent its newest window.
     pub agent: String,
-    /// Start of its first complete window; `None` if it has none.
+    /// Start of its first complete window in which it had a process; `None` if it has none.
     pub first_complete: Option<Timestamp>,
     /// End of its newest window.
     pub last_end: Timestamp,

@@ -1,7 +1,8 @@
 //! When each node was watched: the difference between "it did nothing" and "nobody looked".
 //!
-//! Only windows that saw all of their time count. Their time counts wherever they start, so a question that
-//! begins in the middle of a window is not unknown for that.
+//! Only windows that saw all of their time count, and only with a process to see: a selector that matches
+//! nothing and a process that died look the same, and neither says that nothing was read. Their time counts
+//! wherever they start, so a question that begins in the middle of a window is not unknown for that.
 
 use crate::activity::{node_ids, text};
 use crate::catalog::NodeReport;
@@ -40,6 +41,7 @@ impl Coverage {
             .filter(col(schema::LAYER).eq(lit(Layer::Logical.as_str())))
             .filter(col(schema::OPERATION).eq(lit(Operation::Read.as_str())))
             .filter(col(schema::COMPLETENESS).eq(lit(Completeness::Complete.as_str())))
+            .filter(col(schema::PROCESSES).gt(lit(0u32)))
             .select([
                 col(schema::SYSTEM),
                 col(schema::NODE),

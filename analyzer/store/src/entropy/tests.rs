@@ -115,6 +115,22 @@ fn a_partial_window_covers_nothing() {
 }
 
 #[test]
+fn a_node_without_a_process_is_silent_and_not_idle() {
+    let windows = |processes| {
+        let busy = node_window("busy", vec![reads("p", 100)]);
+        let mut gone = node_window("gone", vec![]);
+        gone.processes = processes;
+        vec![window(1_000, vec![busy.clone(), gone.clone()]), window(2_000, vec![busy, gone])]
+    };
+    let ask = |processes| {
+        let bench = Bench::new(&[batch(&run("agent"), 1, windows(processes))]);
+        bench.with_subset("p", &["busy", "gone"]).whole()
+    };
+    assert_eq!(ask(0)[0].node_entropy, NodeEntropy::Unknown { silent: vec!["gone".into()] });
+    assert_eq!(known(&ask(1)[0]).bits, 0.0);
+}
+
+#[test]
 fn time_before_anybody_looked_is_unknown() {
     let bench = Bench::new(&steady(10..20));
     let found = bench.ask(&bench.query(span(9_999, 20_000), Step::Whole));

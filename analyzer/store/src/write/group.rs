@@ -89,11 +89,11 @@ impl<'a> Group<'a> {
         for (run, _, windows) in &self.batches {
             for window in *windows {
                 for node in &window.nodes {
-                    let complete = window.completeness == Completeness::Complete;
+                    let watched = window.completeness == Completeness::Complete && node.processes > 0;
                     let new = NodeReport {
                         node: node.node.clone(),
                         agent: run.agent.to_string(),
-                        first_complete: complete.then_some(window.start),
+                        first_complete: watched.then_some(window.start),
                         last_end: window.end(),
                         window_ms: window.length_ms,
                         processes: node.processes,
