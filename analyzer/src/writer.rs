@@ -4,7 +4,7 @@
 //! so that no slow reader can hold up a commit.
 
 use isotherm_model::Timestamp;
-use isotherm_store::{Entry, NodeContest, Outcome, Store, Submission, Verdict, WriteError};
+use isotherm_store::{ClockAhead, Entry, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
@@ -20,8 +20,15 @@ const GROUP: usize = 64;
 /// Rows at which a commit takes no more: about 80 MB of columns.
 const GROUP_ROWS: usize = 1 << 17;
 
-/// Contested nodes that are remembered, so that each is warned about once.
+/// Contested nodes and wrong clocks that are remembered, so that each is warned about once.
 const WARNED: usize = 1_024;
+
+/// What was warned about.
+#[derive(Default)]
+struct Warned {
+    contested: BTreeSet<NodeContest>,
+    ahead: BTreeSet<Run>,
+}
 
 /// A submission with whom to answer.
 #[derive(Debug)]
@@ -49,7 +56,7 @@ pub(crate) fn run(
     done: &CancellationToken,
 ) -> Result<(), WriteError> {
     let runtime = Handle::current();
-    let mut warned = BTreeSet::new();
+    let mut warned = Warned::default();
     while let Some(first) = runtime.block_on(next(&mut jobs, done)) {
         let mut rows = rows_of(&first.submission);
         let mut group = vec![first];
@@ -81,14 +88,14 @@ async fn next(jobs: &mut mpsc::Receiver<Job>, done: &CancellationToken) -> Optio
     }
 }
 
-fn commit(store: &mut Store, group: Vec<Job>, warned: &mut BTreeSet<NodeContest>) -> Result<(), WriteError> {
+fn commit(store: &mut Store, group: Vec<Job>, warned: &mut Warned) -> Result<(), WriteError> {
     let mut waiting = Vec::with_capacity(group.len());
     let mut submissions = Vec::with_capacity(group.len());
     for job in group {
         submissions.push(job.submission);
         waiting.push((job.reply, job.memory));
     }
-    let Outcome { verdicts, failure, contested } = store.commit(&submissions, now());
+    let Outcome { verdicts, failure, contested, ahead } = store.commit(&submissions, now());
     drop(submissions);
     let reason = failure.as_ref().map(|failure| with_causes(failure));
     if let Some(reason) = &reason {
@@ -102,16 +109,32 @@ fn commit(store: &mut Store, group: Vec<Job>, warned: &mut BTreeSet<NodeContest>
         // A stream that has ended does not need its answer: the agent asks again by its next hello.
         let _ = reply.send(answer);
     }
-    for contest in contested {
-        if warned.len() < WARNED && !warned.contains(&contest) {
-            let [first, second] = &contest.agents;
-            tracing::warn!(node = %contest.node, %first, %second, "two agents report this node; its accesses are counted twice");
-            warned.insert(contest);
-        }
-    }
+    warned.about(contested, ahead);
     match failure {
         Some(doubtful @ WriteError::Doubtful(_)) => Err(doubtful),
         Some(_) | None => Ok(()),
+    }
+}
+
+impl Warned {
+    fn about(&mut self, contested: Vec<NodeContest>, ahead: Vec<ClockAhead>) {
+        for contest in contested {
+            if self.contested.len() < WARNED && !self.contested.contains(&contest) {
+                let [first, second] = &contest.agents;
+                tracing::warn!(node = %contest.node, %first, %second, "two agents report this node; its accesses are counted twice");
+                self.contested.insert(contest);
+            }
+        }
+        for ClockAhead { run, ahead_ms } in ahead {
+            if self.ahead.len() < WARNED && !self.ahead.contains(&run) {
+                tracing::warn!(
+                    agent = %run.agent, boot = %run.boot, ahead_ms,
+                    "this agent sends windows of the future: its clock or this host's is wrong; they are kept, \
+                     but its nodes look silent"
+                );
+                self.ahead.insert(run);
+            }
+        }
     }
 }
 

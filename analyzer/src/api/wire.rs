@@ -5,12 +5,9 @@ use isotherm_model::entropy::NodeEntropy;
 use isotherm_model::{NodeId, PartitionId, Timestamp};
 use isotherm_proto::control::v1 as wire;
 use isotherm_store::{
-    Activity, EligibleSource, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy,
+    Activity, EligibleSource, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy, SILENT_WINDOWS,
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Windows that may be missing before a node is silent: one is under way, one may be on its way.
-const SILENT_WINDOWS: u64 = 3;
 
 /// Every node of the topology, of the catalog and of the time asked for.
 pub(super) fn nodes(
@@ -147,7 +144,8 @@ mod tests {
         let report = NodeReport {
             node: id("n"),
             agent: "a".into(),
-            first_complete: None,
+            first_watched: None,
+            last_watched: None,
             last_end: Timestamp::from_ms(10_000),
             window_ms: 1_000,
             processes: 2,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// File of the catalog within the data folder.
 pub(crate) const FILE: &str = "catalog.db";
@@ -27,9 +27,7 @@ const TABLES: &str = "
         bytes INTEGER NOT NULL,
         level INTEGER NOT NULL,
         first_start_ms INTEGER NOT NULL,
-        last_start_ms INTEGER NOT NULL,
         last_end_ms INTEGER NOT NULL,
-        sha256 TEXT NOT NULL,
         created_ms INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX segments_by_time ON segments (last_end_ms, first_start_ms);
@@ -55,12 +53,23 @@ const TABLES: &str = "
         system TEXT NOT NULL,
         node TEXT NOT NULL,
         agent TEXT NOT NULL,
-        first_complete_ms INTEGER,
+        first_watched_ms INTEGER,
         last_end_ms INTEGER NOT NULL,
         window_ms INTEGER NOT NULL,
         processes INTEGER NOT NULL,
+        last_watched_ms INTEGER,
         PRIMARY KEY (system, node)
     ) STRICT;
+";
+
+/// What makes the tables of version 1 those above. Version 1 did not tell the last window of a node from the
+/// last that was watched; the next window puts that right.
+const FROM_VERSION_1: &str = "
+    ALTER TABLE segments DROP COLUMN last_start_ms;
+    ALTER TABLE segments DROP COLUMN sha256;
+    ALTER TABLE nodes RENAME COLUMN first_complete_ms TO first_watched_ms;
+    ALTER TABLE nodes ADD COLUMN last_watched_ms INTEGER;
+    UPDATE nodes SET last_watched_ms = last_end_ms WHERE first_watched_ms IS NOT NULL;
 ";
 
 /// What is known of a node from all windows of it that were ever committed.
@@ -70,8 +79,10 @@ pub struct NodeReport {
     pub node: NodeId,
     /// The agent that sent its newest window.
     pub agent: String,
-    /// Start of its first complete window in which it had a process; `None` if it has none.
-    pub first_complete: Option<Timestamp>,
+    /// Start of its first window that was watched: complete, and with a process. `None` if it has none.
+    pub first_watched: Option<Timestamp>,
+    /// End of its last window that was watched; present together with the first.
+    pub last_watched: Option<Timestamp>,
     /// End of its newest window.
     pub last_end: Timestamp,
     /// Length of its newest window, in milliseconds.
@@ -87,7 +98,6 @@ pub(crate) struct Segment {
     /// How often its rows were merged.
     pub(crate) level: u32,
     pub(crate) first_start: Timestamp,
-    pub(crate) last_start: Timestamp,
     pub(crate) last_end: Timestamp,
 }
 
@@ -112,11 +122,11 @@ pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, Ope
     }
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
-    if !fresh {
+    if version == SCHEMA_VERSION {
         return Ok(connection);
     }
     let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(if fresh { TABLES } else { FROM_VERSION_1 })?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
@@ -188,8 +198,8 @@ pub(crate) fn committed(connection: &Connection, run: &Run) -> Result<Option<Seq
 /// Every node that was ever reported, by name. Names that are none are skipped: only this store writes them.
 pub(crate) fn nodes(connection: &Connection) -> Result<Vec<NodeReport>, rusqlite::Error> {
     let mut statement = connection.prepare_cached(
-        "SELECT system, node, agent, first_complete_ms, last_end_ms, window_ms, processes FROM nodes
-         ORDER BY system, node",
+        "SELECT system, node, agent, first_watched_ms, last_watched_ms, last_end_ms, window_ms, processes
+         FROM nodes ORDER BY system, node",
     )?;
     let rows = statement.query_map([], |row| {
         let system = SystemId::new(row.get::<_, String>(0)?);
@@ -200,10 +210,11 @@ pub(crate) fn nodes(connection: &Connection) -> Result<Vec<NodeReport>, rusqlite
         Ok(Some(NodeReport {
             node,
             agent: row.get(2)?,
-            first_complete: row.get::<_, Option<i64>>(3)?.map(time),
-            last_end: time(row.get(4)?),
-            window_ms: row.get(5)?,
-            processes: row.get(6)?,
+            first_watched: row.get::<_, Option<i64>>(3)?.map(time),
+            last_watched: row.get::<_, Option<i64>>(4)?.map(time),
+            last_end: time(row.get(5)?),
+            window_ms: row.get(6)?,
+            processes: row.get(7)?,
         }))
     })?;
     rows.filter_map(Result::transpose).collect()
@@ -227,16 +238,14 @@ pub(crate) fn add_segment(
     now: Timestamp,
 ) -> Result<(), rusqlite::Error> {
     transaction
-        .prepare_cached("INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+        .prepare_cached("INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
         .execute(params![
             segment.written.path.to_string_lossy(),
             signed(segment.written.rows),
             signed(segment.written.bytes),
             segment.level,
             signed(segment.first_start.as_ms()),
-            signed(segment.last_start.as_ms()),
             signed(segment.last_end.as_ms()),
-            segment.written.sha256,
             signed(now.as_ms()),
         ])
         .map(drop)
@@ -263,7 +272,7 @@ pub(crate) fn mergeable(
 ) -> Result<Vec<Segment>, rusqlite::Error> {
     connection
         .prepare_cached(
-            "SELECT path, rows, bytes, first_start_ms, last_start_ms, last_end_ms, sha256 FROM segments
+            "SELECT path, rows, bytes, first_start_ms, last_end_ms FROM segments
              WHERE first_start_ms >= ?1 AND first_start_ms < ?2 AND level = ?3 AND rows <= ?4
              ORDER BY created_ms, path LIMIT ?5",
         )?
@@ -280,10 +289,9 @@ pub(crate) fn mergeable(
                     path: PathBuf::from(row.get::<_, String>(0)?),
                     rows: row.get::<_, i64>(1)?.cast_unsigned(),
                     bytes: row.get::<_, i64>(2)?.cast_unsigned(),
-                    sha256: row.get(6)?,
                 };
-                let (first_start, last_start) = (time(row.get(3)?), time(row.get(4)?));
-                Ok(Segment { written, level, first_start, last_start, last_end: time(row.get(5)?) })
+                let (first_start, last_end) = (time(row.get(3)?), time(row.get(4)?));
+                Ok(Segment { written, level, first_start, last_end })
             },
         )?
         .collect()
@@ -325,9 +333,13 @@ pub(crate) fn add_gap(transaction: &Transaction<'_>, run: &Run, gap: &Gap) -> Re
 pub(crate) fn report_node(transaction: &Transaction<'_>, report: &NodeReport) -> Result<(), rusqlite::Error> {
     transaction
         .prepare_cached(
-            "INSERT INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET
-             first_complete_ms = coalesce(min(first_complete_ms, excluded.first_complete_ms),
-                                          first_complete_ms, excluded.first_complete_ms),
+            "INSERT INTO nodes (system, node, agent, first_watched_ms, last_watched_ms, last_end_ms,
+                                window_ms, processes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET
+             first_watched_ms = coalesce(min(first_watched_ms, excluded.first_watched_ms),
+                                         first_watched_ms, excluded.first_watched_ms),
+             last_watched_ms = coalesce(max(last_watched_ms, excluded.last_watched_ms),
+                                        last_watched_ms, excluded.last_watched_ms),
              agent = iif(excluded.last_end_ms >= last_end_ms, excluded.agent, agent),
              window_ms = iif(excluded.last_end_ms >= last_end_ms, excluded.window_ms, window_ms),
              processes = iif(excluded.last_end_ms >= last_end_ms, excluded.processes, processes),
@@ -337,7 +349,8 @@ pub(crate) fn report_node(transaction: &Transaction<'_>, report: &NodeReport) ->
             report.node.system().as_str(),
             report.node.name(),
             report.agent,
-            report.first_complete.map(|at| signed(at.as_ms())),
+            report.first_watched.map(|at| signed(at.as_ms())),
+            report.last_watched.map(|at| signed(at.as_ms())),
             signed(report.last_end.as_ms()),
             report.window_ms,
             report.processes,

@@ -32,7 +32,8 @@ pub type Subsets = BTreeMap<PartitionId, BTreeSet<NodeId>>;
 pub enum Step {
     /// Not at all.
     Whole,
-    /// Into steps of so many milliseconds, aligned to the epoch.
+    /// Into steps of so many milliseconds, aligned to the epoch. Windows are not cut: where one lies in two
+    /// steps, both are unknown.
     EachMs(NonZeroU64),
 }
 
@@ -48,7 +49,7 @@ pub enum PartitionFilter {
 /// A question about entropy.
 #[derive(Debug, Clone)]
 pub struct EntropyQuery<'a> {
-    /// The time asked for. An open end is the last moment that all reporting nodes have reported of.
+    /// The time asked for. An open end is the last moment until which all reporting nodes were watched.
     pub span: Span,
     /// How it is cut.
     pub step: Step,
@@ -58,7 +59,7 @@ pub struct EntropyQuery<'a> {
     pub top: Option<NonZeroUsize>,
     /// Who may serve them.
     pub subsets: &'a Subsets,
-    /// Steps that end after this moment are not answered for.
+    /// Steps that end after this moment are not answered for, and an open end is not after it.
     pub now: Timestamp,
 }
 
@@ -69,7 +70,7 @@ pub struct PartitionEntropy {
     pub partition: PartitionId,
     /// When.
     pub time: Interval,
-    /// Reads by all nodes, eligible or not.
+    /// Reads by all nodes, eligible or not, in the windows that start in that time.
     pub reads: u64,
     /// Writes by all nodes.
     pub writes: u64,
@@ -113,7 +114,7 @@ impl Reader {
         let nodes = catalog::nodes(&catalog)?;
         let mut systems = Vec::new();
         for system in systems_of(query.subsets, &nodes) {
-            if let Some(time) = clamped(query.span, &system, &nodes) {
+            if let Some(time) = clamped(query.span, &system, &nodes, query.now) {
                 systems.push(self.candidates(&catalog, query, system, time)?);
             }
         }
@@ -124,7 +125,7 @@ impl Reader {
                 continue;
             }
             self.fill(&catalog, query.step, &mut system)?;
-            let coverage = Coverage::read(self, &catalog, &system.id, system.asked())?;
+            let coverage = Coverage::read(self, &catalog, &system.id, system.asked(), query.step)?;
             found.extend(system.answers(&coverage)?);
         }
         Ok(found)

@@ -27,6 +27,7 @@ mod sample;
 
 pub use activity::{Activity, NodeActivity, PartitionActivity};
 pub use catalog::{NodeReport, SCHEMA_VERSION};
+pub use coverage::SILENT_WINDOWS;
 pub use entropy::{
     EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, Share, Step, Subsets,
 };
@@ -34,4 +35,4 @@ pub use error::{OpenError, QueryError, WriteError};
 pub use export::{ExportFile, ExportSlice};
 pub use read::{Reader, Span};
 pub use segment::hours_of;
-pub use write::{Entry, Gap, NodeContest, Outcome, Run, Store, Submission, Verdict};
+pub use write::{ClockAhead, Entry, Gap, NodeContest, Outcome, Run, Store, Submission, Verdict};

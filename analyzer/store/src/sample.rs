@@ -83,9 +83,12 @@ pub(crate) fn gap(run: &Run, first: u64, last: u64) -> Submission {
     Submission { run: run.clone(), entry: Entry::Gap(gap) }
 }
 
+/// After every window made here.
+pub(crate) const NOW_MS: u64 = 100_000_000;
+
 /// Commits what must go through.
 pub(crate) fn commit(store: &mut Store, submissions: &[Submission]) {
-    let outcome = store.commit(submissions, at(0));
+    let outcome = store.commit(submissions, at(NOW_MS));
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
     for (verdict, submission) in outcome.verdicts.iter().zip(submissions) {
         assert_eq!(*verdict, Verdict::Committed { through: submission.entry.last() });

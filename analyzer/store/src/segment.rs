@@ -6,7 +6,6 @@
 use crate::error::WriteError;
 use chrono::{DateTime, Timelike, Utc};
 use isotherm_model::{Timestamp, Window};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -51,8 +50,6 @@ pub(crate) struct Written {
     pub(crate) path: PathBuf,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
-    /// Of the whole file, in hex.
-    pub(crate) sha256: String,
 }
 
 /// Writes an encoded segment to `root/path` and makes it durable. After an error neither the file nor its
@@ -75,9 +72,7 @@ pub(crate) fn write(root: &Path, path: PathBuf, rows: u64, data: &[u8]) -> Resul
         discard(&whole);
         return Err(error);
     }
-    let digest = Sha256::digest(data);
-    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Written { path, rows, bytes: data.len() as u64, sha256 })
+    Ok(Written { path, rows, bytes: data.len() as u64 })
 }
 
 /// Removes a file that does not count. What cannot be removed is removed at the next start.

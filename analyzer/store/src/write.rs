@@ -92,6 +92,18 @@ pub struct Outcome {
     pub failure: Option<WriteError>,
     /// Nodes of which two agents send windows of the same time, with both agents.
     pub contested: Vec<NodeContest>,
+    /// Runs whose clock is wrong, or ours is.
+    pub ahead: Vec<ClockAhead>,
+}
+
+/// A run that sent windows which end well after now. They are kept and answered for like others, but say
+/// nothing about what its nodes' newest windows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockAhead {
+    /// The run.
+    pub run: Run,
+    /// How long after now the latest of the windows ends, in milliseconds.
+    pub ahead_ms: u64,
 }
 
 /// A node that two agents report.
@@ -150,21 +162,23 @@ impl Store {
     /// Entries at or below the run's high-water mark are committed already and change nothing. The memory
     /// used is proportional to the group's rows, about 600 bytes each.
     pub fn commit(&mut self, submissions: &[Submission], now: Timestamp) -> Outcome {
-        let mut contested = Vec::new();
-        let result = self.try_commit(submissions, now, &mut contested);
-        match result {
-            Ok(verdicts) => Outcome { verdicts, failure: None, contested },
+        let mut outcome =
+            Outcome { verdicts: Vec::new(), failure: None, contested: Vec::new(), ahead: Vec::new() };
+        match self.try_commit(submissions, now, &mut outcome) {
+            Ok(verdicts) => outcome.verdicts = verdicts,
             Err(failure) => {
-                Outcome { verdicts: self.after_failure(submissions), failure: Some(failure), contested }
+                outcome.verdicts = self.after_failure(submissions);
+                outcome.failure = Some(failure);
             }
         }
+        outcome
     }
 
     fn try_commit(
         &mut self,
         submissions: &[Submission],
         now: Timestamp,
-        contested: &mut Vec<NodeContest>,
+        outcome: &mut Outcome,
     ) -> Result<Vec<Verdict>, WriteError> {
         if self.doubtful {
             return Err(WriteError::Doubtful(None));
@@ -173,11 +187,12 @@ impl Store {
         if group.is_empty() {
             return Ok(group.verdicts);
         }
+        outcome.ahead = group.ahead(now);
         let mut segments = Vec::new();
         let written = write_segments(&self.dir, &group, &mut segments);
         let result = written.and_then(|()| {
             fail::fail_point!("store::segment_written");
-            self.commit_group(&group, &segments, now, contested)
+            self.commit_group(&group, &segments, now, &mut outcome.contested)
         });
         if let Err(error) = result {
             // Files of a doubtful commit may count; only the next start can tell.
@@ -208,7 +223,7 @@ impl Store {
             for (run, gap) in &group.gaps {
                 catalog::add_gap(transaction, run, gap)?;
             }
-            for report in group.reports() {
+            for report in group.reports(now) {
                 contested.extend(contest(catalog::node(transaction, &report.node)?, &report));
                 catalog::report_node(transaction, &report)?;
             }
@@ -280,7 +295,6 @@ fn write_segments(dir: &Path, group: &Group<'_>, segments: &mut Vec<Segment>) ->
             written: segment::write(dir, path, rows, &data)?,
             level: 0,
             first_start: windows.first_start(),
-            last_start: windows.last_start(),
             last_end: windows.last_end(),
         });
     }

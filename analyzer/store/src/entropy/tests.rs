@@ -109,9 +109,43 @@ fn a_partial_window_covers_nothing() {
     }
     let bench = Bench::new(&submissions);
     let silent = vec!["a".to_owned(), "b".to_owned()];
-    assert_eq!(bench.whole()[0].node_entropy, NodeEntropy::Unknown { silent });
+    let all = bench.ask(&bench.query(span(10_000, 20_000), Step::Whole));
+    assert_eq!(all[0].node_entropy, NodeEntropy::Unknown { silent });
     let before = bench.ask(&bench.query(span(10_000, 19_000), Step::Whole));
     assert_eq!(known(&before[0]).accesses, 360);
+}
+
+#[test]
+fn an_agent_that_stopped_leaves_an_answer_until_its_last_complete_window() {
+    let mut submissions = steady(10..20);
+    if let crate::Entry::Batch { windows, .. } = &mut submissions[9].entry {
+        windows[0].completeness = Completeness::Partial;
+    }
+    let bench = Bench::new(&submissions);
+    let open = bench.whole();
+    assert_eq!((open[0].time.end(), known(&open[0]).accesses), (at(19_000), 360));
+    assert_eq!(bench.store.reader().nodes().unwrap()[0].last_end, at(20_000));
+}
+
+#[test]
+fn steps_that_windows_reach_over_are_unknown() {
+    let mut submissions = steady(10..16);
+    // A late cut: the window from 12 s takes the place of two.
+    submissions.truncate(2);
+    let late = [(12, 2), (14, 1), (15, 1)].map(|(start, length)| {
+        let nodes = vec![node_window("a", vec![reads("p", 30)]), node_window("b", vec![reads("p", 10)])];
+        isotherm_model::Window { length_ms: length * 1_000, ..window(start * 1_000, nodes) }
+    });
+    submissions.push(batch(&run("agent"), 3, late.to_vec()));
+    let bench = Bench::new(&submissions);
+    let unknown = |step| -> Vec<bool> {
+        let found = bench.ask(&bench.query(Span::default(), every(step)));
+        found.iter().map(|step| matches!(step.node_entropy, NodeEntropy::Unknown { .. })).collect()
+    };
+    assert_eq!(unknown(1_000), [false, false, true, true, false, false]);
+    assert_eq!(unknown(2_000), [false; 3]);
+    assert!(unknown(500).into_iter().all(|unknown| unknown));
+    assert_eq!(unknown(3_000), [false], "from 12 s to 15 s nothing is cut");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a group of submissions changes, worked out before anything is written.
 
-use super::{Entry, Gap, Run, Submission, Verdict};
+use super::{ClockAhead, Entry, Gap, Run, Submission, Verdict};
 use crate::catalog::{self, NodeReport};
 use crate::columns::Columns;
 use crate::segment::hour_of;
@@ -8,6 +8,11 @@ use isotherm_model::{Completeness, NodeId, Seq, Timestamp, Window};
 use polars::prelude::{DataFrame, PolarsResult};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
+
+/// How far ahead of the analyzer's clock a window may end before it is not believed to be a node's newest:
+/// clocks that are kept by NTP differ by less than a second, and one that is wrong by hours must not make the
+/// node look silent until that time has come.
+pub(super) const AHEAD_MS: u64 = 60_000;
 
 /// The new part of a group, with the verdicts that hold once it is committed.
 #[derive(Debug)]
@@ -83,17 +88,18 @@ impl<'a> Group<'a> {
         hours
     }
 
-    /// One report per node and agent of the group, by the newest window.
-    pub(super) fn reports(&self) -> Vec<NodeReport> {
+    /// One report per node and agent of the group, by the newest window that is not [ahead](AHEAD_MS).
+    pub(super) fn reports(&self, now: Timestamp) -> Vec<NodeReport> {
         let mut reports: BTreeMap<(&NodeId, &str), NodeReport> = BTreeMap::new();
         for (run, _, windows) in &self.batches {
-            for window in *windows {
+            for window in windows.iter().filter(|window| window.end() <= now.plus_ms(AHEAD_MS)) {
                 for node in &window.nodes {
                     let watched = window.completeness == Completeness::Complete && node.processes > 0;
                     let new = NodeReport {
                         node: node.node.clone(),
                         agent: run.agent.to_string(),
-                        first_complete: watched.then_some(window.start),
+                        first_watched: watched.then_some(window.start),
+                        last_watched: watched.then(|| window.end()),
                         last_end: window.end(),
                         window_ms: window.length_ms,
                         processes: node.processes,
@@ -107,16 +113,31 @@ impl<'a> Group<'a> {
         }
         reports.into_values().collect()
     }
+
+    /// The runs that sent windows which are ahead.
+    pub(super) fn ahead(&self, now: Timestamp) -> Vec<ClockAhead> {
+        let mut ahead: BTreeMap<&Run, u64> = BTreeMap::new();
+        for (run, _, windows) in &self.batches {
+            for window in *windows {
+                let ahead_ms = window.end().as_ms().saturating_sub(now.as_ms());
+                if ahead_ms > AHEAD_MS {
+                    let most = ahead.entry(run).or_default();
+                    *most = ahead_ms.max(*most);
+                }
+            }
+        }
+        ahead.into_iter().map(|(run, ahead_ms)| ClockAhead { run: run.clone(), ahead_ms }).collect()
+    }
 }
 
 impl NodeReport {
     fn absorb(&mut self, new: &Self) {
-        let firsts = [self.first_complete, new.first_complete];
-        let first_complete = firsts.into_iter().flatten().min();
+        let first_watched = [self.first_watched, new.first_watched].into_iter().flatten().min();
+        let last_watched = self.last_watched.max(new.last_watched);
         if new.last_end >= self.last_end {
             *self = new.clone();
         }
-        self.first_complete = first_complete;
+        (self.first_watched, self.last_watched) = (first_watched, last_watched);
     }
 }
 
@@ -131,10 +152,6 @@ impl HourWindows<'_> {
 
     pub(super) fn first_start(&self) -> Timestamp {
         self.times(|window| window.start).min().expect("an hour has windows")
-    }
-
-    pub(super) fn last_start(&self) -> Timestamp {
-        self.times(|window| window.start).max().expect("an hour has windows")
     }
 
     pub(super) fn last_end(&self) -> Timestamp {

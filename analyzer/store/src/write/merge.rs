@@ -103,7 +103,6 @@ fn merged(dir: &Path, hour: Timestamp, level: u32, small: &[Segment]) -> Result<
         written: segment::write(dir, path.clone(), rows, &data)?,
         level,
         first_start: bounds(|segment| segment.first_start).min().unwrap_or(hour),
-        last_start: bounds(|segment| segment.last_start).max().unwrap_or(hour),
         last_end: bounds(|segment| segment.last_end).max().unwrap_or(hour),
     })
 }

@@ -145,7 +145,7 @@ fn a_catalog_of_a_newer_version_is_refused() {
     drop(catalog);
     let error = Store::open(dir.path()).unwrap_err().to_string();
     assert!(error.ends_with(
-        "catalog.db has schema version 99, this isotherm knows versions up to 1; use a newer isotherm"
+        "catalog.db has schema version 99, this isotherm knows versions up to 2; use a newer isotherm"
     ));
 }
 
@@ -203,6 +203,48 @@ fn a_node_that_did_nothing_was_watched() {
     let idle = &found[&crate::sample::node("idle")];
     assert_eq!((idle.total.reads, idle.lost), (0, 7));
     assert_eq!(store.reader().nodes().unwrap()[0].last_end, at(6_000));
+}
+
+#[test]
+fn windows_in_the_future_are_kept_and_are_not_a_nodes_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let a = run("a");
+    let at_ms =
+        |number, ms| batch(&a, number, vec![window(ms, vec![node_window("n", vec![reads("p", 10)])])]);
+    let now = at(1_000_000);
+    let ahead = store.commit(&[at_ms(1, 900_000), at_ms(2, 1_059_000)], now).ahead;
+    assert_eq!(ahead, [], "clocks differ a little");
+    let ahead = store.commit(&[at_ms(3, 9_000_000), at_ms(4, 1_059_001)], now).ahead;
+    assert_eq!(ahead, [ClockAhead { run: a.clone(), ahead_ms: 8_001_000 }]);
+    assert_eq!(counted(&store), 40);
+    let newest = store.reader().nodes().unwrap();
+    assert_eq!((newest[0].last_end, newest[0].last_watched), (at(1_060_000), Some(at(1_060_000))));
+}
+
+#[test]
+fn a_catalog_of_version_1_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&a, 1)]);
+    drop(store);
+    let old = Connection::open(dir.path().join(catalog::FILE)).unwrap();
+    old.execute_batch(
+        "ALTER TABLE segments ADD COLUMN last_start_ms INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE segments ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+         ALTER TABLE nodes RENAME COLUMN first_watched_ms TO first_complete_ms;
+         ALTER TABLE nodes DROP COLUMN last_watched_ms;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    for number in 2..4 {
+        let mut store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.reader().nodes().unwrap()[0].last_watched, Some(at(number * 1_000)));
+        commit(&mut store, &[one(&a, number)]);
+        assert_eq!(counted(&store), number * 10);
+    }
 }
 
 #[test]
