@@ -51,7 +51,7 @@ impl Head {
     /// The branch is decided when the program is loaded, as the offset is a constant by then.
     #[inline(always)]
     fn get<T: Copy + Default>(&self, offset: u64) -> T {
-        if offset <= (HEAD_LEN - 8) as u64 {
+        if offset + size_of::<T>() as u64 <= HEAD_LEN as u64 {
             let start = (&raw const self.bytes).cast::<u8>();
             // SAFETY: in bounds by the check above; the kernel aligns its fields, and the copy is aligned to 8.
             unsafe { start.add(offset as usize).cast::<T>().read() }

@@ -42,7 +42,7 @@ pub const OPERATIONS: u32 = 2;
 /// A file as one target sees it, in one direction and one bucket width.
 ///
 /// Device, inode number and generation together are unique for the life of a file system, also when an
-/// inode number is used again. The overflow key of a target and direction, which takes the accesses of files
+/// inode number is used again; not so on btrfs, whose subvolumes share all three. The overflow key of a target and direction, which takes the accesses of files
 /// that found no room, has `ino`, `dev` and `generation` 0 and `shift` [`MIN_SHIFT`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,6 +127,8 @@ pub struct Lost {
     pub closed_descriptor: u64,
     /// Calls that went to the overflow key, because the map of files was full. These are counted.
     pub files_full: u64,
+    /// Children that found no room among the watched processes.
+    pub unwatched_processes: u64,
 }
 
 /// What the agent can change while the programs run.

@@ -145,6 +145,10 @@ pub fn iso_fork(ctx: BtfTracePointContext) -> i32 {
             let target = unsafe { *target };
             if PROCESSES.insert(&child, &target, 0).is_err() {
                 warn!(&ctx, "no room to watch process {}, child of {}", child, parent);
+                if let Some(lost) = LOST.get_ptr_mut(target) {
+                    // SAFETY: a value of this CPU's copy of the array.
+                    unsafe { (*lost).unwatched_processes += 1 };
+                }
             }
         }
     }

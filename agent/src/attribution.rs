@@ -4,6 +4,7 @@
 //! A file without a name is `unattributed` until its name arrives; it never falls to a guess.
 
 use crate::config::Target;
+use crate::discovery::is_alive;
 use crate::mounts::{Mounts, is_at};
 use crate::probe::PathBelowMount;
 use crate::rule::claim;
@@ -38,10 +39,22 @@ struct KnownFile {
     detached: bool,
 }
 
+/// A file that the kernel has named.
+#[derive(Debug)]
+struct Named {
+    /// `None` if its path is too deep to be known.
+    file: Option<KnownFile>,
+    /// When it was named last.
+    round: u64,
+}
+
 /// Names and claims.
 pub struct Attribution {
     targets: Vec<(NodeId, Vec<crate::rule::Rule>)>,
-    files: HashMap<InodeId, Option<KnownFile>>,
+    files: HashMap<InodeId, Named>,
+    round: u64,
+    /// Where the last check of paths ended.
+    checked: usize,
     claims: HashMap<(u32, InodeId), Subject>,
     partitions: BTreeSet<PartitionId>,
     max_partitions: usize,
@@ -55,6 +68,8 @@ impl Attribution {
         Self {
             targets: targets.iter().map(|target| (target.node.clone(), target.rules.clone())).collect(),
             files: HashMap::new(),
+            round: 0,
+            checked: 0,
             claims: HashMap::new(),
             partitions: BTreeSet::new(),
             max_partitions,
@@ -67,20 +82,16 @@ impl Attribution {
         let mut mounts = Mounts::default();
         for name in names {
             let id = InodeId { ino: name.ino, dev: name.dev, generation: name.generation };
-            let known = name.path.map(|below_root| {
+            let before = self.files.get(&id).and_then(|named| named.file.as_ref());
+            let file = name.path.map(|below_root| {
                 let path = mounts.path_of(name.tgid, name.dev, name.ino, &below_root);
-                let same = matches!(self.files.get(&id), Some(Some(before)) if before.path == path);
+                let same = before.is_some_and(|before| before.path == path);
                 KnownFile { detached: same && !is_at(name.tgid, &path, name.ino), path, tgid: name.tgid }
             });
-            let renamed = match (self.files.get(&id), &known) {
-                (Some(Some(before)), Some(now)) => before.path != now.path,
-                (Some(None), Some(_)) => true,
-                _ => false,
-            };
-            if renamed {
-                self.claims.retain(|(_, file), _| *file != id);
+            if before.map(|before| &before.path) != file.as_ref().map(|file| &file.path) {
+                self.claims.retain(|(_, claimed), _| *claimed != id);
             }
-            self.files.insert(id, known);
+            self.files.insert(id, Named { file, round: self.round });
         }
     }
 
@@ -93,7 +104,7 @@ impl Attribution {
         if let Some(subject) = self.claims.get(&(key.target, id)) {
             return subject.clone();
         }
-        let path = self.files.get(&id).and_then(Option::as_ref).map(|file| file.path.to_string_lossy());
+        let path = self.path(key).map(Path::to_string_lossy);
         let target = self.targets.get(key.target as usize);
         let (Some(path), Some((node, rules))) = (path, target) else {
             return Subject::Unattributed(UnattributedReason::NoPath);
@@ -107,7 +118,7 @@ impl Attribution {
     /// The path of the file under a key, if it is known.
     #[must_use]
     pub fn path(&self, key: &FileKey) -> Option<&Path> {
-        self.files.get(&InodeId::from(key)).and_then(Option::as_ref).map(|file| file.path.as_path())
+        self.files.get(&InodeId::from(key))?.file.as_ref().map(|file| file.path.as_path())
     }
 
     fn within_limit(&mut self, subject: Subject) -> Subject {
@@ -131,24 +142,42 @@ impl Attribution {
     }
 
     /// Whether some file that was just active is no longer where its name says: renamed since. The kernel
-    /// should then be asked for names again.
-    #[must_use]
-    pub fn any_moved<'a>(&self, active: impl Iterator<Item = &'a FileKey>) -> bool {
+    /// should then be asked for names again. `process_of` gives a living process of a target.
+    pub fn any_moved<'a>(
+        &mut self,
+        active: impl Iterator<Item = &'a FileKey>,
+        process_of: impl Fn(u32) -> Option<u32>,
+    ) -> bool {
         let mut seen = HashSet::new();
-        active
-            .map(InodeId::from)
-            .filter(|id| seen.insert(*id))
-            .filter_map(|id| Some((id, self.files.get(&id)?.as_ref()?)))
-            .filter(|(_, file)| file.path.is_absolute() && !file.detached)
-            .take(CHECKS_PER_ROUND)
-            .any(|(id, file)| crate::discovery::is_alive(file.tgid) && !is_at(file.tgid, &file.path, id.ino))
+        let files: Vec<(InodeId, u32)> =
+            active.map(|key| (InodeId::from(key), key.target)).filter(|(id, _)| seen.insert(*id)).collect();
+        // Every file gets its turn, however many there are.
+        let start = if files.is_empty() { 0 } else { self.checked % files.len() };
+        self.checked = start + CHECKS_PER_ROUND;
+        files.iter().cycle().skip(start).take(files.len().min(CHECKS_PER_ROUND)).any(|(id, target)| {
+            let Some(file) = self.files.get(id).and_then(|named| named.file.as_ref()) else { return false };
+            let viewer = if is_alive(file.tgid) { Some(file.tgid) } else { process_of(*target) };
+            file.path.is_absolute()
+                && !file.detached
+                && viewer.is_some_and(|viewer| !is_at(viewer, &file.path, id.ino))
+        })
     }
 
-    /// Forgets files that the kernel no longer counts, and partitions that have no other file.
-    pub fn retain(&mut self, counted: &HashSet<FileKey>) {
-        let inodes: HashSet<InodeId> = counted.iter().map(InodeId::from).collect();
-        self.files.retain(|id, _| inodes.contains(id));
-        self.claims.retain(|(_, id), _| inodes.contains(id));
+    /// Ends a round of learning and telling.
+    pub fn next_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// Forgets evicted files, and partitions that have no other file; but not what is `counted` again, or was
+    /// named in this round, because it is about to be.
+    pub fn forget(&mut self, evicted: &[FileKey], counted: &HashSet<FileKey>) {
+        let counted: HashSet<InodeId> = counted.iter().map(InodeId::from).collect();
+        for id in evicted.iter().map(InodeId::from).filter(|id| !counted.contains(id)) {
+            if self.files.get(&id).is_some_and(|named| named.round < self.round) {
+                self.files.remove(&id);
+            }
+        }
+        self.claims.retain(|(_, id), _| self.files.contains_key(id));
         let claimed = self.claims.values().filter_map(|subject| match subject {
             Subject::Partition(id) => Some(id.clone()),
             Subject::Other(_) | Subject::Unattributed(_) => None,
@@ -218,32 +247,70 @@ mod tests {
         assert_eq!(word(attribution.subject(&key(3))), "1");
     }
 
-    #[test]
-    fn a_rename_on_disk_is_noticed_and_a_deletion_only_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let (old, new) = (folder.path().join("7.cpd"), folder.path().join("7.dat"));
-        std::fs::write(&old, "x").unwrap();
-        let metadata = std::fs::metadata(&old).unwrap();
-        let ino = std::os::unix::fs::MetadataExt::ino(&metadata);
-        let mut attribution = Attribution::new(&[target(&[])], 1);
-        let id = InodeId { ino, dev: key(0).dev, generation: 0 };
-        let file =
-            |path: &Path| KnownFile { path: path.to_owned(), tgid: std::process::id(), detached: false };
-        attribution.files.insert(id, Some(file(&old)));
-        assert!(!attribution.any_moved([key(ino)].iter()));
-        std::fs::rename(&old, &new).unwrap();
-        assert!(attribution.any_moved([key(ino)].iter()));
-        attribution.files.insert(id, Some(KnownFile { detached: true, ..file(&old) }));
-        assert!(!attribution.any_moved([key(ino)].iter()));
+    /// The name the kernel would send for a real file: its path below its mount.
+    fn named_by_kernel(path: &Path) -> (PathBelowMount, FileKey) {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path).unwrap();
+        let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+        let mounts = procfs::process::Process::myself().unwrap().mountinfo().unwrap().0;
+        let mount = mounts
+            .into_iter()
+            .filter(|mount| {
+                mount.majmin == format!("{major}:{minor}") && path.starts_with(&mount.mount_point)
+            })
+            .max_by_key(|mount| mount.mount_point.as_os_str().len())
+            .unwrap();
+        let below_root = Path::new(&mount.root).join(path.strip_prefix(&mount.mount_point).unwrap());
+        let (ino, dev, tgid) = (metadata.ino(), major << 20 | minor, std::process::id());
+        let name = PathBelowMount { ino, dev, generation: 0, tgid, path: Some(below_root) };
+        (name, FileKey { ino, dev, generation: 0, target: 0, operation: 0, shift: 12 })
     }
 
     #[test]
-    fn files_that_are_not_counted_are_forgotten() {
+    fn a_rename_on_disk_is_noticed_and_a_deletion_only_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let (old, new) = (folder.join("7.cpd"), folder.join("7.dat"));
+        std::fs::write(&old, "x").unwrap();
+        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 1);
+        let (name, key) = named_by_kernel(&old);
+        attribution.learn(vec![name]);
+        let moved = |attribution: &mut Attribution| attribution.any_moved([key].iter(), |_| None);
+        assert!(!moved(&mut attribution));
+        std::fs::rename(&old, &new).unwrap();
+        assert!(moved(&mut attribution));
+        let (name, _) = named_by_kernel(&new);
+        attribution.learn(vec![name.clone()]);
+        assert!(!moved(&mut attribution));
+        assert_eq!(word(attribution.subject(&key)), "7");
+        std::fs::remove_file(&new).unwrap();
+        assert!(moved(&mut attribution));
+        // The kernel can only say the same again.
+        attribution.learn(vec![name]);
+        assert!(!moved(&mut attribution));
+        assert_eq!(word(attribution.subject(&key)), "7");
+    }
+
+    #[test]
+    fn a_name_that_became_too_deep_is_no_claim() {
         let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 10);
-        attribution.learn(vec![named(1, Some("/1.dat")), named(2, Some("/2.dat"))]);
+        attribution.learn(vec![named(5, Some("/7.dat"))]);
+        assert_eq!(word(attribution.subject(&key(5))), "7");
+        attribution.learn(vec![named(5, None)]);
+        assert_eq!(word(attribution.subject(&key(5))), "no_path");
+    }
+
+    #[test]
+    fn evicted_files_are_forgotten_unless_they_are_back() {
+        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 10);
+        attribution.learn(vec![named(1, Some("/1.dat")), named(2, Some("/2.dat")), named(3, Some("/3.dat"))]);
         attribution.subject(&key(2));
-        attribution.retain(&HashSet::from([key(1)]));
-        assert!(attribution.path(&key(1)).is_some() && attribution.path(&key(2)).is_none());
+        attribution.next_round();
+        // The third was touched again: its name came just before its eviction is dealt with.
+        attribution.learn(vec![named(3, Some("/3.dat"))]);
+        attribution.forget(&[key(1), key(2), key(3)], &HashSet::from([key(1)]));
+        let known = |ino| attribution.path(&key(ino)).is_some();
+        assert_eq!((known(1), known(2), known(3)), (true, false, true));
         assert!(attribution.claims.is_empty() && attribution.partitions.is_empty());
     }
 }

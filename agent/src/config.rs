@@ -337,7 +337,7 @@ impl Source<'_> {
             let RawRule { path, partition } = raw.into_inner();
             let (path_at, partition_at) = (path.span().start, partition.span().start);
             let rule = Rule::new(path.get_ref(), partition.get_ref()).map_err(|error| match error {
-                RuleError::Path { .. } => self.error(path_at, format!("{key}.path"), error),
+                RuleError::Path(_) => self.error(path_at, format!("{key}.path"), error),
                 RuleError::UnknownCapture { .. } | RuleError::Constant => {
                     self.error(partition_at, format!("{key}.partition"), error)
                 }

@@ -5,7 +5,7 @@
 use procfs::ProcError;
 use procfs::process::{FDTarget, Process};
 use regex::Regex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct Selector {
     /// Its id.
     pub pid: Option<u32>,
     /// An address and port that it listens on. A process that listens on the port at every address matches
-    /// too, unless another listens on the address itself.
+    /// too, if the address is one of its network namespace and nobody on the host listens on it alone.
     pub listen: Option<SocketAddr>,
 }
 
@@ -51,6 +51,7 @@ pub struct Candidate {
     pub exe: PathBuf,
     /// Arguments, joined by spaces.
     pub cmdline: String,
+    parent: u32,
     /// Its network namespace.
     namespace: u64,
 }
@@ -71,50 +72,112 @@ fn candidate(process: &Process) -> Option<Candidate> {
         pid: process.pid().try_into().ok()?,
         exe: exe.into(),
         cmdline: process.cmdline().unwrap_or_default().join(" "),
+        parent: process.stat().ok()?.ppid.try_into().ok()?,
         namespace: process.namespaces().ok()?.0.get(&network).map(|namespace| namespace.identifier)?,
     })
+}
+
+/// A network namespace, as far as listeners matter.
+struct Network {
+    /// Addresses listened on, with the inodes of the sockets.
+    listening: Vec<(SocketAddr, u64)>,
+    /// Addresses, or whole blocks of them, that are local.
+    local: Vec<(IpAddr, u8)>,
 }
 
 /// Who listens where, read at most once per network namespace.
 #[derive(Default)]
 pub struct Listeners {
-    by_namespace: HashMap<u64, Vec<(SocketAddr, u64)>>,
+    networks: HashMap<u64, Network>,
     sockets: HashMap<u32, HashSet<u64>>,
 }
 
 impl Listeners {
+    /// Looks at the namespaces of all candidates.
+    #[must_use]
+    pub fn of_all(candidates: &[Candidate]) -> Self {
+        let mut listeners = Self::default();
+        for process in candidates {
+            let network =
+                || Network { listening: listening(process.pid), local: local_addresses(process.pid) };
+            listeners.networks.entry(process.namespace).or_insert_with(network);
+        }
+        listeners
+    }
+
     /// Addresses that a process listens on; empty if its descriptors cannot be read.
     pub fn of(&mut self, process: &Candidate) -> Vec<SocketAddr> {
-        let listening = self.listening(process);
-        if listening.is_empty() {
+        let Some(network) = self.networks.get(&process.namespace) else { return Vec::new() };
+        if network.listening.is_empty() {
             return Vec::new();
         }
         let sockets = self.sockets.entry(process.pid).or_insert_with(|| sockets(process.pid));
-        listening.iter().filter(|(_, inode)| sockets.contains(inode)).map(|(address, _)| *address).collect()
+        let own = network.listening.iter().filter(|(_, inode)| sockets.contains(inode));
+        own.map(|(address, _)| *address).collect()
     }
 
     fn has(&mut self, process: &Candidate, wanted: SocketAddr) -> bool {
-        let listening = self.listening(process);
-        let exact = listening.iter().any(|(address, _)| *address == wanted);
+        let Some(network) = self.networks.get(&process.namespace) else { return false };
+        let exact = |network: &Network| network.listening.iter().any(|(address, _)| *address == wanted);
+        let by_wildcard = !self.networks.values().any(exact) && network.is_local(wanted.ip());
         let serves = |address: SocketAddr| {
-            address == wanted || (!exact && address.port() == wanted.port() && is_any(address.ip()))
+            address == wanted
+                || (by_wildcard && address.port() == wanted.port() && address.ip().is_unspecified())
         };
-        let inodes: Vec<u64> =
-            listening.iter().filter(|(address, _)| serves(*address)).map(|(_, inode)| *inode).collect();
+        let inodes: Vec<u64> = network
+            .listening
+            .iter()
+            .filter(|(address, _)| serves(*address))
+            .map(|(_, inode)| *inode)
+            .collect();
         if inodes.is_empty() {
             return false;
         }
         let sockets = self.sockets.entry(process.pid).or_insert_with(|| sockets(process.pid));
         inodes.iter().any(|inode| sockets.contains(inode))
     }
+}
 
-    fn listening(&mut self, process: &Candidate) -> Vec<(SocketAddr, u64)> {
-        self.by_namespace.entry(process.namespace).or_insert_with(|| listening(process.pid)).clone()
+impl Network {
+    fn is_local(&self, ip: IpAddr) -> bool {
+        self.local.iter().any(|(block, prefix)| in_block(ip, *block, *prefix))
     }
 }
 
-fn is_any(ip: IpAddr) -> bool {
-    ip.is_unspecified()
+fn in_block(ip: IpAddr, block: IpAddr, prefix: u8) -> bool {
+    let (ip, block, width) = match (ip, block) {
+        (IpAddr::V4(ip), IpAddr::V4(block)) => (u128::from(ip.to_bits()), u128::from(block.to_bits()), 32),
+        (IpAddr::V6(ip), IpAddr::V6(block)) => (ip.to_bits(), block.to_bits(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+    };
+    // A prefix of 0 shifts by the whole width.
+    let shift = u32::from(width - prefix.min(width));
+    ip.checked_shr(shift).unwrap_or(0) == block.checked_shr(shift).unwrap_or(0)
+}
+
+/// Local addresses of a process's network namespace: IPv4 from its routing trie, IPv6 from its interfaces.
+fn local_addresses(pid: u32) -> Vec<(IpAddr, u8)> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    let mut local = local_of_trie(&read("fib_trie"));
+    local.extend(read("if_inet6").lines().filter_map(|line| {
+        let bits = u128::from_str_radix(line.split_whitespace().next()?, 16).ok()?;
+        Some((IpAddr::V6(bits.into()), 128))
+    }));
+    local
+}
+
+/// Lines such as `|-- 10.77.0.0` are followed by lines such as `/24 host LOCAL`.
+fn local_of_trie(text: &str) -> Vec<(IpAddr, u8)> {
+    let mut local = Vec::new();
+    let mut address = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(leaf) = line.strip_prefix("|-- ") {
+            address = leaf.parse::<IpAddr>().ok();
+        } else if let (Some(address), Some(prefix)) = (address, line.strip_suffix(" host LOCAL")) {
+            local.extend(prefix.trim_start_matches('/').parse().ok().map(|prefix| (address, prefix)));
+        }
+    }
+    local
 }
 
 fn listening(pid: u32) -> Vec<(SocketAddr, u64)> {
@@ -140,7 +203,8 @@ fn sockets(pid: u32) -> HashSet<u64> {
 /// Processes of each selector, by its index. One that several selectors match goes to the first; the log
 /// names it, and `conflicts` returns it.
 pub fn select(candidates: &[Candidate], selectors: &[&Selector]) -> Selection {
-    let mut listeners = Listeners::default();
+    let needs_listeners = selectors.iter().any(|selector| selector.listen.is_some());
+    let mut listeners = if needs_listeners { Listeners::of_all(candidates) } else { Listeners::default() };
     let mut selection = Selection { processes: Vec::new(), conflicts: Vec::new() };
     for process in candidates {
         let mut matching = selectors
@@ -156,6 +220,24 @@ pub fn select(candidates: &[Candidate], selectors: &[&Selector]) -> Selection {
         }
     }
     selection
+}
+
+/// Adds the children, their children and so on of selected processes, each to its parent's selector unless it
+/// has one itself: as the kernel side does with children that are born later.
+#[must_use]
+pub fn with_children(candidates: &[Candidate], selected: BTreeMap<u32, usize>) -> BTreeMap<u32, usize> {
+    let mut selected = selected;
+    loop {
+        let born: Vec<(u32, usize)> = candidates
+            .iter()
+            .filter(|process| !selected.contains_key(&process.pid))
+            .filter_map(|process| Some((process.pid, *selected.get(&process.parent)?)))
+            .collect();
+        if born.is_empty() {
+            return selected;
+        }
+        selected.extend(born);
+    }
 }
 
 /// What [`select`] found.
@@ -221,6 +303,31 @@ mod tests {
         assert!(select(&candidates().unwrap(), &[&selector]).processes.contains(&myself()));
         let other = Selector { listen: Some(SocketAddr::from(([127, 0, 0, 9], 1))), ..Selector::default() };
         assert_eq!(select(&candidates().unwrap(), &[&other]), Selection::default());
+    }
+
+    #[test]
+    fn local_addresses_are_read_from_the_routing_trie() {
+        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.77.0.0\n        /24 host LOCAL\n     |-- 10.78.0.0\n        \
+                    /24 link UNICAST\n     |-- 127.0.0.1\n        /32 host LOCAL\n";
+        let local = local_of_trie(trie);
+        let is_local =
+            |ip: &str| local.iter().any(|(block, prefix)| in_block(ip.parse().unwrap(), *block, *prefix));
+        assert!(is_local("10.77.0.9") && is_local("127.0.0.1"));
+        assert!(!is_local("10.78.0.1") && !is_local("127.0.0.2") && !is_local("::1"));
+    }
+
+    #[test]
+    fn children_that_were_there_before_belong_to_their_parent() {
+        let process = |pid, parent| Candidate {
+            pid,
+            exe: PathBuf::new(),
+            cmdline: String::new(),
+            parent,
+            namespace: 0,
+        };
+        let candidates = [process(30, 20), process(20, 10), process(10, 1), process(40, 1), process(50, 20)];
+        let all = with_children(&candidates, BTreeMap::from([(10, 0), (50, 1)]));
+        assert_eq!(all, BTreeMap::from([(10, 0), (20, 0), (30, 0), (50, 1)]));
     }
 
     #[test]

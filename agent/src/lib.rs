@@ -16,6 +16,7 @@ pub mod rights;
 pub mod rule;
 pub mod store;
 pub mod top;
+pub mod upkeep;
 pub mod uplink;
 pub mod watch;
 pub mod window;

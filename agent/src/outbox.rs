@@ -7,7 +7,7 @@ use isotherm_model::{Interval, Seq};
 use isotherm_proto::{Gap, GapReason};
 use std::collections::VecDeque;
 
-/// Payload bytes that may wait, whatever their number. A full batch is 8 MiB at most.
+/// Payload bytes that may wait, whatever their number. A batch has 8 MiB at most.
 const MAX_BYTES: usize = 64 << 20;
 
 /// Something to send.
@@ -43,6 +43,13 @@ impl Item {
         }
     }
 
+    fn time(&self) -> Interval {
+        match self {
+            Self::Batch { time, .. } => *time,
+            Self::Gap(gap) => gap.time,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Batch { payload, .. } => payload.len(),
@@ -51,7 +58,8 @@ impl Item {
     }
 }
 
-/// The queue. Holds at most `limit` batches and [`MAX_BYTES`], plus gaps, of which no two are neighbours.
+/// The queue. Holds at most `limit` batches and [`MAX_BYTES`], plus gaps; a gap is joined with the one before
+/// it, if they have one reason.
 #[derive(Debug)]
 pub struct Outbox {
     items: VecDeque<Item>,
@@ -59,13 +67,15 @@ pub struct Outbox {
     limit: usize,
     /// Items from the front that were sent on the present connection.
     sent: usize,
+    /// The last number that was acknowledged, and the time of all that were.
+    acknowledged: Option<(Seq, Interval)>,
 }
 
 impl Outbox {
     /// For at most `limit` batches.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { items: VecDeque::new(), next: Seq::FIRST, limit, sent: 0 }
+        Self { items: VecDeque::new(), next: Seq::FIRST, limit, sent: 0, acknowledged: None }
     }
 
     /// Adds a batch. Gives up the oldest ones if there is no room; returns how many.
@@ -99,9 +109,13 @@ impl Outbox {
 
     /// Everything up to `seq` is committed. A number that was never given out is ignored.
     pub fn acknowledge(&mut self, seq: u64) {
-        while self.items.front().is_some_and(|item| item.last().get() <= seq) {
-            self.items.pop_front();
+        while let Some(item) = self.items.pop_front_if(|item| item.last().get() <= seq) {
             self.sent = self.sent.saturating_sub(1);
+            let time = match self.acknowledged {
+                Some((_, before)) => hull(before, item.time()),
+                None => item.time(),
+            };
+            self.acknowledged = Some((item.last(), time));
         }
         // The analyzer may have a part of a gap already: it got the batches before they were given up.
         if let Some(Item::Gap(gap)) = self.items.front_mut()
@@ -110,6 +124,24 @@ impl Outbox {
         {
             gap.first = committed.next();
         }
+    }
+
+    /// The analyzer says, at the start of a connection, what it has. Should that be less than it once
+    /// acknowledged, a gap tells it what it lost, as it takes nothing that does not follow on.
+    /// Returns how many batches that is.
+    pub fn welcome(&mut self, committed_seq: u64) -> u64 {
+        self.resend();
+        if let Some((acknowledged, time)) = self.acknowledged
+            && committed_seq < acknowledged.get()
+            && let Some(first) = Seq::new(committed_seq + 1)
+        {
+            let reason = GapReason::AnalyzerLost;
+            self.items.push_front(Item::Gap(Gap { first, last: acknowledged, time, reason }));
+            self.acknowledged = None;
+            return acknowledged.get() - committed_seq;
+        }
+        self.acknowledge(committed_seq);
+        0
     }
 
     /// The analyzer will never take `seq`: a gap takes its place. `false` if it is not here.
@@ -164,13 +196,16 @@ impl Outbox {
         if before.reason != reason {
             return;
         }
-        let start = before.time.start().min(gap.time.start());
-        let end = before.time.end().max(gap.time.end());
-        let time = Interval::new(start, end).expect("both parts have a length");
+        let time = hull(before.time, gap.time);
         self.items[previous] = Item::Gap(Gap { first: before.first, last: gap.last, time, reason });
         self.items.remove(index);
         self.sent = self.sent.min(previous);
     }
+}
+
+/// The shortest interval that holds both.
+fn hull(a: Interval, b: Interval) -> Interval {
+    Interval::new(a.start().min(b.start()), a.end().max(b.end())).expect("both have a length")
 }
 
 #[cfg(test)]
@@ -233,6 +268,26 @@ mod tests {
         let mut outbox = filled(1, 4);
         outbox.acknowledge(2);
         assert_eq!(shape(&outbox), [(3, 3, true), (4, 4, false)]);
+    }
+
+    #[test]
+    fn an_analyzer_that_lost_what_it_had_is_told_so_once() {
+        let mut outbox = filled(10, 5);
+        outbox.acknowledge(3);
+        assert_eq!(outbox.welcome(1), 2);
+        assert_eq!(shape(&outbox), [(2, 3, true), (4, 4, false), (5, 5, false)]);
+        let Item::Gap(gap) = &outbox.items[0] else { panic!() };
+        assert_eq!(
+            (gap.reason, gap.time.start().as_ms(), gap.time.end().as_ms()),
+            (GapReason::AnalyzerLost, 0, 3_000)
+        );
+        // The next connection finds it as far as it was.
+        assert_eq!(outbox.welcome(1), 0);
+        assert_eq!(outbox.welcome(4), 0);
+        assert_eq!(shape(&outbox), [(5, 5, false)]);
+        outbox.acknowledge(5);
+        assert_eq!(outbox.welcome(0), 5);
+        assert_eq!(shape(&outbox), [(1, 5, true)]);
     }
 
     #[test]

@@ -13,12 +13,9 @@ pub struct Rule {
 /// A rule that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {
-    /// Not a regular expression.
-    #[error("{source}")]
-    Path {
-        /// What is wrong with it; its text shows where.
-        source: regex::Error,
-    },
+    /// Not a regular expression; its own text shows where.
+    #[error(transparent)]
+    Path(regex::Error),
     /// The partition refers to a group that the expression does not have.
     #[error("${name} is no group of the path")]
     UnknownCapture {
@@ -33,7 +30,7 @@ pub enum RuleError {
 impl Rule {
     /// `partition` may refer to groups as `$1`, `$name` or `${name}`; `$$` is a dollar sign.
     pub fn new(path: &str, partition: &str) -> Result<Self, RuleError> {
-        let path = Regex::new(path).map_err(|source| RuleError::Path { source })?;
+        let path = Regex::new(path).map_err(RuleError::Path)?;
         let names = references(partition);
         for name in &names {
             let known = match name.parse::<usize>() {

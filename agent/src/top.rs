@@ -9,10 +9,11 @@ use crate::discovery::{self, Candidate, Listeners, Selector};
 use crate::probe::{Probe, ProbeError, TargetIndex};
 use crate::rule::{Rule, RuleError};
 use crate::store::KNOWN;
+use crate::upkeep::Upkeep;
 use crate::window::Cutter;
 use isotherm_agent_ebpf::{DEFAULT_FILES, FileCounters, FileKey, SELF_TEST_TARGET, WRITE};
 use isotherm_model::{
-    Counts, InvalidName, NodeId, OffsetHistogram, Subject, SystemId, UnattributedReason, entropy,
+    Counts, InvalidName, NodeId, OffsetHistogram, OtherReason, Subject, SystemId, UnattributedReason, entropy,
 };
 use regex::Regex;
 use serde::Serialize;
@@ -23,8 +24,11 @@ use std::time::{Duration, Instant};
 /// How often /proc is looked at.
 const DISCOVERY: Duration = Duration::from_secs(1);
 
-/// Rows that are told apart; further files count as `(other files)`.
-const MAX_ROWS: usize = 10_000;
+/// A file may make room for others when it was idle for this many reports, five minutes of the live table.
+const IDLE_REPORTS: u64 = 300;
+
+/// Partitions that are told apart; further ones count as `(other partitions)`.
+const MAX_PARTITIONS: usize = 10_000;
 
 /// What to look at.
 #[derive(Debug, Default)]
@@ -118,6 +122,7 @@ pub struct Top {
     probe: Probe,
     attribution: Attribution,
     cutter: Cutter,
+    upkeep: Upkeep,
     targets: Vec<Target>,
     query: Query,
     known: BTreeMap<u32, usize>,
@@ -134,7 +139,7 @@ impl Top {
         let path = query
             .path
             .as_deref()
-            .map(|path| Regex::new(path).map_err(|source| TopError::Path(RuleError::Path { source })))
+            .map(|path| Regex::new(path).map_err(|source| TopError::Path(RuleError::Path(source))))
             .transpose()?;
         let mut probe = Probe::attach(DEFAULT_FILES)?;
         let found = find(&query, path.as_ref())?;
@@ -152,8 +157,9 @@ impl Top {
             probe.add_target(TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?)?;
         }
         let mut top = Self {
-            attribution: Attribution::new(&targets, MAX_ROWS),
+            attribution: Attribution::new(&targets, MAX_PARTITIONS),
             cutter: Cutter::default(),
+            upkeep: Upkeep::default(),
             probe,
             targets,
             query,
@@ -220,6 +226,10 @@ impl Top {
         let lost_before = self.cutter.lost_total(self.targets.len());
         self.cutter.tell(&reading);
         let lost = self.cutter.lost_total(self.targets.len()).saturating_sub(lost_before);
+        let Self { upkeep, probe, cutter, attribution, known, .. } = self;
+        let process_of =
+            |target| known.iter().find(|(_, index)| **index == target as usize).map(|(pid, _)| *pid);
+        upkeep.run(probe, cutter, attribution, IDLE_REPORTS, process_of)?;
         let mut lines: Vec<Line> =
             lines.into_iter().map(|((target, label), sums)| self.line(target, label, &sums)).collect();
         lines.sort_by_key(|line| std::cmp::Reverse(line.reads + line.writes));
@@ -240,11 +250,15 @@ impl Top {
     fn label(&mut self, key: &FileKey, unattributed: &mut u64, ops: u64) -> Option<Label> {
         match self.attribution.subject(key) {
             Subject::Partition(id) => Some(Label::Partition(id.name().to_owned())),
-            Subject::Other(_) if self.path.is_some() => None,
-            Subject::Other(_) => {
-                let path = self.attribution.path(key).map(|path| path.to_string_lossy().into_owned());
-                path.map(Label::File)
+            Subject::Other(OtherReason::NoRule) => {
+                let path = self.attribution.path(key).map(|path| path.to_string_lossy().into_owned())?;
+                match &self.path {
+                    // A file that was not asked for; or one whose path is no name, as it is too long.
+                    Some(wanted) => wanted.is_match(&path).then_some(Label::File(path)),
+                    None => Some(Label::File(path)),
+                }
             }
+            Subject::Other(OtherReason::PartitionLimit) => Some(Label::File("(other partitions)".to_owned())),
             Subject::Unattributed(reason) => {
                 *unattributed += ops;
                 let text = match reason {
@@ -326,7 +340,7 @@ fn find(query: &Query, path: Option<&Regex>) -> Result<Vec<Found>, TopError> {
         }
         stores.contains_key(&process.pid) || path.is_some_and(|path| has_open(process.pid, path))
     };
-    let mut listeners = Listeners::default();
+    let mut listeners = Listeners::of_all(&candidates);
     let found = candidates.iter().filter(wanted).map(|process| {
         let store = stores.get(&process.pid).map(|index| &KNOWN[*index]);
         let program = process.exe.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -5,12 +5,13 @@
 //! ignores what it knows. Memory is bounded by the outbox.
 
 use crate::outbox::{Item, Outbox};
-use isotherm_model::{Interval, Window};
+use isotherm_model::{Counts, Interval, NodeWindow, Row, Window};
 use isotherm_proto::telemetry::v1 as wire;
 use isotherm_proto::telemetry::v1::telemetry_service_client::TelemetryServiceClient;
 use isotherm_proto::{
     Hello, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, gap_to_wire, hello_to_wire, window_set_to_payload,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -60,103 +61,162 @@ pub async fn run(
     endpoint: String,
     hello: Hello,
     max_batches: usize,
-    mut windows: mpsc::Receiver<Window>,
+    windows: mpsc::Receiver<Window>,
 ) -> usize {
-    let mut outbox = Outbox::new(max_batches);
-    let mut farewell = None;
+    let mut uplink = Uplink { endpoint, hello, outbox: Outbox::new(max_batches), windows, farewell: None };
     let mut wait = BACKOFF[0];
     loop {
-        let mut established = false;
-        let session = session(&endpoint, &hello, &mut outbox, &mut windows, &mut farewell, &mut established);
-        match session.await {
+        let mut progress = Progress::None;
+        match uplink.session(&mut progress).await {
             Ok(()) => return 0,
-            Err(error) => warn!("{}; {} batches are kept", with_causes(&error), outbox.batches()),
-        }
-        if established {
-            wait = BACKOFF[0];
-        }
-        let again = Instant::now() + wait.mul_f64(0.5 + fastrand::f64());
-        wait = (wait * 2).min(BACKOFF[1]);
-        // Windows go on arriving while nobody takes them.
-        loop {
-            let deadline = farewell.unwrap_or(again);
-            tokio::select! {
-                window = windows.recv(), if farewell.is_none() => take(window, &mut outbox, &mut farewell),
-                () = sleep_until(again.min(deadline)) => break,
+            Err(error) => {
+                warn!("{}; {} batches are kept", with_causes(&error), uplink.outbox.batches());
             }
         }
-        if farewell.is_some_and(|deadline| Instant::now() >= deadline) {
-            return outbox.batches();
+        if progress == Progress::Made {
+            wait = BACKOFF[0];
+        }
+        if uplink.is_over() {
+            return uplink.outbox.batches();
+        }
+        uplink.pause(wait.mul_f64(0.5 + fastrand::f64())).await;
+        wait = (wait * 2).min(BACKOFF[1]);
+    }
+}
+
+/// Whether a session moved anything. One that only greets is no reason to come back at once.
+#[derive(Clone, Copy, PartialEq)]
+enum Progress {
+    None,
+    Made,
+}
+
+struct Uplink {
+    endpoint: String,
+    hello: Hello,
+    outbox: Outbox,
+    windows: mpsc::Receiver<Window>,
+    /// When a stopping agent gives up; `None` while windows come.
+    farewell: Option<Instant>,
+}
+
+impl Uplink {
+    fn is_over(&self) -> bool {
+        self.farewell.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Waits before the next attempt, while windows go on arriving. A stopping agent has no time for that.
+    async fn pause(&mut self, wait: Duration) {
+        let again = Instant::now() + wait;
+        while self.farewell.is_none() {
+            tokio::select! {
+                window = self.windows.recv() => self.take(window),
+                () = sleep_until(again) => return,
+            }
+        }
+        sleep_until(again.min(Instant::now() + BACKOFF[0])).await;
+    }
+
+    /// `Ok` when there is nothing more to deliver and nothing more to come.
+    async fn session(&mut self, progress: &mut Progress) -> Result<(), SessionError> {
+        let opening = open(self.endpoint.clone(), self.hello.clone());
+        tokio::pin!(opening);
+        let (requests, mut responses) = loop {
+            tokio::select! {
+                opened = &mut opening => break opened?,
+                window = self.windows.recv(), if self.farewell.is_none() => self.take(window),
+                () = at(self.farewell), if self.farewell.is_some() => return Err(SessionError::Silent),
+            }
+        };
+        // Set until the analyzer has answered.
+        let mut greeting = Some(Instant::now() + CONNECT);
+        let mut paused_until: Option<Instant> = None;
+        loop {
+            if self.farewell.is_some() && self.outbox.is_empty() {
+                return Ok(());
+            }
+            let room = self.outbox.in_flight() < MAX_IN_FLIGHT && self.outbox.has_unsent();
+            tokio::select! {
+                window = self.windows.recv(), if self.farewell.is_none() => self.take(window),
+                response = responses.message() => {
+                    let response = response.map_err(SessionError::Ended)?.ok_or(SessionError::Closed)?;
+                    match response.message {
+                        Some(wire::stream_response::Message::Welcome(welcome)) => {
+                            greeting = None;
+                            self.welcome(&welcome, progress);
+                        }
+                        Some(wire::stream_response::Message::Ack(ack)) => {
+                            *progress = Progress::Made;
+                            self.outbox.acknowledge(ack.seq);
+                        }
+                        Some(wire::stream_response::Message::Nack(nack)) => {
+                            if refused(&nack, &mut self.outbox) == Refusal::SendAgain {
+                                paused_until.get_or_insert(Instant::now() + RETRY);
+                            }
+                        }
+                        Some(wire::stream_response::Message::Locators(locators)) => {
+                            let count = locators.locators.len();
+                            info!("the analyzer sent {count} locators, which this version does not use");
+                        }
+                        None => warn!("the analyzer sent a message that this version does not know"),
+                    }
+                }
+                permit = requests.reserve(), if greeting.is_none() && paused_until.is_none() && room => {
+                    let permit = permit.map_err(|_| SessionError::Closed)?;
+                    if let Some(item) = self.outbox.next_to_send() {
+                        permit.send(request(item));
+                    }
+                }
+                () = at(paused_until), if paused_until.is_some() => {
+                    paused_until = None;
+                    self.outbox.resend();
+                }
+                () = at(greeting), if greeting.is_some() => return Err(SessionError::Silent),
+                () = at(self.farewell), if self.farewell.is_some() => return Err(SessionError::Silent),
+            }
+        }
+    }
+
+    fn welcome(&mut self, welcome: &wire::Welcome, progress: &mut Progress) {
+        info!("connected to {}; batch {} was its last", self.endpoint, welcome.committed_seq);
+        let lost = self.outbox.welcome(welcome.committed_seq);
+        if lost > 0 {
+            error!("the analyzer no longer has {lost} batches that it had acknowledged; a gap is recorded");
+        }
+        if self.outbox.is_empty() {
+            *progress = Progress::Made;
+        }
+    }
+
+    /// Puts a window into the outbox. The end of windows starts the farewell.
+    fn take(&mut self, window: Option<Window>) {
+        let Some(window) = window else {
+            self.farewell = Some(Instant::now() + FAREWELL);
+            return;
+        };
+        let Some(time) = Interval::new(window.start, window.end()) else { return };
+        for payload in payloads(window) {
+            let given_up = self.outbox.push(payload, time);
+            if given_up > 0 {
+                error!(
+                    "{given_up} unacknowledged batches were given up for newer ones (limits.unacked_batches)"
+                );
+            }
         }
     }
 }
 
-/// `Ok` when there is nothing more to deliver and nothing more to come.
-async fn session(
-    endpoint: &str,
-    hello: &Hello,
-    outbox: &mut Outbox,
-    windows: &mut mpsc::Receiver<Window>,
-    farewell: &mut Option<Instant>,
-    established: &mut bool,
-) -> Result<(), SessionError> {
-    let (requests, mut responses) = open(endpoint, hello).await?;
-    let mut welcome = false;
-    let mut paused_until: Option<Instant> = None;
-    outbox.resend();
-    loop {
-        if farewell.is_some() && outbox.is_empty() {
-            return Ok(());
-        }
-        let may_send =
-            welcome && paused_until.is_none() && outbox.in_flight() < MAX_IN_FLIGHT && outbox.has_unsent();
-        tokio::select! {
-            window = windows.recv(), if farewell.is_none() => take(window, outbox, farewell),
-            response = responses.message() => {
-                let response = response.map_err(SessionError::Ended)?.ok_or(SessionError::Closed)?;
-                match response.message {
-                    Some(wire::stream_response::Message::Welcome(message)) => {
-                        info!("connected to {endpoint}; batch {} was its last", message.committed_seq);
-                        outbox.acknowledge(message.committed_seq);
-                        outbox.resend();
-                        welcome = true;
-                        *established = true;
-                    }
-                    Some(wire::stream_response::Message::Ack(ack)) => outbox.acknowledge(ack.seq),
-                    Some(wire::stream_response::Message::Nack(nack)) => {
-                        if refused(&nack, outbox) {
-                            paused_until.get_or_insert(Instant::now() + RETRY);
-                        }
-                    }
-                    Some(wire::stream_response::Message::Locators(locators)) => {
-                        info!("the analyzer sent {} locators, which this version does not use", locators.locators.len());
-                    }
-                    None => warn!("the analyzer sent a message that this version does not know"),
-                }
-            }
-            permit = requests.reserve(), if may_send => {
-                let permit = permit.map_err(|_| SessionError::Closed)?;
-                if let Some(item) = outbox.next_to_send() {
-                    permit.send(request(item));
-                }
-            }
-            () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => {
-                paused_until = None;
-                outbox.resend();
-            }
-            () = sleep_until(farewell.unwrap_or_else(Instant::now)), if farewell.is_some() => {
-                return Err(SessionError::Silent);
-            }
-        }
-    }
+/// Sleeps until a moment that is set; the callers' conditions see to that.
+async fn at(moment: Option<Instant>) {
+    sleep_until(moment.unwrap_or_else(Instant::now)).await;
 }
 
 async fn open(
-    endpoint: &str,
-    hello: &Hello,
+    endpoint: String,
+    hello: Hello,
 ) -> Result<(mpsc::Sender<wire::StreamRequest>, Streaming<wire::StreamResponse>), SessionError> {
-    let connect = |source| SessionError::Connect { endpoint: endpoint.to_owned(), source };
-    let channel = Endpoint::from_shared(endpoint.to_owned())
+    let connect = |source| SessionError::Connect { endpoint: endpoint.clone(), source };
+    let channel = Endpoint::from_shared(endpoint.clone())
         .map_err(connect)?
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(KEEP_ALIVE)
@@ -169,7 +229,7 @@ async fn open(
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (requests, outgoing) = mpsc::channel(MAX_IN_FLIGHT);
-    let message = wire::stream_request::Message::Hello(hello_to_wire(hello));
+    let message = wire::stream_request::Message::Hello(hello_to_wire(&hello));
     requests.try_send(wire::StreamRequest { message: Some(message) }).map_err(|_| SessionError::Closed)?;
     let answer = timeout(CONNECT, client.stream(ReceiverStream::new(outgoing)));
     let responses =
@@ -177,30 +237,39 @@ async fn open(
     Ok((requests, responses))
 }
 
-/// Puts a window into the outbox. The end of windows starts the farewell.
-fn take(window: Option<Window>, outbox: &mut Outbox, farewell: &mut Option<Instant>) {
-    let Some(window) = window else {
-        *farewell = Some(Instant::now() + FAREWELL);
-        return;
-    };
-    let Some(time) = Interval::new(window.start, window.end()) else { return };
-    for payload in payloads(window) {
-        let given_up = outbox.push(payload, time);
-        if given_up > 0 {
-            error!("{given_up} unacknowledged batches were given up for newer ones (limits.unacked_batches)");
-        }
+/// One payload; or several, of parts of the nodes or rows, where it would be refused as too large.
+fn payloads(window: Window) -> Vec<Vec<u8>> {
+    let payload = window_set_to_payload(std::slice::from_ref(&window));
+    if payload.len() <= MAX_PAYLOAD_BYTES {
+        return vec![payload];
+    }
+    match halves(window) {
+        Some(halves) => halves.into_iter().flat_map(payloads).collect(),
+        // A single row is never that large.
+        None => vec![payload],
     }
 }
 
-/// One payload, or one per node where all of them together would be refused as too large.
-fn payloads(window: Window) -> Vec<Vec<u8>> {
-    let whole = window_set_to_payload(std::slice::from_ref(&window));
-    if whole.len() <= MAX_PAYLOAD_BYTES || window.nodes.len() < 2 {
-        return vec![whole];
+/// The same window in two, each with totals of its own. `None` if there is but one row.
+fn halves(window: Window) -> Option<[Window; 2]> {
+    let Window { start, length_ms, completeness, mut nodes } = window;
+    let with = |nodes| Window { start, length_ms, completeness, nodes };
+    if nodes.len() > 1 {
+        let rest = nodes.split_off(nodes.len() / 2);
+        return Some([with(nodes), with(rest)]);
     }
-    let Window { start, length_ms, completeness, nodes } = window;
-    let part = |node| window_set_to_payload(&[Window { start, length_ms, completeness, nodes: vec![node] }]);
-    nodes.into_iter().map(part).collect()
+    let NodeWindow { node, processes, totals, mut rows, lost } =
+        nodes.pop().filter(|node| node.rows.len() > 1)?;
+    let rest = rows.split_off(rows.len() / 2);
+    let part = |rows: Vec<Row>, lost| {
+        let mut sums: BTreeMap<_, Counts> = totals.keys().map(|key| (*key, Counts::default())).collect();
+        for row in &rows {
+            let sum = sums.entry((row.layer, row.operation)).or_default();
+            *sum = sum.plus(row.counts);
+        }
+        with(vec![NodeWindow { node: node.clone(), processes, totals: sums, rows, lost }])
+    };
+    Some([part(rows, lost), part(rest, BTreeMap::new())])
 }
 
 fn request(item: Item) -> wire::StreamRequest {
@@ -213,20 +282,33 @@ fn request(item: Item) -> wire::StreamRequest {
     wire::StreamRequest { message: Some(message) }
 }
 
-/// Whether the batch is to be sent again after a pause; otherwise it was given up.
-fn refused(nack: &wire::Nack, outbox: &mut Outbox) -> bool {
-    let what = format!("batch {} was not taken: {}", nack.seq, nack.detail);
+/// What a refusal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// Everything that is not acknowledged, after a pause.
+    SendAgain,
+    /// The batch was given up; a gap took its place.
+    GivenUp,
+}
+
+fn refused(nack: &wire::Nack, outbox: &mut Outbox) -> Refusal {
+    let (seq, detail) = (nack.seq, &nack.detail);
     match nack.reason() {
         wire::NackReason::Malformed | wire::NackReason::TooLarge => {
-            error!("{what}; it is given up");
-            // A gap cannot be given up, so it is kept and sent again.
-            !outbox.refuse(nack.seq)
+            if outbox.refuse(seq) {
+                error!("batch {seq} was refused and is given up: {detail}");
+                Refusal::GivenUp
+            } else {
+                // A gap, which must not be given up, or something that is not here any more.
+                error!("{seq} was refused, and is no batch that could be given up: {detail}");
+                Refusal::SendAgain
+            }
         }
         wire::NackReason::Retry => {
-            warn!("{what}; it is kept");
-            true
+            warn!("batch {seq} was not taken and is kept: {detail}");
+            Refusal::SendAgain
         }
-        wire::NackReason::OutOfOrder | wire::NackReason::Unspecified => true,
+        wire::NackReason::OutOfOrder | wire::NackReason::Unspecified => Refusal::SendAgain,
     }
 }
 
@@ -238,4 +320,80 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isotherm_model::{
+        Completeness, Layer, NodeId, OffsetHistogram, Operation, OtherReason, PartitionId, Subject, SystemId,
+        Timestamp,
+    };
+    use isotherm_proto::window_set_from_payload;
+
+    fn window(partitions: usize) -> Window {
+        let system = SystemId::new("s").unwrap();
+        let counts = Counts { ops: u64::MAX >> 8, bytes: 1 };
+        let mut offsets = [0; isotherm_model::BUCKETS];
+        offsets[5] = counts.ops;
+        let row = |n: usize| Row {
+            // Long names, and counts of many bytes.
+            subject: Subject::Partition(PartitionId::new(system.clone(), format!("{n:0>250}")).unwrap()),
+            layer: Layer::Logical,
+            operation: Operation::Read,
+            counts: Counts { ops: 0, bytes: 1 },
+            offsets: OffsetHistogram::EMPTY,
+        };
+        let other = Row {
+            subject: Subject::Other(OtherReason::NoRule),
+            counts,
+            offsets: OffsetHistogram::new(12, offsets).unwrap(),
+            ..row(0)
+        };
+        let rows: Vec<Row> = (0..partitions).map(row).chain([other]).collect();
+        let bytes = rows.len() as u64;
+        let totals = BTreeMap::from([
+            ((Layer::Logical, Operation::Read), Counts { ops: counts.ops, bytes }),
+            ((Layer::Logical, Operation::Write), Counts::default()),
+        ]);
+        let lost = BTreeMap::from([(isotherm_model::LostReason::Compat, 7)]);
+        let node = NodeId::new(system, "n").unwrap();
+        let nodes = vec![NodeWindow { node, processes: 1, totals, rows, lost }];
+        Window { start: Timestamp::from_ms(0), length_ms: 1, completeness: Completeness::Complete, nodes }
+    }
+
+    #[test]
+    fn a_window_that_is_too_large_travels_in_parts_that_sum_to_it() {
+        let whole = window(60_000);
+        let parts = payloads(whole.clone());
+        assert!(parts.len() > 1);
+        let parts: Vec<NodeWindow> = parts
+            .iter()
+            .flat_map(|payload| window_set_from_payload(payload).unwrap())
+            .flat_map(|window| window.nodes)
+            .collect();
+        let rows: Vec<Row> = parts.iter().flat_map(|node| node.rows.clone()).collect();
+        assert_eq!(rows, whole.nodes[0].rows);
+        let lost: u64 = parts.iter().flat_map(|node| node.lost.values()).sum();
+        assert_eq!(lost, 7);
+        assert!(parts.iter().all(|node| node.totals.len() == 2 && node.processes == 1));
+        assert_eq!(payloads(window(1)).len(), 1);
+    }
+
+    #[test]
+    fn only_batches_are_given_up() {
+        let mut outbox = Outbox::new(1);
+        let time = Interval::new(Timestamp::from_ms(0), Timestamp::from_ms(1)).unwrap();
+        for _ in 0..3 {
+            outbox.push(vec![1], time);
+        }
+        let nack =
+            |seq, reason: wire::NackReason| wire::Nack { seq, reason: reason.into(), detail: String::new() };
+        assert_eq!(refused(&nack(3, wire::NackReason::Retry), &mut outbox), Refusal::SendAgain);
+        assert_eq!(refused(&nack(3, wire::NackReason::Malformed), &mut outbox), Refusal::GivenUp);
+        // The first two are a gap already, and the third is one by now.
+        for seq in [1, 3, 9] {
+            assert_eq!(refused(&nack(seq, wire::NackReason::TooLarge), &mut outbox), Refusal::SendAgain);
+        }
+    }
 }

@@ -7,15 +7,16 @@ use crate::attribution::Attribution;
 use crate::config::{Config, Target};
 use crate::discovery::{self, Selector};
 use crate::probe::{Probe, ProbeError, TargetIndex};
-use crate::window::{Cutter, WindowClock};
-use isotherm_model::{NodeId, Timestamp, Window};
+use crate::upkeep::Upkeep;
+use crate::window::{Cutter, Span, WindowClock};
+use isotherm_model::{Completeness, NodeId, Timestamp, Window};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
 
-/// How often names are fetched and messages of the kernel side shown. The ring of names holds 500.
+/// How often names are fetched and messages of the kernel side shown. The ring of names holds about 1,500.
 const POLL: Duration = Duration::from_millis(200);
 
 /// How often /proc is looked at.
@@ -67,10 +68,16 @@ impl Watched {
         }
         self.conflicts.retain(|(pid, _, _)| candidates.iter().any(|process| process.pid == *pid));
         let watched: BTreeMap<u32, usize> = probe.watched()?.into_iter().collect();
-        for (pid, index) in selection.processes {
-            if watched.get(&pid) != Some(&index) {
-                probe.watch(pid, TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?)?;
-                info!("watching process {pid} for {}", self.nodes[index]);
+        let mut wanted: BTreeMap<u32, usize> = watched.clone();
+        wanted.extend(selection.processes);
+        for (pid, index) in discovery::with_children(&candidates, wanted) {
+            if watched.get(&pid) == Some(&index) {
+                continue;
+            }
+            match probe.watch(pid, TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?) {
+                Ok(()) => info!("watching process {pid} for {}", self.nodes[index]),
+                // The kernel side counts what finds no room as lost; the others stay watched.
+                Err(error) => warn!("process {pid} of {} is not watched: {error}", self.nodes[index]),
             }
         }
         for pid in watched.keys().filter(|pid| !discovery::is_alive(**pid)) {
@@ -104,7 +111,13 @@ impl Watched {
         processes
     }
 
-    /// "3 processes of 4 targets".
+    /// A process of a target, if it has one.
+    #[must_use]
+    pub fn process_of(&self, target: u32) -> Option<u32> {
+        self.known.iter().find(|(_, index)| **index == target as usize).map(|(pid, _)| *pid)
+    }
+
+    /// "watching 3 processes of 4 targets".
     #[must_use]
     pub fn summary(&self) -> String {
         let processes: u32 = self.processes().iter().sum();
@@ -118,7 +131,10 @@ pub struct Watcher {
     watched: Watched,
     attribution: Attribution,
     cutter: Cutter,
+    upkeep: Upkeep,
     clock: WindowClock,
+    /// What the clock's monotonic time is counted from.
+    started: Instant,
     nodes: Vec<NodeId>,
     idle_windows: u64,
 }
@@ -128,12 +144,15 @@ impl Watcher {
     pub fn new(mut probe: Probe, config: &Config) -> Result<Self, ProbeError> {
         // The configuration admits windows of whole milliseconds up to an hour.
         let window_ms = config.window.as_millis() as u32;
+        let started = Instant::now();
         Ok(Self {
             watched: Watched::new(&mut probe, &config.targets)?,
             probe,
             attribution: Attribution::new(&config.targets, config.limits.partitions),
             cutter: Cutter::default(),
-            clock: WindowClock::new(window_ms),
+            upkeep: Upkeep::default(),
+            clock: WindowClock::new(window_ms, wall_clock(), 0),
+            started,
             nodes: config.targets.iter().map(|target| target.node.clone()).collect(),
             idle_windows: (IDLE.as_millis() as u64).div_ceil(u64::from(window_ms)),
         })
@@ -147,7 +166,6 @@ impl Watcher {
         windows: &Sender<Window>,
         ready: impl FnOnce(&str),
     ) -> Result<(), ProbeError> {
-        let started = Instant::now();
         self.watched.refresh(&mut self.probe)?;
         // A process may have been born while /proc was read; the kernel side follows those of the second look.
         self.watched.refresh(&mut self.probe)?;
@@ -156,16 +174,10 @@ impl Watcher {
         loop {
             let until_end = Duration::from_millis(self.clock.until_end_ms(wall_clock()));
             let stopped = !matches!(stop.recv_timeout(POLL.min(until_end)), Err(RecvTimeoutError::Timeout));
-            self.attribution.learn(self.probe.take_names());
-            self.probe.flush_log();
-            if looked.elapsed() >= DISCOVERY {
-                looked = Instant::now();
-                self.watched.refresh(&mut self.probe)?;
-            }
+            // First the cut, which is due at a moment; the rest can wait.
             let now = wall_clock();
-            let span = self.clock.cut(now, started.elapsed().as_millis() as u64);
-            let span = span.or_else(|| stopped.then(|| self.clock.close(now)));
-            if let Some(span) = span {
+            let span = self.clock.cut(now, self.started.elapsed().as_millis() as u64);
+            for span in span.into_iter().chain(stopped.then(|| self.clock.close(now))) {
                 let window = self.cut(span)?;
                 if windows.blocking_send(window).is_err() {
                     return Ok(());
@@ -174,40 +186,30 @@ impl Watcher {
             if stopped {
                 return Ok(());
             }
+            self.attribution.learn(self.probe.take_names());
+            self.probe.flush_log();
+            if looked.elapsed() >= DISCOVERY {
+                looked = Instant::now();
+                self.watched.refresh(&mut self.probe)?;
+            }
         }
     }
 
-    fn cut(&mut self, span: crate::window::Span) -> Result<Window, ProbeError> {
+    fn cut(&mut self, span: Span) -> Result<Window, ProbeError> {
         let reading = self.probe.read()?;
         // Names travel before the counts that they belong to, so none is missing that had room in the ring.
         self.attribution.learn(self.probe.take_names());
-        if let Err(unbalanced) = self.cutter.check(&reading, self.nodes.len()) {
-            error!("the counts of this window are not to be believed: {unbalanced}");
+        let mut span = span;
+        for unbalanced in self.cutter.reconcile(&reading, self.nodes.len()) {
+            error!("this window is not complete: {unbalanced}");
+            span.completeness = Completeness::Partial;
         }
         let nodes: Vec<(NodeId, u32)> = self.nodes.iter().cloned().zip(self.watched.processes()).collect();
         let attribution = &mut self.attribution;
         let window = self.cutter.cut(&reading, span, &nodes, |key| attribution.subject(key));
-        if self.attribution.any_moved(self.cutter.active()) {
-            self.probe.renew_names()?;
-        }
-        self.make_room()?;
+        let Self { upkeep, probe, cutter, attribution, watched, idle_windows, .. } = self;
+        upkeep.run(probe, cutter, attribution, *idle_windows, |target| watched.process_of(target))?;
         Ok(window)
-    }
-
-    /// Evicts files that nobody touches when the map is three quarters full.
-    fn make_room(&mut self) -> Result<(), ProbeError> {
-        let target = self.probe.capacity_files() as usize / 4 * 3;
-        let excess = self.cutter.files().saturating_sub(target);
-        if excess == 0 {
-            return Ok(());
-        }
-        for key in self.cutter.idle(self.idle_windows).into_iter().take(excess) {
-            if let Some(last) = self.probe.evict(&key)? {
-                self.cutter.evict(&key, &last);
-            }
-        }
-        self.attribution.retain(&self.cutter.keys());
-        Ok(())
     }
 }
 

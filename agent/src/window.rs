@@ -8,7 +8,7 @@ mod clock;
 pub use clock::{Span, WindowClock};
 
 use crate::probe::Reading;
-use isotherm_agent_ebpf::{FileCounters, FileKey, Lost, WRITE, tally_index};
+use isotherm_agent_ebpf::{FileCounters, FileKey, Lost, READ, Tally, WRITE, tally_index};
 use isotherm_model::{
     Counts, Layer, LostReason, NodeId, NodeWindow, OffsetHistogram, Operation, Row, Subject, Window,
 };
@@ -28,11 +28,11 @@ pub struct Unbalanced {
     /// What is counted.
     pub unit: &'static str,
     /// Lower bound.
-    pub settled: u64,
-    /// Sum over the files.
-    pub files: u64,
+    pub settled: i128,
+    /// Sum over the files, with what was found missing before.
+    pub files: i128,
     /// Upper bound.
-    pub seen: u64,
+    pub seen: i128,
 }
 
 /// What was told of a file, and when it last changed.
@@ -51,6 +51,11 @@ pub struct Cutter {
     evicted: BTreeMap<(u32, u16), Counts>,
     /// Accesses of evicted files that no window has told yet.
     carried: Vec<(FileKey, FileCounters)>,
+    /// What the kernel's totals have more (or less) than the files, found and told once, by target and
+    /// direction: calls, bytes.
+    absorbed: BTreeMap<(u32, u16), [i128; 2]>,
+    /// Calls among them that the next window tells as lost, by target.
+    miscounted: BTreeMap<u32, u64>,
     lost: Vec<Lost>,
     recursion_misses: u64,
 }
@@ -70,6 +75,7 @@ impl Cutter {
     pub fn tell(&mut self, reading: &Reading) {
         self.readings += 1;
         self.carried.clear();
+        self.miscounted.clear();
         self.lost.clone_from(&reading.lost);
         self.recursion_misses = reading.recursion_misses;
         for (key, counters) in &reading.files {
@@ -102,7 +108,8 @@ impl Cutter {
     /// Events that were lost by the end of the last reading told, over the first `targets`.
     #[must_use]
     pub fn lost_total(&self, targets: usize) -> u64 {
-        let lost: u64 = self.lost.iter().take(targets).map(|lost| lost.compat + lost.closed_descriptor).sum();
+        let events = |lost: &Lost| lost.compat + lost.closed_descriptor + lost.unwatched_processes;
+        let lost: u64 = self.lost.iter().take(targets).map(events).sum();
         lost + self.recursion_misses
     }
 
@@ -152,6 +159,7 @@ impl Cutter {
         // The kernel does not say whose run it skipped, so each node may have lost it.
         let recursion = reading.recursion_misses.saturating_sub(self.recursion_misses);
         let at = |lost: &[Lost], node: usize| lost.get(node).copied().unwrap_or_default();
+        let miscounted = |node: usize| self.miscounted.get(&(node as u32)).copied().unwrap_or_default();
         (0..nodes)
             .map(|node| {
                 let (now, before) = (at(&reading.lost, node), at(&self.lost, node));
@@ -161,6 +169,11 @@ impl Cutter {
                     (
                         LostReason::ClosedDescriptor,
                         now.closed_descriptor.saturating_sub(before.closed_descriptor),
+                    ),
+                    (LostReason::Miscounted, miscounted(node)),
+                    (
+                        LostReason::UnwatchedProcess,
+                        now.unwatched_processes.saturating_sub(before.unwatched_processes),
                     ),
                 ]
                 .into_iter()
@@ -184,37 +197,43 @@ impl Cutter {
 
     /// Holds the files against the kernel's own totals: what had settled before they were read must be in
     /// them, and nothing may be in them that had not been seen when they had been read.
-    pub fn check(&self, reading: &Reading, targets: usize) -> Result<(), Unbalanced> {
+    ///
+    /// What disagrees is returned, told as lost by the next window, and not found again by later readings.
+    /// A window cut from such a reading should be partial.
+    pub fn reconcile(&mut self, reading: &Reading, targets: usize) -> Vec<Unbalanced> {
         let mut sums = self.evicted.clone();
         for (key, counters) in &reading.files {
             let sum = sums.entry((key.target, key.operation)).or_default();
             *sum = sum.plus(Counts { ops: counters.ops(), bytes: counters.bytes });
         }
-        for target in 0..targets {
-            for code in [isotherm_agent_ebpf::READ, WRITE] {
-                let sum = sums.get(&(target as u32, code)).copied().unwrap_or_default();
-                let index = tally_index(target as u32, code) as usize;
-                let at =
-                    |tallies: &[isotherm_agent_ebpf::Tally]| tallies.get(index).copied().unwrap_or_default();
-                let (before, after) = (at(&reading.before), at(&reading.after));
-                for (unit, settled, files, seen) in [
-                    ("calls", before.settled_ops, sum.ops, after.seen_ops),
-                    ("bytes", before.settled_bytes, sum.bytes, after.seen_bytes),
-                ] {
-                    if files < settled || files > seen {
-                        return Err(Unbalanced {
-                            target,
-                            operation: operation(code),
-                            unit,
-                            settled,
-                            files,
-                            seen,
-                        });
-                    }
+        let mut found = Vec::new();
+        let places = (0..targets as u32).flat_map(|target| [READ, WRITE].map(|code| (target, code)));
+        for (target, code) in places {
+            let sum = sums.get(&(target, code)).copied().unwrap_or_default();
+            let index = tally_index(target, code) as usize;
+            let at = |tallies: &[Tally]| tallies.get(index).copied().unwrap_or_default();
+            let (before, after) = (at(&reading.before), at(&reading.after));
+            let absorbed = self.absorbed.entry((target, code)).or_default();
+            for (slot, unit, settled, files, seen) in [
+                (0, "calls", before.settled_ops, sum.ops, after.seen_ops),
+                (1, "bytes", before.settled_bytes, sum.bytes, after.seen_bytes),
+            ] {
+                let (settled, seen) = (i128::from(settled), i128::from(seen));
+                let files = i128::from(files) + absorbed[slot];
+                let missing = (settled - files).max(0) - (files - seen).max(0);
+                if missing == 0 {
+                    continue;
                 }
+                absorbed[slot] += missing;
+                if slot == 0 {
+                    let calls = u64::try_from(missing.unsigned_abs()).unwrap_or(u64::MAX);
+                    *self.miscounted.entry(target).or_default() += calls;
+                }
+                let target = target as usize;
+                found.push(Unbalanced { target, operation: operation(code), unit, settled, files, seen });
             }
         }
-        Ok(())
+        found
     }
 }
 
@@ -269,7 +288,7 @@ fn difference(now: &FileCounters, before: Option<&FileCounters>) -> FileCounters
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isotherm_agent_ebpf::{OPERATIONS, READ, Tally};
+    use isotherm_agent_ebpf::OPERATIONS;
     use isotherm_model::{Completeness, OtherReason, SystemId, Timestamp, UnattributedReason};
 
     fn key(ino: u64, target: u32, operation: u16, shift: u16) -> FileKey {
@@ -348,12 +367,13 @@ mod tests {
     #[test]
     fn lost_events_are_told_once() {
         let mut cutter = Cutter::default();
-        let lost = Lost { compat: 2, closed_descriptor: 1, files_full: 0 };
+        let lost = Lost { compat: 2, closed_descriptor: 1, unwatched_processes: 3, files_full: 0 };
         let reading =
             Reading { lost: vec![Lost::default(), lost], recursion_misses: 1, ..Reading::default() };
         let window = cutter.cut(&reading, SPAN, &nodes(), other);
         assert_eq!(window.nodes[0].lost, BTreeMap::from([(LostReason::Recursion, 1)]));
         assert_eq!(window.nodes[1].lost[&LostReason::Compat], 2);
+        assert_eq!(window.nodes[1].lost[&LostReason::UnwatchedProcess], 3);
         assert!(cutter.cut(&reading, SPAN, &nodes(), other).nodes.iter().all(|node| node.lost.is_empty()));
     }
 
@@ -371,33 +391,43 @@ mod tests {
     }
 
     #[test]
-    fn files_must_agree_with_the_kernels_totals() {
+    fn an_evicted_file_stays_in_the_sum_and_its_last_accesses_are_told() {
         let mut cutter = Cutter::default();
         let files =
             [(key(1, 0, READ, 12), counters(100, &[(3, 5)])), (key(2, 0, READ, 12), counters(7, &[(0, 1)]))];
-        let mut balanced = reading(&files);
-        cutter.check(&balanced, 2).unwrap();
-        cutter.cut(&balanced, SPAN, &nodes(), other);
-        // A file that was evicted stays in the sum, and its last accesses are told.
+        cutter.cut(&reading(&files), SPAN, &nodes(), other);
         let last = counters(9, &[(0, 2)]);
         cutter.evict(&files[1].0, &last);
-        balanced.files.pop();
-        for tallies in [&mut balanced.before, &mut balanced.after] {
-            let tally = &mut tallies[0];
-            (tally.seen_ops, tally.settled_ops) = (tally.seen_ops + 1, tally.settled_ops + 1);
-            (tally.seen_bytes, tally.settled_bytes) = (tally.seen_bytes + 2, tally.settled_bytes + 2);
-        }
-        cutter.check(&balanced, 2).unwrap();
-        let window = cutter.cut(&balanced, SPAN, &nodes(), other);
+        // The kernel's totals go on from where they were.
+        let mut later = reading(&[files[0], (files[1].0, last)]);
+        later.files.pop();
+        assert_eq!(cutter.reconcile(&later, 2), []);
+        let window = cutter.cut(&later, SPAN, &nodes(), other);
         assert_eq!(window.nodes[0].rows[0].counts, Counts { ops: 1, bytes: 2 });
-        assert!(cutter.changes(&balanced).is_empty());
+        assert!(cutter.changes(&later).is_empty());
+    }
+
+    #[test]
+    fn what_disagrees_with_the_kernels_totals_is_told_once() {
+        let mut cutter = Cutter::default();
+        let files = [(key(1, 0, READ, 12), counters(100, &[(3, 5)]))];
+        let mut reading = reading(&files);
         // A call under way: seen, not settled, perhaps counted.
-        balanced.after[0].seen_ops += 1;
-        cutter.check(&balanced, 2).unwrap();
-        balanced.before[0].settled_bytes += 1;
+        reading.after[0].seen_ops += 1;
+        assert_eq!(cutter.reconcile(&reading, 2), []);
+        // Two calls that settled and are in no file.
+        reading.before[0].settled_ops += 2;
+        reading.after[0].seen_ops += 1;
+        let found = cutter.reconcile(&reading, 2);
         assert_eq!(
-            cutter.check(&balanced, 2).unwrap_err().to_string(),
-            "target 0 read: the files sum to 109 bytes, but 110 were settled before and 109 seen after they were read"
+            found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "target 0 read: the files sum to 5 calls, but 7 were settled before and 7 seen after they were read"
+            ]
         );
+        let window = cutter.cut(&reading, SPAN, &nodes(), other);
+        assert_eq!(window.nodes[0].lost, BTreeMap::from([(LostReason::Miscounted, 2)]));
+        assert_eq!(cutter.reconcile(&reading, 2), []);
+        assert!(cutter.cut(&reading, SPAN, &nodes(), other).nodes[0].lost.is_empty());
     }
 }

@@ -72,6 +72,10 @@ pub enum LostReason {
     Compat,
     /// A descriptor that was closed by another thread before its call could be looked at.
     ClosedDescriptor,
+    /// Calls that the kernel's totals have and no file does: their file was given up at that moment.
+    Miscounted,
+    /// Children that found no room among the watched processes; what they do is not counted.
+    UnwatchedProcess,
 }
 
 /// Whom a row's accesses belong to.
@@ -223,7 +227,7 @@ words!(Layer { Logical => "logical" });
 words!(Operation { Read => "read", Write => "write" });
 words!(OtherReason { NoRule => "no_rule", PartitionLimit => "partition_limit" });
 words!(UnattributedReason { NoPath => "no_path", FilesFull => "files_full", RulesDisagree => "rules_disagree" });
-words!(LostReason { Recursion => "recursion", Compat => "compat", ClosedDescriptor => "closed_descriptor" });
+words!(LostReason { Recursion => "recursion", Compat => "compat", ClosedDescriptor => "closed_descriptor", Miscounted => "miscounted", UnwatchedProcess => "unwatched_process" });
 words!(Completeness { Complete => "complete", Partial => "partial" });
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ pub enum GapReason {
     QueueFull,
     /// The analyzer refused the batch for good.
     Refused,
+    /// The analyzer had acknowledged them, and has them no more: its data is gone, or older than it was.
+    AnalyzerLost,
 }
 
 impl GapReason {
@@ -84,6 +86,7 @@ impl GapReason {
         match self {
             Self::QueueFull => "queue_full",
             Self::Refused => "refused",
+            Self::AnalyzerLost => "analyzer_lost",
         }
     }
 }

@@ -111,6 +111,7 @@ pub fn gap_from_wire(raw: wire::Gap) -> Result<Gap> {
     let reason = match known::<wire::GapReason>("gap.reason", raw.reason)? {
         wire::GapReason::QueueFull => GapReason::QueueFull,
         wire::GapReason::Refused => GapReason::Refused,
+        wire::GapReason::AnalyzerLost => GapReason::AnalyzerLost,
         wire::GapReason::Unspecified => return Err(unspecified("gap.reason")),
     };
     Ok(Gap { first, last, time, reason })
@@ -171,6 +172,8 @@ fn node_window(field: &str, raw: wire::NodeWindow) -> Result<NodeWindow> {
             wire::LostReason::Recursion => LostReason::Recursion,
             wire::LostReason::Compat => LostReason::Compat,
             wire::LostReason::ClosedDescriptor => LostReason::ClosedDescriptor,
+            wire::LostReason::Miscounted => LostReason::Miscounted,
+            wire::LostReason::UnwatchedProcess => LostReason::UnwatchedProcess,
             wire::LostReason::Unspecified => return Err(unspecified(&field)),
         };
         if lost.insert(reason, raw.events).is_some() {

@@ -36,6 +36,7 @@ pub fn gap_to_wire(gap: &Gap) -> wire::Gap {
     let reason = match gap.reason {
         GapReason::QueueFull => wire::GapReason::QueueFull,
         GapReason::Refused => wire::GapReason::Refused,
+        GapReason::AnalyzerLost => wire::GapReason::AnalyzerLost,
     };
     wire::Gap {
         first_seq: gap.first.get(),
@@ -83,6 +84,8 @@ fn node_window(node: &NodeWindow) -> wire::NodeWindow {
                     LostReason::Recursion => wire::LostReason::Recursion,
                     LostReason::Compat => wire::LostReason::Compat,
                     LostReason::ClosedDescriptor => wire::LostReason::ClosedDescriptor,
+                    LostReason::Miscounted => wire::LostReason::Miscounted,
+                    LostReason::UnwatchedProcess => wire::LostReason::UnwatchedProcess,
                 };
                 wire::Lost { reason: reason.into(), events: *events }
             })

@@ -1,5 +1,5 @@
-//! The real agent against the real analyzer, which is killed again and again: nothing is counted twice, and
-//! nothing is missing.
+//! The real agent against the real analyzer, which is killed again and again, or loses its data: nothing is
+//! counted twice, and nothing is missing without a word.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -61,57 +61,98 @@ fn reads(address: &str) -> Option<u64> {
     )
 }
 
+/// Agent, analyzer and a load under watch.
+struct Scene {
+    folder: TempDir,
+    generator: Generator,
+    analyzer: Child,
+    address: String,
+    agent: Child,
+}
+
+impl Scene {
+    /// `None`, told as skipped, where the rights are missing.
+    fn start(test: &str) -> Option<Self> {
+        if let Err(missing) = rights::check() {
+            skipped(test, &missing.to_string());
+            return None;
+        }
+        let parent = target_dir().join("tmp");
+        std::fs::create_dir_all(&parent).unwrap();
+        let folder = TempDir::new_in(parent).unwrap();
+        let truth = Path::new(env!("CARGO_BIN_EXE_truth"));
+        let mut generator = Generator::start(truth, folder.path(), "steady").unwrap();
+        let (analyzer, status) = analyzer(folder.path(), "127.0.0.1:0");
+        let address = status.strip_prefix("listening on ").unwrap().to_owned();
+        let config = folder.path().join("agent.toml");
+        let text = format!(
+            "[agent]\nwindow = \"200ms\"\n[analyzer]\nendpoint = \"http://{address}\"\n[[target]]\nsystem = \"truth\"\n\
+             node = \"n\"\nselect = {{ pid = {} }}\n[[target.rule]]\npath = '/(shared)$'\npartition = \"$1\"\n",
+            generator.pid()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut run = command("isotherm-agent");
+        let (agent, status) =
+            started("isotherm-agent", folder.path(), run.arg("run").arg("--config").arg(&config));
+        assert_eq!(status, "watching 1 processes of 1 targets");
+        generator.go().unwrap();
+        Some(Self { folder, generator, analyzer, address, agent })
+    }
+
+    /// Polls until the analyzer has more reads than before.
+    fn more_than(&mut self, seen: u64) -> u64 {
+        wait_for("new reads", LIMIT, || {
+            self.analyzer.ensure_alive()?;
+            Ok(reads(&self.address).filter(|now| *now > seen))
+        })
+        .unwrap()
+    }
+
+    fn restart_analyzer(&mut self) {
+        self.analyzer.kill();
+        self.analyzer = analyzer(self.folder.path(), &self.address).0;
+    }
+
+    /// Ends the load, then the agent; returns the reads that were really done.
+    fn end(&mut self) -> u64 {
+        self.generator.go().unwrap();
+        let truth = self.generator.done(|| Ok(())).unwrap();
+        self.agent.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = wait_for("the agent to deliver the rest", LIMIT, || self.agent.ended()).unwrap();
+        assert!(status.success(), "{status}\n{}", self.agent.log_tail());
+        truth.counts("shared", false).0
+    }
+}
+
 #[test]
 fn an_analyzer_that_is_killed_again_and_again_counts_everything_once() {
     let name = "an_analyzer_that_is_killed_again_and_again_counts_everything_once";
-    if let Err(missing) = rights::check() {
-        return skipped(name, &missing.to_string());
-    }
-    let parent = target_dir().join("tmp");
-    std::fs::create_dir_all(&parent).unwrap();
-    let folder = TempDir::new_in(parent).unwrap();
-    let mut generator =
-        Generator::start(Path::new(env!("CARGO_BIN_EXE_truth")), folder.path(), "steady").unwrap();
-
-    let (mut running, status) = analyzer(folder.path(), "127.0.0.1:0");
-    let address = status.strip_prefix("listening on ").unwrap().to_owned();
-    let config = folder.path().join("agent.toml");
-    let text = format!(
-        "[agent]\nwindow = \"200ms\"\n[analyzer]\nendpoint = \"http://{address}\"\n[[target]]\nsystem = \"truth\"\n\
-         node = \"n\"\nselect = {{ pid = {} }}\n[[target.rule]]\npath = '/(shared)$'\npartition = \"$1\"\n",
-        generator.pid()
-    );
-    std::fs::write(&config, text).unwrap();
-    let (mut agent, status) = started(
-        "isotherm-agent",
-        folder.path(),
-        command("isotherm-agent").arg("run").arg("--config").arg(&config),
-    );
-    assert_eq!(status, "watching 1 processes of 1 targets");
-
-    generator.go().unwrap();
+    let Some(mut scene) = Scene::start(name) else { return };
     let mut seen = 0;
     for kill in 0..KILLS {
         // It has committed something new, and is in the middle of more.
-        wait_for("new reads", LIMIT, || {
-            running.ensure_alive()?;
-            Ok(reads(&address).filter(|now| *now > seen).map(|now| seen = now))
-        })
-        .unwrap();
+        seen = scene.more_than(seen);
         let midway = Instant::now() + Duration::from_millis(70 * kill as u64);
         wait_for("a moment between windows", LIMIT, || Ok((Instant::now() >= midway).then_some(()))).unwrap();
-        running.kill();
-        (running, _) = analyzer(folder.path(), &address);
-        assert!(reads(&address).unwrap() >= seen, "what was answered before the kill is still there");
+        scene.restart_analyzer();
+        assert!(reads(&scene.address).unwrap() >= seen, "what was answered before the kill is still there");
     }
+    let truth = scene.end();
+    assert!(truth > 500, "{truth} reads are too few to prove anything");
+    assert_eq!(reads(&scene.address), Some(truth), "{}", scene.agent.log_tail());
+}
 
-    generator.go().unwrap();
-    let truth = generator.done(|| Ok(())).unwrap();
-    agent.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
-    let status = wait_for("the agent to deliver the rest", LIMIT, || agent.ended()).unwrap();
-    assert!(status.success(), "{status}\n{}", agent.log_tail());
-    let (ops, _) = truth.counts("shared", false);
-    assert!(ops > 500, "{ops} reads are too few to prove anything");
-    assert_eq!(reads(&address), Some(ops), "{}", agent.log_tail());
-    drop(running);
+#[test]
+fn an_analyzer_that_lost_its_data_goes_on_from_there() {
+    let Some(mut scene) = Scene::start("an_analyzer_that_lost_its_data_goes_on_from_there") else { return };
+    let lost = scene.more_than(200);
+    scene.analyzer.kill();
+    std::fs::remove_dir_all(scene.folder.path().join("data")).unwrap();
+    scene.restart_analyzer();
+    scene.more_than(200);
+    let truth = scene.end();
+    let counted = reads(&scene.address).unwrap();
+    assert!(counted <= truth - lost, "{counted} of {truth}, of which at least {lost} are gone");
+    let log = std::fs::read_to_string(scene.folder.path().join("isotherm-agent.log")).unwrap();
+    assert!(log.contains("that it had acknowledged; a gap is recorded"), "{log}");
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `enum bpf_cmd` of linux/bpf.h.
+const MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
+/// See above.
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 
 /// `struct { .. } batch` of `union bpf_attr`.
@@ -21,6 +23,39 @@ struct BatchAttr {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// The part of `union bpf_attr` for one element.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Takes an entry out of the map, with the counters that it had at that moment (hash maps: Linux 5.14).
+/// `None` if it is not there.
+pub(super) fn take(map: BorrowedFd<'_>, key: &FileKey) -> io::Result<Option<FileCounters>> {
+    let mut value = FileCounters::ZERO;
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        padding: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: (&raw mut value) as u64,
+        flags: 0,
+    };
+    // SAFETY: the attribute is laid out as the kernel has it; key and value have the map's sizes and outlive
+    // the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, MAP_LOOKUP_AND_DELETE_ELEM, &raw mut attr, size_of::<ElementAttr>())
+    };
+    if result == 0 {
+        return Ok(Some(value));
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENOENT) { Ok(None) } else { Err(error) }
 }
 
 /// Buffers for one call, kept between readings.

@@ -19,11 +19,14 @@ use isotherm_agent_ebpf::{
     self as abi, FIELDS, FileCounters, FileKey, MAX_PROCESSES, MAX_TARGETS, SELF_TEST_TARGET,
 };
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use tracing::{debug, warn};
 
 /// The kernel object, built by `cargo xtask ebpf build` and committed.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/isotherm.bpf.o");
+
+/// Room in the map of files for what finds none, beside the files that are asked for.
+const OVERFLOW_ENTRIES: u32 = MAX_TARGETS * abi::OPERATIONS;
 
 /// Entries read per system call.
 const BATCH_ENTRIES: usize = 2048;
@@ -130,6 +133,8 @@ pub struct Probe {
     batch: Batch,
     naming_epoch: u64,
     files: u32,
+    /// As last read: what cannot be read is taken as unchanged.
+    recursion_misses: u64,
 }
 
 impl Probe {
@@ -151,15 +156,22 @@ impl Probe {
             loader.override_global(name, offset, true);
         }
         let mut object = loader
-            .map_max_entries("FILES", files)
+            .map_max_entries("FILES", files + OVERFLOW_ENTRIES)
             .load(OBJECT)
             .map_err(|error| ProbeError::Load(Box::new(error)))?;
         let logger = aya_log::EbpfLogger::init(&mut object)
             .inspect_err(|error| warn!("messages of the kernel programs are not shown: {error}"))
             .ok();
         let names = map(&mut object, "NAMES", RingBuf::try_from)?;
-        let mut probe =
-            Self { object, logger, names, batch: Batch::new(BATCH_ENTRIES), naming_epoch: 0, files };
+        let mut probe = Self {
+            object,
+            logger,
+            names,
+            batch: Batch::new(BATCH_ENTRIES),
+            naming_epoch: 0,
+            files,
+            recursion_misses: 0,
+        };
         probe.renew_names()?;
         probe.attach_programs()?;
         selftest::run(&mut probe)?;
@@ -214,7 +226,8 @@ impl Probe {
         Ok(())
     }
 
-    /// Counts what a process does from now on for a target. Its children follow it by themselves.
+    /// Counts what a process does from now on for a target. Its children follow it by themselves. An error
+    /// with ENOSPC or E2BIG is that of a full map: [`MAX_PROCESSES`] are watched already.
     pub fn watch(&mut self, pid: u32, target: TargetIndex) -> Result<(), ProbeError> {
         self.set_process(pid, target.0)
     }
@@ -253,17 +266,16 @@ impl Probe {
     pub fn read(&mut self) -> Result<Reading, ProbeError> {
         let before = self.tallies()?;
         let mut files = Vec::new();
-        {
-            let map = self.object.map("FILES").expect("the object has this map");
-            let aya::maps::Map::HashMap(data) = map else { unreachable!("FILES is a hash map, not {map:?}") };
-            let fd = data.fd().as_fd();
-            self.batch
-                .for_each(fd, |key, counters| files.push((*key, *counters)))
-                .map_err(ProbeError::Read)?;
-        }
+        let map = self.object.map("FILES").expect("the object has this map");
+        self.batch
+            .for_each(files_fd(map), |key, counters| files.push((*key, *counters)))
+            .map_err(ProbeError::Read)?;
         let after = self.tallies()?;
         let lost = self.lost()?;
-        Ok(Reading { files, before, after, lost, recursion_misses: self.recursion_misses() })
+        if let Some(misses) = self.read_recursion_misses() {
+            self.recursion_misses = misses;
+        }
+        Ok(Reading { files, before, after, lost, recursion_misses: self.recursion_misses })
     }
 
     /// Names of files that were touched for the first time in the present epoch. Bounded by the ring.
@@ -291,20 +303,12 @@ impl Probe {
             .map_err(|source| ProbeError::Map { map: "SETTINGS", source: Box::new(source) })
     }
 
-    /// Stops counting a file that nobody has touched for long, to make room. Returns its last counters.
+    /// Stops counting a file, to make room. Returns its last counters; `None` if it was not counted.
     ///
-    /// An access at this very moment would be lost, so only call it for files idle for minutes.
+    /// For files that nobody has touched for long: a call that finished its look-up on another CPU, and has
+    /// not added yet, would add to an entry that may be another file's by then.
     pub fn evict(&mut self, key: &FileKey) -> Result<Option<FileCounters>, ProbeError> {
-        let mut files = self.files_map()?;
-        let last = match files.get(&Raw(*key), 0) {
-            Ok(last) => last.0,
-            Err(MapError::KeyNotFound) => return Ok(None),
-            Err(source) => return Err(ProbeError::Map { map: "FILES", source: Box::new(source) }),
-        };
-        files
-            .remove(&Raw(*key))
-            .map_err(|source| ProbeError::Map { map: "FILES", source: Box::new(source) })?;
-        Ok(Some(last))
+        batch::take(self.files_fd(), key).map_err(ProbeError::Read)
     }
 
     /// Total time and number of runs of the system call program since it was loaded, while the kernel's
@@ -347,22 +351,23 @@ impl Probe {
                     compat: sum.compat + cpu.compat,
                     closed_descriptor: sum.closed_descriptor + cpu.closed_descriptor,
                     files_full: sum.files_full + cpu.files_full,
+                    unwatched_processes: sum.unwatched_processes + cpu.unwatched_processes,
                 }))
             })
             .collect()
     }
 
     /// From the program's entry in /proc, the only place that has it (Linux 5.12).
-    fn recursion_misses(&self) -> u64 {
-        let program: Option<&BtfTracePoint> =
-            self.object.program("iso_sys_exit").and_then(|program| program.try_into().ok());
-        let Some(fd) = program.and_then(|program| program.fd().ok()) else { return 0 };
-        let number = std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd());
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("recursion_misses:"))
-            .and_then(|count| count.trim().parse().ok())
-            .unwrap_or(0)
+    fn read_recursion_misses(&self) -> Option<u64> {
+        let program: &BtfTracePoint = self.object.program("iso_sys_exit")?.try_into().ok()?;
+        let number = program.fd().ok()?.as_fd().as_raw_fd();
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let count = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        count.trim().parse().ok()
+    }
+
+    fn files_fd(&self) -> BorrowedFd<'_> {
+        files_fd(self.object.map("FILES").expect("the object has this map"))
     }
 
     fn files_map(&mut self) -> Result<HashMap<&mut MapData, Raw<FileKey>, Raw<FileCounters>>, ProbeError> {
@@ -390,6 +395,11 @@ impl Probe {
         let map = self.object.map(name).expect("the object and this name are built together");
         open(map).map_err(|source| ProbeError::Map { map: name, source: Box::new(source) })
     }
+}
+
+fn files_fd(map: &aya::maps::Map) -> BorrowedFd<'_> {
+    let aya::maps::Map::HashMap(data) = map else { unreachable!("FILES is a hash map, not {map:?}") };
+    data.fd().as_fd()
 }
 
 /// Do not replace an entry (linux/bpf.h).

@@ -31,9 +31,7 @@ pub(super) fn run(probe: &mut Probe) -> Result<(), ProbeError> {
         reading
             .files
             .iter()
-            .filter(|(key, _)| {
-                key.target == SELF_TEST_TARGET && key.operation == operation && !key.is_overflow()
-            })
+            .filter(|(key, _)| key.target == SELF_TEST_TARGET && key.operation == operation && key.ino == ino)
             .collect()
     };
     for (operation, word, ops, bytes, bucket) in [
