@@ -28,8 +28,9 @@ enum Task {
     /// Run a real SeaweedFS cluster under a load whose truth is known, watched by agent and analyzer.
     ///
     /// Installs what it needs, starts a master and four volume servers in a network namespace, and shows
-    /// what was counted beside what happened, and the entropy computed from it, until Ctrl-C. Nothing is
-    /// left behind. Exits 7 without the capabilities it needs.
+    /// what was counted beside what happened, and the entropy computed from it, until Ctrl-C. Data and
+    /// logs stay in the target folder's `demo`, nothing else is left behind. Exits 7 without the capabilities
+    /// it needs.
     Demo(demo::Options),
     /// Say what is here, what is missing, what it is needed for and how to get it.
     ///
@@ -43,8 +44,8 @@ enum Task {
     Setup,
     /// Run everything that has to pass: setup, build, fmt, clippy, kernel object, tidy, all tests.
     ///
-    /// Ends with the time of each step and the tests that were skipped. With CI=true a skipped test is a
-    /// failure.
+    /// Ends with the time of each step, what was skipped, and on stdout `N passed, M failed`. With CI=true
+    /// anything skipped is a failure, except a rebuild of the kernel object without its nightly toolchain.
     Test,
     /// Check the workspace's own rules: dependencies, file lengths, the kernel object's manifest, README.
     Tidy,
