@@ -1,7 +1,8 @@
 //! The telemetry service: one stream per run of an agent.
 //!
-//! A stream reads at most [`IN_FLIGHT`] submissions ahead of its answers and all streams together hold at most
-//! [`MEMORY_KIB`] of payloads; beyond that nothing is read, and HTTP/2 flow control holds the agents back.
+//! A stream reads at most [`IN_FLIGHT`] submissions ahead of its answers, and what all streams together parse and
+//! hold takes at most [`MEMORY_KIB`]; beyond that nothing is read, and HTTP/2 flow control holds the agents back.
+//! Beside it each stream holds the one message that it has read and waits to parse.
 //! Answers come in the order of what they answer. What cannot be understood is refused alone; only a stream
 //! that does not follow the protocol is ended.
 
@@ -14,7 +15,9 @@ use isotherm_proto::telemetry::v1::{
     Ack, Batch, Gap, Hello, Nack, NackReason, StreamRequest, StreamResponse, Welcome, stream_request,
     stream_response,
 };
-use isotherm_proto::{MAX_PAYLOAD_BYTES, Malformed, gap_from_wire, hello_from_wire, window_set_from_payload};
+use isotherm_proto::{
+    MAX_PAYLOAD_BYTES, Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload,
+};
 use isotherm_store::{Entry, Reader, Run, Submission, Verdict, hours_of};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -29,12 +32,14 @@ const IN_FLIGHT: usize = 16;
 /// Answers that wait for the agent to read them.
 const ANSWERS: usize = 16;
 
-/// Payloads of all streams that are being parsed or wait for a commit, in KiB. Parsed windows take two to
-/// three times as much.
-const MEMORY_KIB: u32 = 32 << 10;
+/// Memory for batches that are being parsed or wait for a commit, of all streams together, in KiB. The largest
+/// batch that is accepted takes nearly all of it.
+const MEMORY_KIB: u32 = 400 << 10;
 
-/// Rows of one batch. Ten thousand partitions in both directions are a tenth of it.
-const MAX_ROWS: usize = 1 << 18;
+/// Bytes that a row takes beside its part of the payload while a batch is parsed: a message that is freed row by
+/// row, a model row with half a KiB of histogram, and a key to find repeated ones; 1 KiB, and half as much where
+/// the system's name is as long as a name may be.
+const ROW_BYTES: usize = 1_536;
 
 /// Hours that the windows of one batch may start in: each makes a segment.
 const MAX_HOURS: usize = 24;
@@ -169,7 +174,11 @@ impl Ingest {
             let detail = Malformed::TooLarge { len: batch.payload.len() }.to_string();
             return Ok(refusal(number, NackReason::TooLarge, detail));
         }
-        let memory = self.reserve(batch.payload.len()).await?;
+        let rows = match rows_in_payload(&batch.payload) {
+            Ok(rows) => rows,
+            Err(malformed) => return Ok(refusal(number, refused(&malformed), with_causes(&malformed))),
+        };
+        let memory = self.reserve(batch.payload.len() + rows * ROW_BYTES).await?;
         let parsed = tokio::task::spawn_blocking(move || parse(&batch.payload))
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
@@ -214,8 +223,8 @@ impl Ingest {
         }))
     }
 
-    async fn reserve(&self, payload_bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-        let kib = u32::try_from(payload_bytes.div_ceil(1 << 10)).unwrap_or(MEMORY_KIB).clamp(1, MEMORY_KIB);
+    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(MEMORY_KIB).clamp(1, MEMORY_KIB);
         Arc::clone(&self.memory)
             .acquire_many_owned(kib)
             .await
@@ -224,27 +233,25 @@ impl Ingest {
 }
 
 fn parse(payload: &[u8]) -> Result<Vec<Window>, (NackReason, String)> {
-    let windows = window_set_from_payload(payload).map_err(|malformed| {
-        let reason = match malformed {
-            Malformed::TooLarge { .. } => NackReason::TooLarge,
-            Malformed::Encoding(_)
-            | Malformed::Name { .. }
-            | Malformed::Value { .. }
-            | Malformed::Repeated { .. }
-            | Malformed::NotConserved { .. } => NackReason::Malformed,
-        };
-        (reason, with_causes(&malformed))
-    })?;
-    let rows: usize = windows.iter().flat_map(|window| &window.nodes).map(|node| 2 + node.rows.len()).sum();
-    if rows > MAX_ROWS {
-        return Err((NackReason::TooLarge, format!("{rows} rows are more than the {MAX_ROWS} accepted")));
-    }
+    let windows = window_set_from_payload(payload)
+        .map_err(|malformed| (refused(&malformed), with_causes(&malformed)))?;
     let hours = hours_of(&windows);
     if hours > MAX_HOURS {
         let detail = format!("windows of {hours} different hours are more than the {MAX_HOURS} accepted");
         return Err((NackReason::TooLarge, detail));
     }
     Ok(windows)
+}
+
+fn refused(malformed: &Malformed) -> NackReason {
+    match malformed {
+        Malformed::TooLarge { .. } | Malformed::TooManyRows => NackReason::TooLarge,
+        Malformed::Encoding(_)
+        | Malformed::Name { .. }
+        | Malformed::Value { .. }
+        | Malformed::Repeated { .. }
+        | Malformed::NotConserved { .. } => NackReason::Malformed,
+    }
 }
 
 fn valid_seq(number: u64) -> Option<Seq> {

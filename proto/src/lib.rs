@@ -6,7 +6,7 @@
 mod parse;
 mod render;
 
-pub use parse::{Malformed, gap_from_wire, hello_from_wire, window_set_from_payload};
+pub use parse::{Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload};
 pub use render::{gap_to_wire, hello_to_wire, window_set_to_payload};
 
 use isotherm_model::{AgentId, BootId, Interval, NodeId, Seq};
@@ -35,6 +35,11 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// The largest payload of a batch, in bytes. Ten thousand partitions, both directions, full histograms,
 /// are about 5 MB.
 pub const MAX_PAYLOAD_BYTES: usize = 8 << 20;
+
+/// The most rows of a payload, all kinds together: [`rows_in_payload`]. Ten thousand partitions in both directions
+/// are a tenth of it. The size alone bounds little: a row without offsets is some 15 bytes on the wire and about
+/// 1 KiB in memory.
+pub const MAX_ROWS: usize = 1 << 18;
 
 /// The largest message either side decodes: room beyond [`MAX_PAYLOAD_BYTES`], so that a payload that is
 /// too large is refused by name instead of ending the stream.

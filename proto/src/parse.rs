@@ -1,13 +1,14 @@
 //! Wire to model. Refuses what an agent of this project never sends, naming the field.
 
 use crate::telemetry::v1 as wire;
-use crate::{Gap, GapReason, Hello, MAX_PAYLOAD_BYTES};
+use crate::{Gap, GapReason, Hello, MAX_PAYLOAD_BYTES, MAX_ROWS};
 use isotherm_model::{
     AgentId, BUCKETS, BootId, Completeness, Counts, Interval, InvalidName, Layer, LostReason, NodeId,
     NodeWindow, NotConserved, OffsetHistogram, Operation, OtherReason, PartitionId, Row, Seq, Subject,
     SystemId, Timestamp, UnattributedReason, Window,
 };
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Latest window end that is believed, the year 2262: later ones do not fit nanoseconds in 63 bits.
@@ -22,6 +23,9 @@ pub enum Malformed {
         /// Its size.
         len: usize,
     },
+    /// More rows than are accepted.
+    #[error("the payload has more than the {MAX_ROWS} rows accepted")]
+    TooManyRows,
     /// Not an encoded message of the expected kind.
     #[error("the payload is not a WindowSet")]
     Encoding(#[source] prost::DecodeError),
@@ -65,18 +69,78 @@ type Result<T> = std::result::Result<T, Malformed>;
 
 /// Decodes and checks the payload of a batch.
 ///
-/// Checked: size, encoding, at least one window, every name, every enum, window order and length, one entry
+/// Checked: size, number of rows, encoding, at least one window, every name, every enum, window order and length, one entry
 /// per node, one row per subject, histograms of 64 buckets whose sum is the row's operations, and
 /// conservation.
 pub fn window_set_from_payload(payload: &[u8]) -> Result<Vec<Window>> {
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(Malformed::TooLarge { len: payload.len() });
     }
+    rows_in_payload(payload)?;
     let set = wire::WindowSet::decode(payload).map_err(Malformed::Encoding)?;
     if set.windows.is_empty() {
         return Err(value("windows", "empty", "at least one window"));
     }
     set.windows.into_iter().enumerate().map(|(i, raw)| window(&format!("windows[{i}]"), raw)).collect()
+}
+
+/// Counts the rows of a payload, before memory is taken for any of them: its windows, and in them nodes, totals,
+/// rows and losses. Fails by [`MAX_ROWS`], and where the encoding is so damaged that they cannot be found.
+pub fn rows_in_payload(payload: &[u8]) -> Result<usize> {
+    let mut rows = 0;
+    for_each_message(payload, &mut |window, body| {
+        if window != WINDOWS {
+            return Ok(());
+        }
+        one_more(&mut rows)?;
+        for_each_message(body, &mut |node, body| {
+            if node != NODES {
+                return Ok(());
+            }
+            one_more(&mut rows)?;
+            for_each_message(body, &mut |part, _| {
+                if PARTS.contains(&part) { one_more(&mut rows) } else { Ok(()) }
+            })
+        })
+    })?;
+    Ok(rows)
+}
+
+/// `WindowSet.windows`.
+const WINDOWS: u32 = 1;
+/// `Window.nodes`.
+const NODES: u32 = 4;
+/// `NodeWindow.totals`, `.rows` and `.lost`.
+const PARTS: [u32; 3] = [4, 5, 6];
+
+fn one_more(rows: &mut usize) -> Result<()> {
+    *rows += 1;
+    if *rows > MAX_ROWS { Err(Malformed::TooManyRows) } else { Ok(()) }
+}
+
+/// Hands out tag and body of every field of a message that has a length, and passes over the others.
+fn for_each_message(mut message: &[u8], each: &mut dyn FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+    while !message.is_empty() {
+        let (tag, wire_type) = decode_key(&mut message).map_err(Malformed::Encoding)?;
+        if wire_type == WireType::LengthDelimited {
+            let len = prost::decode_length_delimiter(&mut message).map_err(Malformed::Encoding)?;
+            let (body, rest) = message.split_at_checked(len).ok_or_else(cut_short)?;
+            each(tag, body)?;
+            message = rest;
+        } else {
+            skip_field(wire_type, tag, &mut message, DecodeContext::default())
+                .map_err(Malformed::Encoding)?;
+        }
+    }
+    Ok(())
+}
+
+/// What prost says of a field that ends after its message; it lets nobody else make its errors.
+fn cut_short() -> Malformed {
+    let one_byte_missing: &[u8] = &[0x0a, 1];
+    Malformed::Encoding(
+        wire::WindowSet::decode(one_byte_missing).expect_err("a field of one byte without it"),
+    )
 }
 
 /// Checks an agent's introduction.
@@ -403,6 +467,27 @@ mod tests {
             message(&vec![0; MAX_PAYLOAD_BYTES + 1]),
             "the payload has 8388609 bytes, more than the 8388608 accepted"
         );
+    }
+
+    #[test]
+    fn rows_are_counted_before_they_are_parsed() {
+        let rows = |nodes: usize, rows: usize| {
+            let node = wire::NodeWindow { rows: vec![wire::Row::default(); rows], ..Default::default() };
+            let window = wire::Window { nodes: vec![node; nodes], ..Default::default() };
+            wire::WindowSet { windows: vec![window] }.encode_to_vec()
+        };
+        assert_eq!(rows_in_payload(&rows(3, 5)).unwrap(), 1 + 3 * (1 + 5));
+        assert_eq!(rows_in_payload(&window_set_to_payload(&sample())).unwrap(), 8);
+        assert_eq!(rows_in_payload(&rows(1, MAX_ROWS - 2)).unwrap(), MAX_ROWS);
+        for payload in [rows(1, MAX_ROWS - 1), rows(MAX_ROWS, 0)] {
+            let error = window_set_from_payload(&payload).unwrap_err().to_string();
+            assert_eq!(error, "the payload has more than the 262144 rows accepted");
+        }
+        let whole = window_set_to_payload(&sample());
+        for end in 1..whole.len() {
+            let error = window_set_from_payload(&whole[..end]).unwrap_err();
+            assert!(matches!(error, Malformed::Encoding(_)), "{end}: {error}");
+        }
     }
 
     #[test]

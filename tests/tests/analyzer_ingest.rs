@@ -6,7 +6,7 @@ mod support;
 
 use isotherm_model::Operation;
 use isotherm_proto::telemetry::v1::NackReason;
-use isotherm_proto::{MAX_PAYLOAD_BYTES, window_set_to_payload};
+use isotherm_proto::{MAX_PAYLOAD_BYTES, MAX_ROWS, window_set_to_payload};
 use support::analyzer::Analyzer;
 use support::sample::{node, row, ten_reads, window};
 use support::telemetry::{Agent, Answer, hello};
@@ -102,6 +102,13 @@ async fn what_cannot_be_understood_is_refused_alone() {
     let many_hours: Vec<_> = (0..25).map(|hour| ten_reads(hour * 3_600)).collect();
     let too_many = agent.deliver(1, &many_hours).await.unwrap();
     assert!(matches!(too_many, Answer::Nack(1, NackReason::TooLarge, _)), "{too_many:?}");
+
+    let many_nodes: Vec<_> = (0..MAX_ROWS).map(|id| node(&id.to_string(), Vec::new())).collect();
+    agent.send_payload(1, window_set_to_payload(&[window(1, many_nodes)])).await.unwrap();
+    let Answer::Nack(1, NackReason::TooLarge, detail) = agent.answer().await.unwrap() else {
+        panic!("more rows than are accepted are too large");
+    };
+    assert!(detail.contains("more than the 262144 rows"), "{detail}");
 
     for seq in [0, u64::MAX] {
         let zero = agent.deliver(seq, &[ten_reads(1)]).await.unwrap();
