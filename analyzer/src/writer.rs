@@ -4,9 +4,11 @@
 //! so that no slow reader can hold up a commit.
 
 use isotherm_model::Timestamp;
-use isotherm_store::{ClockAhead, Entry, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError};
+use isotherm_store::{
+    ClockAhead, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
+};
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,8 +19,12 @@ pub(crate) const QUEUE: usize = 64;
 /// Submissions in one commit: enough to share its syncs among agents, few enough to answer soon.
 const GROUP: usize = 64;
 
-/// Rows at which a commit takes no more: about 80 MB of columns.
+/// Rows at which a commit takes no more. One takes about 600 bytes of columns, so these are 80 MB; the batch that
+/// goes past it may add as many again as a batch may have.
 const GROUP_ROWS: usize = 1 << 17;
+
+/// Commits after which segments are merged although submissions wait: about as many as are merged into one.
+const PATIENCE: u32 = 16;
 
 /// Contested nodes and wrong clocks that are remembered, so that each is warned about once.
 const WARNED: usize = 1_024;
@@ -28,6 +34,7 @@ const WARNED: usize = 1_024;
 struct Warned {
     contested: BTreeSet<NodeContest>,
     ahead: BTreeSet<Run>,
+    merging: Option<String>,
 }
 
 /// A submission with whom to answer.
@@ -57,6 +64,7 @@ pub(crate) fn run(
 ) -> Result<(), WriteError> {
     let runtime = Handle::current();
     let mut warned = Warned::default();
+    let mut unmerged = 0;
     while let Some(first) = runtime.block_on(next(&mut jobs, done)) {
         let mut rows = rows_of(&first.submission);
         let mut group = vec![first];
@@ -68,12 +76,18 @@ pub(crate) fn run(
             group.push(job);
         }
         commit(&mut store, group, &mut warned)?;
-        // After the answers, so that nobody waits for it.
-        match store.merge(now()) {
-            Ok(()) => {}
-            Err(doubtful @ WriteError::Doubtful(_)) => return Err(doubtful),
-            Err(error) => {
-                tracing::warn!(error = %with_causes(&error), "cannot merge segments; questions take longer");
+        unmerged += 1;
+        // Who submits in the meantime waits for one merge at most.
+        while jobs.is_empty() || unmerged >= PATIENCE {
+            unmerged = 0;
+            match store.merge(now(), Instant::now()) {
+                Ok(Merging::MoreToDo) => {}
+                Ok(Merging::Done) => break,
+                Err(doubtful @ WriteError::Doubtful(_)) => return Err(doubtful),
+                Err(error) => {
+                    warned.about_merging(with_causes(&error));
+                    break;
+                }
             }
         }
     }
@@ -117,6 +131,14 @@ fn commit(store: &mut Store, group: Vec<Job>, warned: &mut Warned) -> Result<(),
 }
 
 impl Warned {
+    /// Merging is tried again after every commit, and fails the same way until somebody does something.
+    fn about_merging(&mut self, error: String) {
+        if self.merging.as_ref() != Some(&error) {
+            tracing::warn!(%error, "cannot merge segments; questions take longer");
+            self.merging = Some(error);
+        }
+    }
+
     fn about(&mut self, contested: Vec<NodeContest>, ahead: Vec<ClockAhead>) {
         for contest in contested {
             if self.contested.len() < WARNED && !self.contested.contains(&contest) {

@@ -165,11 +165,21 @@ async fn a_full_disk_is_waited_out() {
         let answer = agent.deliver(2, &[ten_reads(2)]).await.unwrap();
         assert!(matches!(&answer, Answer::Nack(2, NackReason::Retry, _)), "{answer:?}");
     }
+    // A gap has no segment: here it is the catalog that finds the disk full.
+    for _ in 0..3 {
+        agent.send_gap(2, 2).await.unwrap();
+        let Answer::Nack(2, NackReason::Retry, detail) = agent.answer().await.unwrap() else {
+            panic!("a catalog that cannot be written is answered with RETRY");
+        };
+        assert!(detail.contains("cannot commit to the catalog"), "{detail}");
+    }
     assert_eq!(segments(&seen).unwrap(), 1, "nothing half-written is left");
     assert_eq!(analyzer.counted_reads().await.unwrap(), 10, "questions are still answered");
 
     fs::remove_file(filler).unwrap();
-    assert_eq!(agent.deliver(2, &[ten_reads(2)]).await.unwrap(), Answer::Ack(2));
+    agent.send_gap(2, 2).await.unwrap();
+    assert_eq!(agent.answer().await.unwrap(), Answer::Ack(2));
+    assert_eq!(agent.deliver(3, &[ten_reads(3)]).await.unwrap(), Answer::Ack(3));
     assert_eq!(analyzer.counted_reads().await.unwrap(), 20);
     assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0, "the host never saw the disk");
 }

@@ -8,6 +8,7 @@ use crate::segment::{Written, next_hour};
 use crate::write::{Gap, Run};
 use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,6 +90,15 @@ pub struct NodeReport {
     pub window_ms: u32,
     /// Processes of the node at the end of its newest window.
     pub processes: u32,
+}
+
+/// Batches that will never come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// How many.
+    pub batches: u64,
+    /// The time they were about, in milliseconds; where two gaps overlap it counts twice.
+    pub ms: u64,
 }
 
 /// A segment with the time it spans.
@@ -295,6 +305,45 @@ pub(crate) fn mergeable(
             },
         )?
         .collect()
+}
+
+/// The hours with a level below `levels` of which they have at least `enough` segments with at most so many rows.
+pub(crate) fn mergeable_hours(
+    connection: &Connection,
+    levels: u32,
+    max_rows: u64,
+    enough: usize,
+) -> Result<Vec<Timestamp>, rusqlite::Error> {
+    connection
+        .prepare(
+            "SELECT DISTINCT first_start_ms / 3600000 AS hour FROM segments WHERE level < ?1 AND rows <= ?2
+             GROUP BY hour, level HAVING count(*) >= ?3 ORDER BY hour",
+        )?
+        .query_map(params![levels, signed(max_rows), signed(enough as u64)], |row| {
+            Ok(time(row.get::<_, i64>(0)? * 3_600_000))
+        })?
+        .collect()
+}
+
+/// What the gaps of each agent that overlap `start .. end` make up.
+pub(crate) fn gaps(
+    connection: &Connection,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<BTreeMap<String, Missing>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT agent, last_seq - first_seq, min(end_ms, ?2) - max(start_ms, ?1) FROM gaps
+         WHERE end_ms > ?1 AND start_ms < ?2",
+    )?;
+    let mut rows = statement.query(params![signed(start.as_ms()), signed(end.as_ms())])?;
+    let mut missing: BTreeMap<String, Missing> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (after_first, ms): (i64, i64) = (row.get(1)?, row.get(2)?);
+        let sum = missing.entry(row.get(0)?).or_default();
+        sum.batches = sum.batches.saturating_add(after_first.cast_unsigned() + 1);
+        sum.ms = sum.ms.saturating_add(ms.cast_unsigned());
+    }
+    Ok(missing)
 }
 
 /// Raises the high-water mark of a run.

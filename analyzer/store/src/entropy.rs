@@ -238,11 +238,12 @@ fn choose(systems: &mut [System], query: &EntropyQuery<'_>) -> Result<(), QueryE
             by_reads.into_iter().take(top.get()).map(|(_, partition)| partition).collect();
         systems.iter_mut().for_each(|system| system.partitions.retain(|id, _| kept.contains(id)));
     }
-    for system in systems {
-        let (partitions, steps) = (system.partitions.len(), step_count(&system.steps));
-        if (partitions as u64).saturating_mul(steps) > MAX_ANSWERS {
-            return Err(QueryError::TooMany { partitions, steps, limit: MAX_ANSWERS });
-        }
+    let answers = systems
+        .iter()
+        .map(|system| (system.partitions.len() as u64).saturating_mul(step_count(&system.steps)))
+        .fold(0, u64::saturating_add);
+    if answers > MAX_ANSWERS {
+        return Err(QueryError::TooMany { answers, limit: MAX_ANSWERS });
     }
     Ok(())
 }

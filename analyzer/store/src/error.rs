@@ -116,15 +116,13 @@ pub enum QueryError {
     },
     /// The answer would not be bounded.
     #[error(
-        "{partitions} partitions over {steps} steps are more than the {limit} answers allowed; \
+        "{answers} answers, one per partition and step, are more than the {limit} allowed; \
          ask for less time, longer steps or fewer partitions"
     )]
     TooMany {
-        /// Partitions that would be answered for.
-        partitions: usize,
-        /// Steps that would be answered for.
-        steps: u64,
-        /// The limit on their product.
+        /// Partitions times steps, over all systems.
+        answers: u64,
+        /// The most that are given.
         limit: u64,
     },
     /// A segment or column is not readable.

@@ -26,7 +26,7 @@ mod write;
 mod sample;
 
 pub use activity::{Activity, NodeActivity, PartitionActivity};
-pub use catalog::{NodeReport, SCHEMA_VERSION};
+pub use catalog::{Missing, NodeReport, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
 pub use entropy::{
     EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, Share, Step, Subsets,
@@ -35,4 +35,4 @@ pub use error::{OpenError, QueryError, WriteError};
 pub use export::{ExportFile, ExportSlice};
 pub use read::{Reader, Span};
 pub use segment::hours_of;
-pub use write::{ClockAhead, Entry, Gap, NodeContest, Outcome, Run, Store, Submission, Verdict};
+pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};

@@ -4,7 +4,7 @@
 //! scans only those, lazily: polars reads the columns and row groups that the question needs. A question sees
 //! the catalog as it was when it began, and segments are never changed, so no commit can disturb it.
 
-use crate::catalog::{self, NodeReport};
+use crate::catalog::{self, Missing, NodeReport};
 use crate::error::QueryError;
 use crate::schema;
 use crate::write::Run;
@@ -14,6 +14,7 @@ use polars::prelude::{
     ScanArgsParquet, ScanSources, TimeUnit, TimeZone, col,
 };
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -55,6 +56,12 @@ impl Reader {
     /// Every node that was ever reported, by name.
     pub fn nodes(&self) -> Result<Vec<NodeReport>, QueryError> {
         Ok(catalog::nodes(&self.catalog()?)?)
+    }
+
+    /// What agents said will never come, by agent, of the time asked for. Batches of gaps that lie in it in
+    /// part count in full, their time does not.
+    pub fn missing(&self, span: Span) -> Result<BTreeMap<String, Missing>, QueryError> {
+        Ok(catalog::gaps(&self.catalog()?, span.start(), span.end())?)
     }
 
     pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {

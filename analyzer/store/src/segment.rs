@@ -52,17 +52,22 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
 }
 
-/// Writes an encoded segment to `root/path` and makes it durable. After an error neither the file nor its
-/// temporary twin is left, as far as the file system lets them be removed.
-pub(crate) fn write(root: &Path, path: PathBuf, rows: u64, data: &[u8]) -> Result<Written, WriteError> {
-    let whole = root.join(&path);
+/// Writes an encoded segment to `path` below the root and makes it durable. After an error neither the file nor
+/// its temporary twin is left, as far as the file system lets them be removed.
+pub(crate) fn write(
+    folders: &mut Folders,
+    path: PathBuf,
+    rows: u64,
+    data: &[u8],
+) -> Result<Written, WriteError> {
+    let whole = folders.root.join(&path);
     let unfinished = whole.with_extension(UNFINISHED);
     let folder = whole.parent().expect("segments lie in folders of their own");
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| WriteError::Io { path, source }
     };
-    create_folder(folder).map_err(at(folder))?;
+    folders.make(path.parent().unwrap_or(&path)).map_err(at(folder))?;
     let written = fill(&unfinished, data).map_err(at(&unfinished)).and_then(|()| {
         fs::rename(&unfinished, &whole).map_err(at(&whole))?;
         sync_folder(folder).map_err(at(folder))
@@ -94,18 +99,67 @@ fn fill(path: &Path, data: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Creates a folder and makes its own entry durable, up to the first folder that was already there.
-pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
+/// The folders below a data folder: created when they are needed, and their entries made durable once by every
+/// process. That a folder is there does not say that its entry is on the disk: who created it may have been
+/// killed in between.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    root: PathBuf,
+    /// Relative to the root.
+    durable: BTreeSet<PathBuf>,
+}
+
+/// Folders that are remembered. Past that all are forgotten, which costs a sync each.
+const REMEMBERED: usize = 1_024;
+
+impl Folders {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), durable: BTreeSet::new() }
     }
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_folder(parent)?;
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes sure that a folder below the root, and those between them, are there and stay there.
+    fn make(&mut self, folder: &Path) -> io::Result<()> {
+        for folder in self.doubtful(folder) {
+            let whole = self.root.join(&folder);
+            match fs::create_dir(&whole) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && whole.is_dir() => {}
+                created => created?,
+            }
+            sync_folder(whole.parent().unwrap_or(&self.root))?;
+            if self.durable.len() >= REMEMBERED {
+                self.durable.clear();
+            }
+            self.durable.insert(folder);
         }
-        sync_folder(parent)?;
+        Ok(())
+    }
+
+    /// The folders on the way to `folder`, outermost first, that may not be durable.
+    fn doubtful(&self, folder: &Path) -> Vec<PathBuf> {
+        let mut way: Vec<PathBuf> = folder
+            .ancestors()
+            .filter(|folder| !folder.as_os_str().is_empty() && !self.durable.contains(*folder))
+            .map(Path::to_owned)
+            .collect();
+        way.reverse();
+        way
+    }
+}
+
+/// Creates a data folder, and makes the entries of it and of the folders that it lies in durable: a start that
+/// was killed may have created any of them. Those that were there before and may not be synced are left alone.
+pub(crate) fn create_root(root: &Path) -> io::Result<()> {
+    fs::create_dir_all(root)?;
+    for folder in root.canonicalize()?.ancestors().skip(1) {
+        match sync_folder(folder) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
+            Err(error) => tracing::debug!(folder = %folder.display(), %error, "cannot sync a folder"),
+            Ok(()) => {}
+        }
     }
     Ok(())
 }
@@ -127,11 +181,30 @@ mod tests {
     }
 
     #[test]
-    fn nested_folders_are_created_once() {
+    fn folders_are_durable_once_this_process_has_seen_to_it() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("a/b");
-        create_folder(&folder).unwrap();
-        create_folder(&folder).unwrap();
-        assert!(folder.is_dir());
+        let folder = Path::new("a/b");
+        fs::create_dir_all(dir.path().join(folder)).unwrap();
+        let mut folders = Folders::new(dir.path());
+        assert_eq!(
+            folders.doubtful(folder),
+            [Path::new("a"), folder],
+            "who created them may not have synced"
+        );
+        folders.make(folder).unwrap();
+        assert!(folders.doubtful(folder).is_empty());
+        folders.make(Path::new("a/c")).unwrap();
+        assert!(dir.path().join("a/c").is_dir());
+    }
+
+    #[test]
+    fn a_data_folder_is_created_with_those_it_lies_in() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            create_root(&dir.path().join("x/y")).unwrap();
+        }
+        assert!(dir.path().join("x/y").is_dir());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(create_root(&dir.path().join("file")).is_err());
     }
 }

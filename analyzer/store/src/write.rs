@@ -12,13 +12,15 @@ use crate::catalog::{self, NodeReport, Segment};
 use crate::encode;
 use crate::error::{OpenError, WriteError};
 use crate::read::Reader;
-use crate::segment;
+use crate::segment::{self, Folders};
 use group::Group;
 use isotherm_model::{AgentId, BootId, Interval, Seq, Timestamp, Window};
+pub use merge::Merging;
 use rusqlite::{Connection, Transaction};
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// One run of an agent: the space in which sequence numbers count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,10 +126,12 @@ pub struct Store {
     _lock: File,
     /// Set when a commit ended without saying how. Whether its segments count is known after a restart.
     doubtful: bool,
-    /// Hours that were written to since the last merge.
-    touched: BTreeSet<Timestamp>,
+    /// Folders of segments whose entries are known to be durable.
+    folders: Folders,
+    /// Hours that may have enough segments to merge, each once.
+    touched: VecDeque<Timestamp>,
     /// Files that merges replaced, since when, until no question can be reading them.
-    replaced: Vec<(Timestamp, PathBuf)>,
+    replaced: Vec<(Instant, PathBuf)>,
 }
 
 impl Store {
@@ -135,18 +139,20 @@ impl Store {
     /// those that no catalog names are removed. Segments that the catalog names must be there in full.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { path: dir.to_owned(), source };
-        segment::create_folder(dir).map_err(io_error)?;
+        segment::create_root(dir).map_err(io_error)?;
         let lock = recover::lock(dir)?;
         let found = recover::files(dir)?;
         let catalog = catalog::open(dir, found.finished())?;
         recover::segments(dir, &catalog, found)?;
         segment::sync_folder(dir).map_err(io_error)?;
+        let touched = merge::unmerged(&catalog)?;
         Ok(Self {
             dir: dir.to_owned(),
             catalog,
             _lock: lock,
             doubtful: false,
-            touched: BTreeSet::new(),
+            folders: Folders::new(dir),
+            touched,
             replaced: Vec::new(),
         })
     }
@@ -189,7 +195,7 @@ impl Store {
         }
         outcome.ahead = group.ahead(now);
         let mut segments = Vec::new();
-        let written = write_segments(&self.dir, &group, &mut segments);
+        let written = write_segments(&mut self.folders, &group, &mut segments);
         let result = written.and_then(|()| {
             fail::fail_point!("store::segment_written");
             self.commit_group(&group, &segments, now, &mut outcome.contested)
@@ -202,7 +208,11 @@ impl Store {
             return Err(error);
         }
         fail::fail_point!("store::committed");
-        self.touched.extend(segments.iter().map(|segment| segment::hour_of(segment.first_start)));
+        for hour in segments.iter().map(|segment| segment::hour_of(segment.first_start)) {
+            if !self.touched.contains(&hour) {
+                self.touched.push_back(hour);
+            }
+        }
         Ok(group.verdicts)
     }
 
@@ -284,15 +294,19 @@ impl Entry {
 }
 
 /// Writes one segment per hour of the group. What was written before an error is removed by the caller.
-fn write_segments(dir: &Path, group: &Group<'_>, segments: &mut Vec<Segment>) -> Result<(), WriteError> {
+fn write_segments(
+    folders: &mut Folders,
+    group: &Group<'_>,
+    segments: &mut Vec<Segment>,
+) -> Result<(), WriteError> {
     for (hour, windows) in group.by_hour() {
         let path = merge::segment_path(hour);
-        let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
+        let encode_error = |source| WriteError::Encode { path: folders.root().join(&path), source };
         let frame = windows.frame().map_err(encode_error)?;
         let rows = frame.height() as u64;
         let data = encode::parquet(frame).map_err(encode_error)?;
         segments.push(Segment {
-            written: segment::write(dir, path, rows, &data)?,
+            written: segment::write(folders, path, rows, &data)?,
             level: 0,
             first_start: windows.first_start(),
             last_end: windows.last_end(),

@@ -228,7 +228,16 @@ fn an_answer_without_a_bound_is_refused() {
     let bench = Bench::new(&steady(10..20));
     let query = bench.query(span(0, 200_000), every(1));
     let error = bench.store.reader().entropy(&query).unwrap_err();
-    assert!(matches!(error, QueryError::TooMany { steps: 200_000, .. }), "{error}");
+    assert!(matches!(error, QueryError::TooMany { answers: 200_000, .. }), "{error}");
+    let mut bench = Bench::new(&steady(10..20));
+    for system in ["t", "u"] {
+        let system = SystemId::new(system).unwrap();
+        let node = NodeId::new(system.clone(), "n").unwrap();
+        bench.subsets.insert(PartitionId::new(system, "p").unwrap(), BTreeSet::from([node]));
+    }
+    let query = bench.query(span(0, 40_000), every(1));
+    let error = bench.store.reader().entropy(&query).unwrap_err();
+    assert!(matches!(error, QueryError::TooMany { answers: 120_000, .. }), "three systems: {error}");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //!
 //! A commit makes at least one segment, however small, and every question opens all segments of its time: at
 //! one commit a second an hour would have 3,600. So whenever [`FAN_IN`] segments of an hour have the same
-//! level, they are merged into one of the next; a row is rewritten at most once per level, and an hour keeps
-//! a few dozen segments. The rows do not change.
+//! level, they are merged into one of the next; a row is rewritten at most once per level. The rows do not
+//! change. Small segments of an hour are so few dozens; those that had more than [`MAX_ROWS`] from the start
+//! stay as many as they are.
 //!
-//! The catalog swaps the segments in one transaction. The replaced files stay for [`READERS_MS`], for questions
+//! The catalog swaps the segments in one transaction. The replaced files stay for [`READERS`], for questions
 //! that were asked before the swap; after a crash the next start finds that no catalog names them.
 
 use super::Store;
@@ -13,10 +14,13 @@ use crate::catalog::{self, Segment};
 use crate::encode;
 use crate::error::WriteError;
 use crate::read::scan;
-use crate::segment;
+use crate::segment::{self, Folders};
 use isotherm_model::Timestamp;
 use polars::prelude::LazyFrame;
+use rusqlite::Connection;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Segments that become one.
@@ -29,27 +33,61 @@ const LAST_LEVEL: u32 = 3;
 /// (80 MB).
 const MAX_ROWS: u64 = 1 << 13;
 
-/// How long a question may read replaced files, in milliseconds.
-const READERS_MS: u64 = 600_000;
+/// How long a question may read replaced files. One that takes longer fails, and can be asked again.
+const READERS: Duration = Duration::from_secs(600);
+
+/// Whether there may be more to merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merging {
+    /// Perhaps.
+    MoreToDo,
+    /// Not before the next commit.
+    Done,
+}
+
+/// The hours that a start finds with enough segments to merge, as after errors or a crash.
+pub(super) fn unmerged(catalog: &Connection) -> Result<VecDeque<Timestamp>, rusqlite::Error> {
+    Ok(catalog::mergeable_hours(catalog, LAST_LEVEL, MAX_ROWS, FAN_IN)?.into())
+}
 
 impl Store {
-    /// Merges segments of the hours that were written to since the last call, where there are enough of them.
-    /// After an error everything is as before, and it is tried again after the next commit to that hour.
-    pub fn merge(&mut self, now: Timestamp) -> Result<(), WriteError> {
-        self.bury(now);
-        for hour in std::mem::take(&mut self.touched) {
-            for level in 0..LAST_LEVEL {
-                if self.doubtful {
-                    return Err(WriteError::Doubtful(None));
+    /// Merges the segments of one hour and level, if there is one with enough of them, and removes the files
+    /// of earlier merges that no question can still be reading. `elapsed` is the time on a clock that is
+    /// never set, which says how long a file has been replaced; `now` is what the catalog notes.
+    ///
+    /// After an error everything is as before, and the next call tries again.
+    pub fn merge(&mut self, now: Timestamp, elapsed: Instant) -> Result<Merging, WriteError> {
+        self.bury(elapsed);
+        while let Some(hour) = self.touched.pop_front() {
+            match self.merge_hour(hour, now, elapsed) {
+                Ok(Merging::Done) => {}
+                result @ (Ok(Merging::MoreToDo) | Err(_)) => {
+                    // Last, so that an hour that cannot be merged holds up no other.
+                    self.touched.push_back(hour);
+                    return result;
                 }
-                let small = catalog::mergeable(&self.catalog, hour, level, MAX_ROWS, FAN_IN)?;
-                if small.len() < FAN_IN {
-                    break;
-                }
-                self.merge_into_one(hour, level + 1, &small, now)?;
             }
         }
-        Ok(())
+        Ok(Merging::Done)
+    }
+
+    fn merge_hour(
+        &mut self,
+        hour: Timestamp,
+        now: Timestamp,
+        elapsed: Instant,
+    ) -> Result<Merging, WriteError> {
+        if self.doubtful {
+            return Err(WriteError::Doubtful(None));
+        }
+        for level in 0..LAST_LEVEL {
+            let small = catalog::mergeable(&self.catalog, hour, level, MAX_ROWS, FAN_IN)?;
+            if small.len() == FAN_IN {
+                self.merge_into_one(hour, level + 1, &small, now, elapsed)?;
+                return Ok(Merging::MoreToDo);
+            }
+        }
+        Ok(Merging::Done)
     }
 
     fn merge_into_one(
@@ -58,15 +96,16 @@ impl Store {
         level: u32,
         small: &[Segment],
         now: Timestamp,
+        elapsed: Instant,
     ) -> Result<(), WriteError> {
-        let merged = merged(&self.dir, hour, level, small)?;
+        let merged = merged(&mut self.folders, hour, level, small)?;
         let result = self.commit_to_catalog(|transaction| {
             small.iter().try_for_each(|segment| catalog::remove_segment(transaction, segment))?;
             catalog::add_segment(transaction, &merged, now)
         });
         match result {
             Ok(()) => {
-                let replaced = small.iter().map(|segment| (now, self.dir.join(&segment.written.path)));
+                let replaced = small.iter().map(|segment| (elapsed, self.dir.join(&segment.written.path)));
                 self.replaced.extend(replaced);
                 Ok(())
             }
@@ -80,9 +119,9 @@ impl Store {
     }
 
     /// Removes replaced files that no question can still be reading.
-    fn bury(&mut self, now: Timestamp) {
+    fn bury(&mut self, elapsed: Instant) {
         self.replaced.retain(|(since, path)| {
-            let read = since.plus_ms(READERS_MS) > now;
+            let read = elapsed.saturating_duration_since(*since) < READERS;
             if !read {
                 segment::discard(path);
             }
@@ -91,7 +130,13 @@ impl Store {
     }
 }
 
-fn merged(dir: &Path, hour: Timestamp, level: u32, small: &[Segment]) -> Result<Segment, WriteError> {
+fn merged(
+    folders: &mut Folders,
+    hour: Timestamp,
+    level: u32,
+    small: &[Segment],
+) -> Result<Segment, WriteError> {
+    let dir = folders.root().to_owned();
     let path = segment_path(hour);
     let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
     let paths: Vec<PathBuf> = small.iter().map(|segment| dir.join(&segment.written.path)).collect();
@@ -100,7 +145,7 @@ fn merged(dir: &Path, hour: Timestamp, level: u32, small: &[Segment]) -> Result<
     let data = encode::parquet(frame).map_err(encode_error)?;
     let bounds = |of: fn(&Segment) -> Timestamp| small.iter().map(of);
     Ok(Segment {
-        written: segment::write(dir, path.clone(), rows, &data)?,
+        written: segment::write(folders, path.clone(), rows, &data)?,
         level,
         first_start: bounds(|segment| segment.first_start).min().unwrap_or(hour),
         last_end: bounds(|segment| segment.last_end).max().unwrap_or(hour),

@@ -32,7 +32,10 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(source)) => return Err(io_error(source)),
     }
-    file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id())).map_err(io_error)?;
+    // A full disk must not keep the analyzer from starting for that.
+    if let Err(error) = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id())) {
+        tracing::debug!(path = %path.display(), %error, "cannot note who has the data folder");
+    }
     Ok(file)
 }
 

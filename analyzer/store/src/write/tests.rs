@@ -1,7 +1,9 @@
 use super::*;
+use crate::catalog::Missing;
 use crate::read::Span;
 use crate::sample::{at, batch, commit, gap, node_window, partition, reads, run, seq, window, with_lost};
 use std::fs;
+use std::time::Duration;
 
 const HOUR: &str = "segments/date=1970-01-01/hour=00";
 
@@ -13,6 +15,15 @@ fn one(run: &Run, number: u64) -> Submission {
 fn counted(store: &Store) -> u64 {
     let found = store.reader().partition_activity(Span::default()).unwrap();
     found.get(&partition("p")).map_or(0, |nodes| nodes.values().map(|activity| activity.reads).sum())
+}
+
+fn catalogued(store: &Store) -> usize {
+    catalog::segment_sizes(&store.catalog).unwrap().len()
+}
+
+/// Merges all there is to merge.
+fn merge(store: &mut Store, elapsed: Instant) {
+    while store.merge(at(0), elapsed).unwrap() == Merging::MoreToDo {}
 }
 
 fn files(dir: &Path) -> usize {
@@ -89,6 +100,11 @@ fn a_gap_takes_the_place_of_its_batches() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(gaps, [(2, 4), (6, 8)]);
+    let missing = |span| store.reader().missing(span).unwrap().get("a").copied();
+    assert_eq!(missing(Span::default()), Some(Missing { batches: 6, ms: 2_000 }));
+    let half = Span { since: Some(at(500)), until: None };
+    assert_eq!(missing(half), Some(Missing { batches: 6, ms: 1_000 }));
+    assert_eq!(missing(Span { since: Some(at(1_000)), until: None }), None);
 }
 
 #[test]
@@ -167,6 +183,14 @@ fn a_folder_has_one_writer() {
     assert!(error.ends_with(&holder), "{error}");
     drop(first);
     Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_folder_is_taken_though_the_lock_cannot_say_by_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("lock")).unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&run("a"), 1)]);
 }
 
 #[test]
@@ -262,19 +286,19 @@ fn merging_leaves_few_segments_and_every_answer_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let a = run("a");
     let mut store = Store::open(dir.path()).unwrap();
-    let catalogued = |store: &Store| catalog::segment_sizes(&store.catalog).unwrap().len();
+    let start = Instant::now();
     for number in 1..=40 {
         commit(&mut store, &[one(&a, number)]);
-        store.merge(at(0)).unwrap();
+        merge(&mut store, start);
     }
     assert_eq!(catalogued(&store), 2 + 8, "two of 16 and the rest");
     assert_eq!(files(dir.path()), 2 + 40, "replaced files stay for questions under way");
     assert_eq!(counted(&store), 400);
     let reader = store.reader();
     let before = reader.node_activity(Span::default()).unwrap();
-    store.merge(at(599_999)).unwrap();
+    merge(&mut store, start + Duration::from_millis(599_999));
     assert_eq!(files(dir.path()), 2 + 40);
-    store.merge(at(600_000)).unwrap();
+    merge(&mut store, start + Duration::from_millis(600_000));
     assert_eq!(files(dir.path()), 2 + 8);
     assert_eq!(reader.node_activity(Span::default()).unwrap(), before);
     drop(store);
@@ -290,7 +314,7 @@ fn replaced_files_are_removed_at_the_start() {
     let a = run("a");
     let mut store = Store::open(dir.path()).unwrap();
     (1..=16).for_each(|number| commit(&mut store, &[one(&a, number)]));
-    store.merge(at(0)).unwrap();
+    merge(&mut store, Instant::now());
     assert_eq!(files(dir.path()), 17);
     drop(store);
     let store = Store::open(dir.path()).unwrap();
@@ -306,10 +330,41 @@ fn a_merge_that_cannot_be_written_changes_nothing() {
     let segment = fs::read_dir(dir.path().join(HOUR)).unwrap().next().unwrap().unwrap().path();
     let away = dir.path().join("away");
     fs::rename(&segment, &away).unwrap();
-    assert!(store.merge(at(0)).is_err());
+    assert!(store.merge(at(0), Instant::now()).is_err());
     fs::rename(&away, &segment).unwrap();
     assert_eq!((files(dir.path()), counted(&store)), (16, 160));
-    commit(&mut store, &[one(&a, 17)]);
-    store.merge(at(0)).unwrap();
-    assert_eq!(counted(&store), 170);
+    merge(&mut store, Instant::now());
+    assert_eq!((catalogued(&store), counted(&store)), (1, 160), "tried again without another commit");
+}
+
+#[test]
+fn an_error_in_one_hour_leaves_no_other_hour_unmerged() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    for number in 1..=32 {
+        let start = ((number + 1) % 2) * 3_600_000 + number * 1_000;
+        let window = window(start, vec![node_window("n", vec![reads("p", 10)])]);
+        commit(&mut store, &[batch(&a, number, vec![window])]);
+    }
+    let (hour, away) = (dir.path().join(HOUR), dir.path().join("away"));
+    fs::rename(&hour, &away).unwrap();
+    assert!(store.merge(at(0), Instant::now()).is_err());
+    assert_eq!(store.merge(at(0), Instant::now()).unwrap(), Merging::MoreToDo);
+    assert_eq!(catalogued(&store), 16 + 1, "the other hour is merged meanwhile");
+    fs::rename(&away, &hour).unwrap();
+    merge(&mut store, Instant::now());
+    assert_eq!((catalogued(&store), counted(&store)), (2, 320));
+}
+
+#[test]
+fn segments_that_were_not_merged_are_merged_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    (1..=40).for_each(|number| commit(&mut store, &[one(&a, number)]));
+    drop(store);
+    let mut store = Store::open(dir.path()).unwrap();
+    merge(&mut store, Instant::now());
+    assert_eq!((catalogued(&store), counted(&store)), (2 + 8, 400));
 }
