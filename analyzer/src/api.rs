@@ -84,7 +84,8 @@ impl ControlService for Control {
         let request = request.into_inner();
         let span = span(request.since_ms, request.until_ms)?;
         let answer = self.ask(move |reader, topology| {
-            Ok(wire::nodes(topology, &reader.nodes()?, &reader.node_activity(span)?, now()))
+            let activity = reader.node_activity(span)?;
+            Ok(wire::nodes(topology, &reader.nodes()?, &activity, &reader.missing(span)?, now()))
         });
         Ok(Response::new(ListNodesResponse { nodes: answer.await? }))
     }

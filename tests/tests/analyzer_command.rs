@@ -142,6 +142,54 @@ async fn entropy_says_what_it_knows_and_why_not() {
     assert!(stderr(&missing).contains("no partition 99"), "{}", stderr(&missing));
 }
 
+#[tokio::test]
+async fn gaps_and_misspelt_nodes_are_seen() {
+    let (data, scratch) = dirs();
+    let config = scratch.path().join("isotherm.toml");
+    fs::write(&config, "[[topology]]\nsystem = \"seaweedfs\"\n[[topology.node]]\nname = \"A\"\n").unwrap();
+    let mut command = support::analyzer::serve(data.path()).unwrap();
+    command.arg("--config").arg(&config);
+    let analyzer = Analyzer::from_command(command, scratch.path()).unwrap();
+    let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
+    assert_eq!(agent.deliver(1, &[support::sample::ten_reads(1)]).await.unwrap(), Answer::Ack(1));
+    agent.send_gap(2, 4).await.unwrap();
+    assert_eq!(agent.answer().await.unwrap(), Answer::Ack(4));
+
+    let all = ["get", "nodes", "--since", "@0"];
+    let nodes = parsed(&analyzer.ask(&[&all[..], &["-o", "json"]].concat()).unwrap());
+    let of =
+        |node: usize| ["node", "in_topology", "gaps", "gap_ms"].map(|key| nodes["nodes"][node][key].clone());
+    assert_eq!(of(0), [json!("A"), json!(true), json!(0), json!(0)]);
+    assert_eq!(of(1), [json!("a"), json!(false), json!(3), json!(1_000)]);
+    let table = stdout(&analyzer.ask(&all).unwrap());
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["SYSTEM", "NODE", "TOPOLOGY", "STATE"]);
+    assert_eq!(rows[1][..4], ["seaweedfs", "A", "yes", "never_reported"]);
+    assert_eq!(rows[2][..4], ["seaweedfs", "a", "no", "silent"]);
+    assert!(table.contains("GAPS") && table.contains("3 (1s)"), "{table}");
+}
+
+#[test]
+fn an_analyzer_that_says_nothing_cannot_be_reached() {
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", mute.local_addr().unwrap());
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path().join("out");
+    let started = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for args in [&["get", "nodes"][..], &["export", "parquet", "--out", out.to_str().unwrap()]] {
+            let args = [args, &["--server", &server]].concat();
+            scope.spawn(move || {
+                let output = run(&args).unwrap();
+                assert_eq!(code(&output), Some(8), "{args:?}: {}", stderr(&output));
+                assert!(stderr(&output).contains("cannot reach the analyzer"), "{}", stderr(&output));
+            });
+        }
+    });
+    assert!(started.elapsed() < support::analyzer::LIMIT, "{:?}", started.elapsed());
+    assert!(!out.exists(), "nothing is created for an export that does not begin");
+}
+
 #[test]
 fn mistakes_have_exit_codes_and_sentences() {
     let cases: [(&[&str], i32, &str); 8] = [

@@ -5,7 +5,8 @@ use isotherm_model::entropy::NodeEntropy;
 use isotherm_model::{NodeId, PartitionId, Timestamp};
 use isotherm_proto::control::v1 as wire;
 use isotherm_store::{
-    Activity, EligibleSource, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy, SILENT_WINDOWS,
+    Activity, EligibleSource, Missing, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy,
+    SILENT_WINDOWS,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ pub(super) fn nodes(
     topology: &Topology,
     reports: &[NodeReport],
     activity: &BTreeMap<NodeId, NodeActivity>,
+    missing: &BTreeMap<String, Missing>,
     now: Timestamp,
 ) -> Vec<wire::Node> {
     let reports: BTreeMap<&NodeId, &NodeReport> =
@@ -23,17 +25,23 @@ pub(super) fn nodes(
     let node = |id: &NodeId| {
         let (report, seen) = (reports.get(id).copied(), activity.get(id));
         let part = |of: fn(&NodeActivity) -> Activity| seen.map(|seen| part(of(seen)));
+        let agents: Vec<String> = match (seen, report) {
+            (Some(seen), _) => seen.agents.iter().cloned().collect(),
+            (None, Some(report)) => vec![report.agent.clone()],
+            (None, None) => Vec::new(),
+        };
+        let missing = |of: fn(&Missing) -> u64| {
+            agents.iter().filter_map(|agent| missing.get(agent)).map(of).fold(0, u64::saturating_add)
+        };
         wire::Node {
             system: id.system().to_string(),
             name: id.name().to_owned(),
             domains: topology.nodes.get(id).cloned().unwrap_or_default(),
             in_topology: topology.nodes.contains_key(id),
             state: state(report, now).into(),
-            agents: match (seen, report) {
-                (Some(seen), _) => seen.agents.iter().cloned().collect(),
-                (None, Some(report)) => vec![report.agent.clone()],
-                (None, None) => Vec::new(),
-            },
+            gaps: missing(|missing| missing.batches),
+            gap_ms: missing(|missing| missing.ms),
+            agents,
             last_window_end_ms: report.map(|report| report.last_end.as_ms()),
             processes: report.map(|report| report.processes),
             total: part(|seen| seen.total),
@@ -150,16 +158,19 @@ mod tests {
             window_ms: 1_000,
             processes: 2,
         };
+        let missing = BTreeMap::from([("a".to_owned(), Missing { batches: 2, ms: 2_000 })]);
         let states = |now| {
-            nodes(&topology, std::slice::from_ref(&report), &BTreeMap::new(), Timestamp::from_ms(now))
+            let reports = std::slice::from_ref(&report);
+            nodes(&topology, reports, &BTreeMap::new(), &missing, Timestamp::from_ms(now))
                 .iter()
                 .map(wire::Node::state)
                 .collect::<Vec<_>>()
         };
         assert_eq!(states(12_999), [wire::NodeState::NeverReported, wire::NodeState::Reporting]);
         assert_eq!(states(13_000), [wire::NodeState::NeverReported, wire::NodeState::Silent]);
-        let seen = nodes(&topology, &[report], &BTreeMap::new(), Timestamp::from_ms(0));
+        let seen = nodes(&topology, &[report], &BTreeMap::new(), &missing, Timestamp::from_ms(0));
         assert_eq!(seen[1].total, None, "no window in the time asked for is not zero reads");
+        assert_eq!((seen[1].gaps, seen[1].gap_ms, seen[0].gaps), (2, 2_000, 0));
         assert_eq!((seen[0].in_topology, seen[1].in_topology), (true, false));
     }
 }

@@ -13,6 +13,14 @@ use tonic::{Code, Status};
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How often the analyzer is asked whether it is still there while an answer is awaited, and how long it may
+/// take to say so: a port that accepts connections and says nothing is noticed after both.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// How long an answer, or the beginning of an export, may take. The analyzer answers a few questions at a time,
+/// each in seconds.
+const ANSWER: Duration = Duration::from_secs(300);
+
 /// Where to ask, and how to answer.
 #[derive(Args)]
 pub(super) struct ClientArgs {
@@ -33,10 +41,12 @@ pub(super) struct Client {
 impl ClientArgs {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let server = self.server.uri().to_string().trim_end_matches('/').to_owned();
-        let channel =
-            self.server.clone().connect_timeout(CONNECT).connect().await.map_err(|error| {
-                Failure::Unreachable { server: server.clone(), cause: root_cause(&error) }
-            })?;
+        let endpoint = self.server.clone().connect_timeout(CONNECT).timeout(ANSWER);
+        let endpoint = endpoint.http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| Failure::Unreachable { server: server.clone(), cause: root_cause(&error) })?;
         let control = ControlServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Client { control, server })
     }
@@ -49,7 +59,8 @@ impl Client {
         match status.code() {
             Code::NotFound => Failure::NotFound(status.message().to_owned()),
             Code::InvalidArgument => Failure::Usage(status.message().to_owned()),
-            Code::Unavailable => {
+            // Cancelled is what the client itself makes of an answer that takes too long.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
                 let cause = if status.message().is_empty() { "it went away" } else { status.message() };
                 Failure::Unreachable { server: self.server.clone(), cause: cause.to_owned() }
             }

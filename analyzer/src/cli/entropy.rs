@@ -14,8 +14,8 @@ use serde::Serialize;
 /// Node entropy says how evenly the nodes that may serve a partition share its reads: 0 bits when one serves
 /// them all, log2(nodes) when all serve the same, and 2^bits is the number of nodes that clients lean on.
 /// Steady evenness is healthy; it is change that means something. The value is `unknown` when a node was not
-/// watched for all of the time, `not applicable` below two nodes, and `insufficient` below 30 reads: none of
-/// these is 0.
+/// watched for all of the time or its windows reach over the step's ends, `not applicable` below two nodes, and
+/// `insufficient` below 30 reads: none of these is 0.
 #[derive(Args)]
 pub(super) struct EntropyArgs {
     #[command(flatten)]

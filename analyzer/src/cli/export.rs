@@ -47,10 +47,11 @@ struct ExportJson {
 pub(super) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let span = args.span.resolved()?;
     let gathered = args.out.join(GATHERED);
-    prepare(&args.out, args.force)?;
     let mut client = args.client.connect().await?;
     let request = ExportParquetRequest { since_ms: span.since, until_ms: span.until };
     let stream = client.control.export_parquet(request).await.map_err(|status| client.failure(&status))?;
+    // Without an analyzer that answers, nothing is created.
+    prepare(&args.out, args.force)?;
     let received = match receive(stream.into_inner(), &gathered).await {
         Ok(received) => received,
         Err(error) => {

@@ -7,12 +7,14 @@ use super::time::{SpanArgs, rfc3339};
 use clap::Args;
 use isotherm_proto::control::v1::{Activity, ListNodesRequest, Node, NodeState};
 use serde::Serialize;
+use std::time::Duration;
 
 /// Nodes: state, agents, and what they did in the time asked for
 ///
 /// A node is `reporting` while its agent's windows arrive, `silent` when none has come for three window
 /// lengths, `never_reported` when only the topology names it. A dash says that nobody was watching in that
-/// time, 0 that somebody was and nothing happened.
+/// time, 0 that somebody was and nothing happened. TOPOLOGY says whether the topology names the node: two rows
+/// for one node are two spellings. GAPS are batches of its agents that will never come, with their time.
 #[derive(Args)]
 pub(super) struct NodesArgs {
     #[command(flatten)]
@@ -41,6 +43,8 @@ struct NodeJson {
     other: Option<ActivityJson>,
     unattributed: Option<ActivityJson>,
     lost: Option<u64>,
+    gaps: u64,
+    gap_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -86,6 +90,8 @@ fn json(node: Node) -> NodeJson {
         partitions: node.partitions.map(ActivityJson::from),
         other: node.other.map(ActivityJson::from),
         unattributed: node.unattributed.map(ActivityJson::from),
+        gaps: node.gaps,
+        gap_ms: node.gap_ms,
     }
 }
 
@@ -102,6 +108,7 @@ fn table(nodes: &[Node]) -> Result<(), Failure> {
     let columns = [
         Column::Text("SYSTEM"),
         Column::Text("NODE"),
+        Column::Text("TOPOLOGY"),
         Column::Text("STATE"),
         Column::Text("LAST WINDOW"),
         Column::Number("PROCESSES"),
@@ -112,6 +119,7 @@ fn table(nodes: &[Node]) -> Result<(), Failure> {
         Column::Number("WRITTEN"),
         Column::Number("UNATTRIBUTED"),
         Column::Number("LOST"),
+        Column::Number("GAPS"),
     ];
     let dash = || "-".to_owned();
     let row = |node: &Node| {
@@ -120,6 +128,7 @@ fn table(nodes: &[Node]) -> Result<(), Failure> {
         vec![
             node.system.clone(),
             node.name.clone(),
+            if node.in_topology { "yes" } else { "no" }.to_owned(),
             state(node.state()).to_owned(),
             node.last_window_end_ms.map_or_else(dash, rfc3339),
             node.processes.map_or_else(dash, |processes| processes.to_string()),
@@ -130,7 +139,15 @@ fn table(nodes: &[Node]) -> Result<(), Failure> {
             of(|activity| print::bytes(activity.written_bytes)),
             node.unattributed.map_or_else(dash, unattributed),
             node.total.map_or_else(dash, |_| node.lost.to_string()),
+            gaps(node),
         ]
     };
     print::table(&columns, nodes.iter().map(row).collect(), "no nodes: no agent has reported yet")
+}
+
+fn gaps(node: &Node) -> String {
+    match node.gaps {
+        0 => "0".to_owned(),
+        gaps => format!("{gaps} ({})", humantime::format_duration(Duration::from_millis(node.gap_ms))),
+    }
 }
