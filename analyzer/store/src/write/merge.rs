@@ -3,8 +3,8 @@
 //! A commit makes at least one segment, however small, and every question opens all segments of its time: at
 //! one commit a second an hour would have 3,600. So whenever [`FAN_IN`] segments of an hour have the same
 //! level, they are merged into one of the next; a row is rewritten at most once per level. The rows do not
-//! change. Small segments of an hour are so few dozens; those that had more than [`MAX_ROWS`] from the start
-//! stay as many as they are.
+//! change. Of small segments an hour so keeps a few dozen; those with more than [`MAX_ROWS`] rows from the start
+//! stay as they are, however many.
 //!
 //! The catalog swaps the segments in one transaction. The replaced files stay for [`READERS`], for questions
 //! that were asked before the swap; after a crash the next start finds that no catalog names them.
