@@ -30,6 +30,8 @@ const PROFILE: [(&str, &str); 9] = [
 
 /// Builds the kernel crate of the workspace at `root` and gives the stripped object.
 pub(super) fn compile(root: &Path, target: &Path, tools: &Toolchain) -> Result<Vec<u8>> {
+    // As the compiler names it: a prefix with `..` or a symbolic link in it would not be mapped.
+    let root = &fs::canonicalize(root).with_context(|| format!("find {}", root.display()))?;
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(tools.linker_folder.clone()).chain(env::split_paths(&path));
     shell::run(
