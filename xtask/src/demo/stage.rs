@@ -51,7 +51,8 @@ impl Stage {
         eprintln!("starting SeaweedFS: a master and four volume servers in two racks");
         let namespace = Namespace::new()?;
         let (tools, store) = (Tools::locate(), subfolder(folder, "seaweed")?);
-        let cluster = namespace.run(move || Cluster::start(&tools, &store))??;
+        let data = store.clone();
+        let cluster = namespace.run(move || Cluster::start(&tools, &data))??;
         go_on(stop)?;
         eprintln!("writing {OBJECTS_PER_VOLUME} objects to each of {VOLUMES} volumes, on two racks each");
         let volumes = namespace.run(move || fill(0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
@@ -62,7 +63,8 @@ impl Stage {
         let data = subfolder(folder, "analyzer")?;
         let analyzer_config = config::analyzer(cluster.nodes(), &volumes, &listen, &data);
         let analyzer_config = write(folder, "analyzer.toml", &analyzer_config)?;
-        let agent_config = write(folder, "agent.toml", &config::agent(cluster.nodes(), &endpoint))?;
+        let agent_config = config::agent(cluster.nodes(), &endpoint, &store);
+        let agent_config = write(folder, "agent.toml", &agent_config)?;
         eprintln!("starting isotherm serve at {endpoint}");
         let mut serve = Command::new(workspace::program("isotherm"));
         serve.args(["serve", "--config"]).arg(&analyzer_config).arg("--data-dir").arg(&data);
