@@ -247,22 +247,10 @@ mod tests {
         assert_eq!(word(attribution.subject(&key(3))), "1");
     }
 
-    /// The name the kernel would send for a real file: its path below its mount.
     fn named_by_kernel(path: &Path) -> (PathBelowMount, FileKey) {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::metadata(path).unwrap();
-        let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
-        let mounts = procfs::process::Process::myself().unwrap().mountinfo().unwrap().0;
-        let mount = mounts
-            .into_iter()
-            .filter(|mount| {
-                mount.majmin == format!("{major}:{minor}") && path.starts_with(&mount.mount_point)
-            })
-            .max_by_key(|mount| mount.mount_point.as_os_str().len())
-            .unwrap();
-        let below_root = Path::new(&mount.root).join(path.strip_prefix(&mount.mount_point).unwrap());
-        let (ino, dev, tgid) = (metadata.ino(), major << 20 | minor, std::process::id());
-        let name = PathBelowMount { ino, dev, generation: 0, tgid, path: Some(below_root) };
+        let (ino, dev, below_root) = crate::mounts::below_root(path);
+        let name =
+            PathBelowMount { ino, dev, generation: 0, tgid: std::process::id(), path: Some(below_root) };
         (name, FileKey { ino, dev, generation: 0, target: 0, operation: 0, shift: 12 })
     }
 

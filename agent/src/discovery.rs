@@ -71,7 +71,7 @@ fn candidate(process: &Process) -> Option<Candidate> {
     Some(Candidate {
         pid: process.pid().try_into().ok()?,
         exe: exe.into(),
-        cmdline: process.cmdline().unwrap_or_default().join(" "),
+        cmdline: process.cmdline().ok()?.join(" "),
         parent: process.stat().ok()?.ppid.try_into().ok()?,
         namespace: process.namespaces().ok()?.0.get(&network).map(|namespace| namespace.identifier)?,
     })

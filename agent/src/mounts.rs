@@ -56,6 +56,21 @@ pub fn is_at(tgid: u32, path: &Path, ino: u64) -> bool {
     std::fs::symlink_metadata(seen).is_ok_and(|metadata| metadata.ino() == ino)
 }
 
+/// What the kernel would send for a file of this process: its inode, its device, and its path from the root
+/// of its file system.
+#[cfg(test)]
+pub(crate) fn below_root(path: &Path) -> (u64, u32, PathBuf) {
+    let metadata = std::fs::metadata(path).unwrap();
+    let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+    let mount = table_of(std::process::id())
+        .into_iter()
+        .filter(|mount| mount.majmin == format!("{major}:{minor}") && path.starts_with(&mount.mount_point))
+        .max_by_key(|mount| mount.mount_point.as_os_str().len())
+        .unwrap();
+    let below_root = Path::new(&mount.root).join(path.strip_prefix(&mount.mount_point).unwrap());
+    (metadata.ino(), major << 20 | minor, below_root)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,21 +79,12 @@ mod tests {
     fn a_file_is_found_through_its_mount() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().canonicalize().unwrap();
-        let metadata = file.as_file().metadata().unwrap();
-        let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+        let (ino, dev, below_root) = below_root(&path);
         let me = std::process::id();
-        let mount = table_of(me)
-            .into_iter()
-            .filter(|mount| {
-                mount.majmin == format!("{major}:{minor}") && path.starts_with(&mount.mount_point)
-            })
-            .max_by_key(|mount| mount.mount_point.as_os_str().len())
-            .unwrap();
-        let below_root = Path::new(&mount.root).join(path.strip_prefix(&mount.mount_point).unwrap());
-        let found = Mounts::default().path_of(me, major << 20 | minor, metadata.ino(), &below_root);
+        let found = Mounts::default().path_of(me, dev, ino, &below_root);
         assert_eq!(found, path);
-        assert!(is_at(me, &found, metadata.ino()));
-        assert!(!is_at(me, &found, metadata.ino() + 1));
+        assert!(is_at(me, &found, ino));
+        assert!(!is_at(me, &found, ino + 1));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Watched {
     waiting: BTreeSet<usize>,
     conflicts: HashSet<(u32, usize, usize)>,
     known: BTreeMap<u32, usize>,
+    /// Processes were found since the last cut; what they did before is not counted.
+    found: bool,
 }
 
 impl Watched {
@@ -47,6 +49,7 @@ impl Watched {
             waiting: BTreeSet::new(),
             conflicts: HashSet::new(),
             known: BTreeMap::new(),
+            found: false,
         })
     }
 
@@ -75,7 +78,10 @@ impl Watched {
                 continue;
             }
             match probe.watch(pid, TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?) {
-                Ok(()) => info!("watching process {pid} for {}", self.nodes[index]),
+                Ok(()) => {
+                    self.found = true;
+                    info!("watching process {pid} for {}", self.nodes[index]);
+                }
                 // The kernel side counts what finds no room as lost; the others stay watched.
                 Err(error) => warn!("process {pid} of {} is not watched: {error}", self.nodes[index]),
             }
@@ -97,6 +103,11 @@ impl Watched {
                 warn!("no process matches {node}; waiting for one");
             }
         }
+    }
+
+    /// Whether a look since the last question found a process that was not watched from its start.
+    pub fn take_found(&mut self) -> bool {
+        std::mem::take(&mut self.found)
     }
 
     /// Number of processes per target, children included.
@@ -200,6 +211,9 @@ impl Watcher {
         // Names travel before the counts that they belong to, so none is missing that had room in the ring.
         self.attribution.learn(self.probe.take_names());
         let mut span = span;
+        if self.watched.take_found() {
+            span.completeness = Completeness::Partial;
+        }
         for unbalanced in self.cutter.reconcile(&reading, self.nodes.len()) {
             error!("this window is not complete: {unbalanced}");
             span.completeness = Completeness::Partial;

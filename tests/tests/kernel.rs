@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
 use isotherm_agent::attribution::Attribution;
-use isotherm_agent::config::Target;
+use isotherm_agent::config::{Config, Target};
 use isotherm_agent::discovery::Selector;
 use isotherm_agent::probe::{Probe, Reading, TargetIndex};
 use isotherm_agent::rights;
 use isotherm_agent::rule::Rule;
 use isotherm_agent::upkeep::Upkeep;
+use isotherm_agent::watch::Watcher;
 use isotherm_agent::window::{Cutter, Span};
 use isotherm_agent_ebpf::{READ, WRITE, tally_index};
 use isotherm_model::{
@@ -343,4 +344,44 @@ fn the_fields_offsets_are_those_of_pahole() {
         compared += 1;
     }
     assert_eq!(compared, isotherm_agent_ebpf::FIELDS.len());
+}
+
+#[test]
+fn a_window_in_which_a_process_was_found_is_not_complete() {
+    let name = "a_window_in_which_a_process_was_found_is_not_complete";
+    if let Err(missing) = rights::check() {
+        return skipped(name, &missing.to_string());
+    }
+    let folder = folder();
+    // Matches the generator's command line, which ends with folder and scenario.
+    let marker = folder.path().file_name().unwrap().to_string_lossy().into_owned();
+    let text = format!(
+        "[agent]\nwindow = \"300ms\"\n[[target]]\nsystem = \"s\"\nnode = \"n\"\n\
+         select = {{ cmdline = '{} shared$' }}\n",
+        regex_escape(&marker)
+    );
+    let config = Config::parse(Path::new("agent.toml"), &text).unwrap();
+    let watcher = Watcher::new(Probe::attach(FILES).unwrap(), &config).unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let (sender, mut windows) = tokio::sync::mpsc::channel(64);
+    let watching = std::thread::spawn(move || watcher.run(&stopped, &sender, |_| ()));
+    let mut until = |what: &str, holds: &dyn Fn(&Window) -> bool| {
+        let windows = &mut windows;
+        wait_for(what, Duration::from_secs(20), move || {
+            Ok(std::iter::from_fn(|| windows.try_recv().ok()).find(|window| holds(window)))
+        })
+        .unwrap()
+    };
+    until("a complete window without a process", &|window| {
+        window.completeness == Completeness::Complete && window.nodes[0].processes == 0
+    });
+    let generator = generator(&folder, "shared");
+    let found = until("the process to be found", &|window| window.nodes[0].processes == 1);
+    assert_eq!(found.completeness, Completeness::Partial);
+    until("a complete window with the process", &|window| {
+        window.completeness == Completeness::Complete && window.nodes[0].processes == 1
+    });
+    drop(stop);
+    watching.join().unwrap().unwrap();
+    drop(generator);
 }
