@@ -258,13 +258,23 @@ impl Top {
                     None => Some(Label::File(path)),
                 }
             }
-            Subject::Other(OtherReason::PartitionLimit) => Some(Label::File("(other partitions)".to_owned())),
+            // The first three are of the device layer, which `top` does not look at.
+            Subject::Other(
+                OtherReason::Metadata
+                | OtherReason::Journal
+                | OtherReason::NoTarget
+                | OtherReason::PartitionLimit,
+            ) => Some(Label::File("(other partitions)".to_owned())),
             Subject::Unattributed(reason) => {
                 *unattributed += ops;
                 let text = match reason {
                     UnattributedReason::NoPath => "(path not known)",
                     UnattributedReason::FilesFull => "(more files than are told apart)",
                     UnattributedReason::RulesDisagree => "(rules disagree)",
+                    // Of the other layers.
+                    UnattributedReason::NoFile
+                    | UnattributedReason::SeveralTargets
+                    | UnattributedReason::PeersFull => "(not told apart)",
                 };
                 Some(Label::File(text.to_owned()))
             }

@@ -5,13 +5,13 @@
 //! ignores what it knows. Memory is bounded by the outbox.
 
 use crate::outbox::{Item, Outbox};
-use isotherm_model::{Counts, Interval, NodeWindow, Row, Window};
+use isotherm_model::{Counts, Interval, Layer, NodeWindow, Peer, Row, Window};
 use isotherm_proto::telemetry::v1 as wire;
 use isotherm_proto::telemetry::v1::telemetry_service_client::TelemetryServiceClient;
 use isotherm_proto::{
     Hello, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, gap_to_wire, hello_to_wire, window_set_to_payload,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -258,24 +258,29 @@ fn halves(window: Window) -> Option<[Window; 2]> {
         let rest = nodes.split_off(nodes.len() / 2);
         return Some([with(nodes), with(rest)]);
     }
-    let NodeWindow { node, processes, totals, mut rows, lost } =
+    let NodeWindow { node, processes, listening, totals, mut rows, mut peers, lost } =
         nodes.pop().filter(|node| node.rows.len() > 1)?;
     let rest = rows.split_off(rows.len() / 2);
-    let part = |rows: Vec<Row>, lost| {
+    let network = rest.iter().filter(|row| row.layer == Layer::Network);
+    let in_rest: BTreeSet<_> = network.map(|row| (&row.subject, row.operation)).collect();
+    let rest_peers: Vec<Peer> =
+        peers.extract_if(.., |peer| in_rest.contains(&(&peer.subject, peer.operation))).collect();
+    let part = |rows: Vec<Row>, peers, lost| {
         let mut sums: BTreeMap<_, Counts> = totals.keys().map(|key| (*key, Counts::default())).collect();
         for row in &rows {
             let sum = sums.entry((row.layer, row.operation)).or_default();
             *sum = sum.plus(row.counts);
         }
-        with(vec![NodeWindow { node: node.clone(), processes, totals: sums, rows, lost }])
+        let (node, listening) = (node.clone(), listening.clone());
+        with(vec![NodeWindow { node, processes, listening, totals: sums, rows, peers, lost }])
     };
-    Some([part(rows, lost), part(rest, BTreeMap::new())])
+    Some([part(rows, peers, lost), part(rest, rest_peers, BTreeMap::new())])
 }
 
 fn request(item: Item) -> wire::StreamRequest {
     let message = match item {
         Item::Batch { seq, payload, .. } => {
-            wire::stream_request::Message::Batch(wire::Batch { seq: seq.get(), payload })
+            wire::stream_request::Message::Batch(wire::Batch { seq: seq.get(), payload, encoding: 0 })
         }
         Item::Gap(gap) => wire::stream_request::Message::Gap(gap_to_wire(&gap)),
     };
@@ -326,7 +331,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use isotherm_model::{
-        Completeness, Layer, NodeId, OffsetHistogram, Operation, OtherReason, PartitionId, Subject, SystemId,
+        Completeness, NodeId, OffsetHistogram, Operation, OtherReason, PartitionId, Subject, SystemId,
         Timestamp,
     };
     use isotherm_proto::window_set_from_payload;
@@ -343,6 +348,7 @@ mod tests {
             operation: Operation::Read,
             counts: Counts { ops: 0, bytes: 1 },
             offsets: OffsetHistogram::EMPTY,
+            latency: None,
         };
         let other = Row {
             subject: Subject::Other(OtherReason::NoRule),
@@ -358,7 +364,15 @@ mod tests {
         ]);
         let lost = BTreeMap::from([(isotherm_model::LostReason::Compat, 7)]);
         let node = NodeId::new(system, "n").unwrap();
-        let nodes = vec![NodeWindow { node, processes: 1, totals, rows, lost }];
+        let nodes = vec![NodeWindow {
+            node,
+            processes: 1,
+            listening: Vec::new(),
+            totals,
+            rows,
+            peers: Vec::new(),
+            lost,
+        }];
         Window { start: Timestamp::from_ms(0), length_ms: 1, completeness: Completeness::Complete, nodes }
     }
 

@@ -244,7 +244,7 @@ fn node_window(
     lost: BTreeMap<LostReason, u64>,
 ) -> NodeWindow {
     let mut totals: BTreeMap<(Layer, Operation), Counts> =
-        Operation::ALL.iter().map(|operation| ((Layer::Logical, *operation), Counts::default())).collect();
+        [READ, WRITE].map(|code| ((Layer::Logical, operation(code)), Counts::default())).into();
     let rows = rows
         .into_iter()
         .map(|((subject, operation), (counts, offsets))| {
@@ -252,10 +252,10 @@ fn node_window(
             *total = total.plus(counts);
             // A mixture with calls whose offset is not known would claim a place for them.
             let offsets = if offsets.total() == counts.ops { offsets } else { OffsetHistogram::EMPTY };
-            Row { subject, layer: Layer::Logical, operation, counts, offsets }
+            Row { subject, layer: Layer::Logical, operation, counts, offsets, latency: None }
         })
         .collect();
-    NodeWindow { node: node.clone(), processes, totals, rows, lost }
+    NodeWindow { node: node.clone(), processes, listening: Vec::new(), totals, rows, peers: Vec::new(), lost }
 }
 
 fn operation(code: u16) -> Operation {

@@ -137,6 +137,7 @@ impl Ingest {
             committed = committed.map_or(0, Seq::get), targets = hello.targets.len(), "agent connected"
         );
         let welcome = Welcome {
+            credit: 0,
             committed_seq: committed.map_or(0, Seq::get),
             max_payload_bytes: u32::try_from(MAX_PAYLOAD_BYTES).unwrap_or(u32::MAX),
         };
@@ -261,7 +262,7 @@ fn valid_seq(number: u64) -> Option<Seq> {
 fn decided(number: u64, reply: Reply) -> StreamResponse {
     match reply {
         Reply::Decided(Verdict::Committed { through }) => {
-            response(stream_response::Message::Ack(Ack { seq: through.get() }))
+            response(stream_response::Message::Ack(Ack { seq: through.get(), credit: 0 }))
         }
         Reply::Decided(Verdict::OutOfOrder { expected }) => {
             nack(number, NackReason::OutOfOrder, format!("batch {expected} must come first"))

@@ -137,6 +137,23 @@ member_type!(
     "partition"
 );
 
+/// The system whose nodes are hosts: what happens on a host's block devices and is no target's.
+pub const HOST_SYSTEM: &str = "host";
+
+impl NodeId {
+    /// The host that an agent watches, as a node of [`HOST_SYSTEM`].
+    #[must_use]
+    pub fn of_host(agent: &AgentId) -> Self {
+        Self { system: SystemId(HOST_SYSTEM.to_owned()), name: agent.as_str().to_owned() }
+    }
+
+    /// Whether it is a host, not a node of a storage system.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        self.system.as_str() == HOST_SYSTEM
+    }
+}
+
 /// Position of a batch in one run of an agent: 1, 2, 3, ...
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(u64);

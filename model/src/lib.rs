@@ -6,13 +6,15 @@
 pub mod entropy;
 mod histogram;
 mod id;
+mod latency;
 mod time;
 mod window;
 
 pub use histogram::{BUCKETS, MAX_SHIFT, MIN_SHIFT, OffsetHistogram, shift_for};
-pub use id::{AgentId, BootId, InvalidName, MAX_NAME_LEN, NodeId, PartitionId, Seq, SystemId};
+pub use id::{AgentId, BootId, HOST_SYSTEM, InvalidName, MAX_NAME_LEN, NodeId, PartitionId, Seq, SystemId};
+pub use latency::{LATENCY_BUCKETS, LatencyHistogram};
 pub use time::{Interval, Timestamp};
 pub use window::{
-    Completeness, Counts, Layer, LostReason, NodeWindow, NotConserved, Operation, OtherReason, Row, Subject,
-    UnattributedReason, Window,
+    Completeness, Counts, Layer, LostReason, NodeWindow, NotConserved, Operation, OtherReason, Peer, Row,
+    Subject, UnattributedReason, Window,
 };

@@ -6,24 +6,50 @@
 //! the analyzer refuses a window whose rows do not sum to its totals. What was not seen at all is `lost`,
 //! and stands beside the total, not in it.
 
-use crate::{NodeId, OffsetHistogram, PartitionId, Timestamp};
+use crate::{LatencyHistogram, NodeId, OffsetHistogram, PartitionId, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// Where an access was observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
     /// What the process asked of its files, by system call.
     Logical,
+    /// What was handed to a block device for a file, whoever's thread did it: reads that missed the page
+    /// cache, writes that left it.
+    Device,
+    /// What the process sent and received through its sockets.
+    Network,
 }
 
-/// The direction of an access.
+impl Layer {
+    /// The operations that are told apart in the layer.
+    #[must_use]
+    pub fn operations(self) -> &'static [Operation] {
+        match self {
+            Self::Logical => &[Operation::Read, Operation::Write, Operation::Sync],
+            Self::Device => &[Operation::Read, Operation::Write, Operation::Discard],
+            Self::Network => &[Operation::Read, Operation::Write, Operation::Accept, Operation::Connect],
+        }
+    }
+}
+
+/// What an access did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// Bytes came from the file.
+    /// Bytes came from the file, the device or the peer.
     Read,
-    /// Bytes went to the file.
+    /// Bytes went there.
     Write,
+    /// The file was to be made durable: fsync, fdatasync. Moves no bytes.
+    Sync,
+    /// The device may forget the bytes.
+    Discard,
+    /// A peer opened a connection. Moves no bytes.
+    Accept,
+    /// A connection to a peer was opened. Moves no bytes.
+    Connect,
 }
 
 /// Number of accesses, and the bytes that they really moved.
@@ -50,6 +76,12 @@ pub enum OtherReason {
     NoRule,
     /// The file's partition would be one more than the agent may keep apart.
     PartitionLimit,
+    /// Device layer: blocks that hold the file system itself.
+    Metadata,
+    /// Device layer: the file system's journal.
+    Journal,
+    /// Device layer: a file that no target has to do with.
+    NoTarget,
 }
 
 /// Accesses whose file could not be given to anyone.
@@ -61,6 +93,12 @@ pub enum UnattributedReason {
     FilesFull,
     /// Two rules claim the file for different partitions.
     RulesDisagree,
+    /// Device layer: blocks of no file and no file system that the agent understands.
+    NoFile,
+    /// Device layer: several targets use the file, or would claim it.
+    SeveralTargets,
+    /// The kernel map of peers was full, so that only the node is known.
+    PeersFull,
 }
 
 /// Events that happened and were not counted.
@@ -76,6 +114,8 @@ pub enum LostReason {
     Miscounted,
     /// Children that found no room among the watched processes; what they do is not counted.
     UnwatchedProcess,
+    /// Asynchronous accesses (libaio) whose request could not be read again when they had ended.
+    UnreadRequest,
 }
 
 /// Whom a row's accesses belong to.
@@ -102,6 +142,27 @@ pub struct Row {
     pub counts: Counts,
     /// At which offsets; all-empty where offsets are not known. Otherwise its total equals `counts.ops`.
     pub offsets: OffsetHistogram,
+    /// How long they took; absent where nobody measures it. In the device layer its total is the number of
+    /// requests, into which the kernel merges neighbouring operations.
+    pub latency: Option<Box<LatencyHistogram>>,
+}
+
+/// What was exchanged with one peer: a part of a row of the network layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The row that it is a part of.
+    pub subject: Subject,
+    /// In which direction.
+    pub operation: Operation,
+    /// The node's own side. Port 0: the node opened the connection, from whatever port.
+    pub local: SocketAddr,
+    /// The other side; `None` for all peers that are not told apart. Port 0: the peer opened the connection,
+    /// from whatever port.
+    pub remote: Option<SocketAddr>,
+    /// The node that the peer is, where the agent watches both ends.
+    pub node: Option<NodeId>,
+    /// How many, how much.
+    pub counts: Counts,
 }
 
 /// Whether a window saw all of its time.
@@ -121,10 +182,14 @@ pub struct NodeWindow {
     pub node: NodeId,
     /// Processes of the node that were alive at the end of the window. 0: the node may be down.
     pub processes: u32,
-    /// Everything counted, by layer and direction.
+    /// Addresses that its processes listen on, as far as known.
+    pub listening: Vec<SocketAddr>,
+    /// Everything counted, by layer and operation. An operation that is absent was not watched.
     pub totals: BTreeMap<(Layer, Operation), Counts>,
     /// The same, by subject; at most one row per subject, layer and direction.
     pub rows: Vec<Row>,
+    /// The rows of the network layer by peer. Their sum is that of the rows.
+    pub peers: Vec<Peer>,
     /// Events that were missed, by reason; absent is none.
     pub lost: BTreeMap<LostReason, u64>,
 }
@@ -145,7 +210,7 @@ pub struct Window {
 /// The conservation identity does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{node}: {layer} {operation}: the total is {total_ops} operations and {total_bytes} bytes, its rows sum \
+    "{node}: {layer} {operation}: the total is {total_ops} operations and {total_bytes} bytes, its {parts} sum \
      to {rows_ops} operations and {rows_bytes} bytes"
 )]
 pub struct NotConserved {
@@ -155,6 +220,8 @@ pub struct NotConserved {
     pub layer: Layer,
     /// In this direction.
     pub operation: Operation,
+    /// What was summed: `rows` or `peers`.
+    pub parts: &'static str,
     /// Operations by the total.
     pub total_ops: u64,
     /// Bytes by the total.
@@ -166,29 +233,54 @@ pub struct NotConserved {
 }
 
 impl NodeWindow {
-    /// Checks `total = partitions + other + unattributed`, in operations and bytes, per layer and direction.
+    /// Checks `total = partitions + other + unattributed`, in operations and bytes, per layer and operation,
+    /// and that the peers sum to the rows of the network layer, subject by subject.
     pub fn check_conserved(&self) -> Result<(), NotConserved> {
         let mut sums: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
+        let mut network: BTreeMap<(&Subject, Operation), [Counts; 2]> = BTreeMap::new();
         for row in &self.rows {
             let sum = sums.entry((row.layer, row.operation)).or_default();
             *sum = sum.plus(row.counts);
+            if row.layer == Layer::Network {
+                let [rows, _] = network.entry((&row.subject, row.operation)).or_default();
+                *rows = rows.plus(row.counts);
+            }
+        }
+        for peer in &self.peers {
+            let [_, peers] = network.entry((&peer.subject, peer.operation)).or_default();
+            *peers = peers.plus(peer.counts);
         }
         for key in sums.keys().chain(self.totals.keys()) {
             let total = self.totals.get(key).copied().unwrap_or_default();
             let rows = sums.get(key).copied().unwrap_or_default();
-            if total != rows {
-                return Err(NotConserved {
-                    node: self.node.clone(),
-                    layer: key.0,
-                    operation: key.1,
-                    total_ops: total.ops,
-                    total_bytes: total.bytes,
-                    rows_ops: rows.ops,
-                    rows_bytes: rows.bytes,
-                });
-            }
+            self.check_sum(*key, total, "rows", rows)?;
+        }
+        for ((_, operation), [rows, peers]) in network {
+            self.check_sum((Layer::Network, operation), rows, "peers", peers)?;
         }
         Ok(())
+    }
+
+    fn check_sum(
+        &self,
+        (layer, operation): (Layer, Operation),
+        total: Counts,
+        parts: &'static str,
+        sum: Counts,
+    ) -> Result<(), NotConserved> {
+        if total == sum {
+            return Ok(());
+        }
+        Err(NotConserved {
+            node: self.node.clone(),
+            layer,
+            operation,
+            parts,
+            total_ops: total.ops,
+            total_bytes: total.bytes,
+            rows_ops: sum.ops,
+            rows_bytes: sum.bytes,
+        })
     }
 }
 
@@ -223,11 +315,38 @@ macro_rules! words {
     };
 }
 
-words!(Layer { Logical => "logical" });
-words!(Operation { Read => "read", Write => "write" });
-words!(OtherReason { NoRule => "no_rule", PartitionLimit => "partition_limit" });
-words!(UnattributedReason { NoPath => "no_path", FilesFull => "files_full", RulesDisagree => "rules_disagree" });
-words!(LostReason { Recursion => "recursion", Compat => "compat", ClosedDescriptor => "closed_descriptor", Miscounted => "miscounted", UnwatchedProcess => "unwatched_process" });
+words!(Layer { Logical => "logical", Device => "device", Network => "network" });
+words!(Operation {
+    Read => "read",
+    Write => "write",
+    Sync => "sync",
+    Discard => "discard",
+    Accept => "accept",
+    Connect => "connect",
+});
+words!(OtherReason {
+    NoRule => "no_rule",
+    PartitionLimit => "partition_limit",
+    Metadata => "metadata",
+    Journal => "journal",
+    NoTarget => "no_target",
+});
+words!(UnattributedReason {
+    NoPath => "no_path",
+    FilesFull => "files_full",
+    RulesDisagree => "rules_disagree",
+    NoFile => "no_file",
+    SeveralTargets => "several_targets",
+    PeersFull => "peers_full",
+});
+words!(LostReason {
+    Recursion => "recursion",
+    Compat => "compat",
+    ClosedDescriptor => "closed_descriptor",
+    Miscounted => "miscounted",
+    UnwatchedProcess => "unwatched_process",
+    UnreadRequest => "unread_request",
+});
 words!(Completeness { Complete => "complete", Partial => "partial" });
 
 #[cfg(test)]
@@ -240,6 +359,7 @@ mod tests {
         NodeWindow {
             node: NodeId::new(system, "n").unwrap(),
             processes: 1,
+            listening: Vec::new(),
             totals: BTreeMap::from([((Layer::Logical, Operation::Read), total)]),
             rows: rows
                 .iter()
@@ -249,8 +369,10 @@ mod tests {
                     operation: Operation::Read,
                     counts: *counts,
                     offsets: OffsetHistogram::EMPTY,
+                    latency: None,
                 })
                 .collect(),
+            peers: Vec::new(),
             lost: BTreeMap::new(),
         }
     }
@@ -268,5 +390,32 @@ mod tests {
         let mut unknown_layer = node_window(counts(1, 1), &[counts(1, 1)]);
         unknown_layer.totals.clear();
         assert!(unknown_layer.check_conserved().is_err(), "rows without a total are not conserved");
+    }
+
+    #[test]
+    fn the_peers_of_a_row_sum_to_it() {
+        let counts = Counts { ops: 3, bytes: 30 };
+        let mut node = node_window(counts, &[counts]);
+        node.totals.clear();
+        node.totals.insert((Layer::Network, Operation::Read), counts);
+        node.rows[0].layer = Layer::Network;
+        let error = node.check_conserved().unwrap_err().to_string();
+        assert!(error.ends_with("its peers sum to 0 operations and 0 bytes"), "{error}");
+        node.peers.push(Peer {
+            subject: node.rows[0].subject.clone(),
+            operation: Operation::Read,
+            local: "10.0.0.1:80".parse().unwrap(),
+            remote: None,
+            node: None,
+            counts,
+        });
+        assert_eq!(node.check_conserved(), Ok(()));
+    }
+
+    #[test]
+    fn every_operation_belongs_to_a_layer() {
+        for operation in Operation::ALL {
+            assert!(Layer::ALL.iter().any(|layer| layer.operations().contains(operation)), "{operation}");
+        }
     }
 }

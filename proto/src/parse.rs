@@ -3,13 +3,14 @@
 use crate::telemetry::v1 as wire;
 use crate::{Gap, GapReason, Hello, MAX_PAYLOAD_BYTES, MAX_ROWS};
 use isotherm_model::{
-    AgentId, BUCKETS, BootId, Completeness, Counts, Interval, InvalidName, Layer, LostReason, NodeId,
-    NodeWindow, NotConserved, OffsetHistogram, Operation, OtherReason, PartitionId, Row, Seq, Subject,
-    SystemId, Timestamp, UnattributedReason, Window,
+    AgentId, BUCKETS, BootId, Completeness, Counts, Interval, InvalidName, LatencyHistogram, Layer,
+    LostReason, NodeId, NodeWindow, NotConserved, OffsetHistogram, Operation, OtherReason, PartitionId, Peer,
+    Row, Seq, Subject, SystemId, Timestamp, UnattributedReason, Window,
 };
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 /// Latest window end that is believed, the year 2262: later ones do not fit nanoseconds in 63 bits.
 const MAX_TIME_MS: u64 = 9_223_372_036_854;
@@ -110,8 +111,8 @@ pub fn rows_in_payload(payload: &[u8]) -> Result<usize> {
 const WINDOWS: u32 = 1;
 /// `Window.nodes`.
 const NODES: u32 = 4;
-/// `NodeWindow.totals`, `.rows` and `.lost`.
-const PARTS: [u32; 3] = [4, 5, 6];
+/// `NodeWindow.totals`, `.rows`, `.lost`, `.peers` and `.listening`.
+const PARTS: [u32; 5] = [4, 5, 6, 7, 8];
 
 fn one_more(rows: &mut usize) -> Result<()> {
     *rows += 1;
@@ -214,7 +215,7 @@ fn node_window(field: &str, raw: wire::NodeWindow) -> Result<NodeWindow> {
     let mut totals = BTreeMap::new();
     for (i, total) in raw.totals.into_iter().enumerate() {
         let field = format!("{field}.totals[{i}]");
-        let key = (layer(&field, total.layer)?, operation(&field, total.operation)?);
+        let key = place(&field, total.layer, total.operation)?;
         if totals.insert(key, Counts { ops: total.ops, bytes: total.bytes }).is_some() {
             return Err(Malformed::Repeated { field });
         }
@@ -238,13 +239,20 @@ fn node_window(field: &str, raw: wire::NodeWindow) -> Result<NodeWindow> {
             wire::LostReason::ClosedDescriptor => LostReason::ClosedDescriptor,
             wire::LostReason::Miscounted => LostReason::Miscounted,
             wire::LostReason::UnwatchedProcess => LostReason::UnwatchedProcess,
+            wire::LostReason::UnreadRequest => LostReason::UnreadRequest,
             wire::LostReason::Unspecified => return Err(unspecified(&field)),
         };
         if lost.insert(reason, raw.events).is_some() {
             return Err(Malformed::Repeated { field });
         }
     }
-    let window = NodeWindow { node, processes: raw.processes, totals, rows, lost };
+    let listening = raw.listening.iter().enumerate();
+    let listening = listening.map(|(i, text)| address(&format!("{field}.listening[{i}]"), text));
+    let listening = listening.collect::<Result<_>>()?;
+    let peers = raw.peers.into_iter().enumerate();
+    let peers = peers.map(|(i, raw)| peer(&format!("{field}.peers[{i}]"), node.system(), raw));
+    let peers = peers.collect::<Result<_>>()?;
+    let window = NodeWindow { node, processes: raw.processes, listening, totals, rows, peers, lost };
     window.check_conserved().map_err(|source| Malformed::NotConserved { field: field.to_owned(), source })?;
     Ok(window)
 }
@@ -252,25 +260,10 @@ fn node_window(field: &str, raw: wire::NodeWindow) -> Result<NodeWindow> {
 fn row(field: &str, system: &SystemId, raw: wire::Row) -> Result<Row> {
     let at = |name: &str| format!("{field}.{name}");
     let subject = match raw.subject {
-        Some(wire::row::Subject::Partition(id)) => {
-            Subject::Partition(PartitionId::new(system.clone(), id).map_err(name(&at("partition")))?)
-        }
-        Some(wire::row::Subject::Other(reason)) => {
-            Subject::Other(match known::<wire::OtherReason>(&at("other"), reason)? {
-                wire::OtherReason::NoRule => OtherReason::NoRule,
-                wire::OtherReason::PartitionLimit => OtherReason::PartitionLimit,
-                wire::OtherReason::Unspecified => return Err(unspecified(&at("other"))),
-            })
-        }
-        Some(wire::row::Subject::Unattributed(reason)) => {
-            Subject::Unattributed(match known::<wire::UnattributedReason>(&at("unattributed"), reason)? {
-                wire::UnattributedReason::NoPath => UnattributedReason::NoPath,
-                wire::UnattributedReason::FilesFull => UnattributedReason::FilesFull,
-                wire::UnattributedReason::RulesDisagree => UnattributedReason::RulesDisagree,
-                wire::UnattributedReason::Unspecified => return Err(unspecified(&at("unattributed"))),
-            })
-        }
-        None => return Err(value(&at("subject"), "absent", "partition, other or unattributed")),
+        Some(wire::row::Subject::Partition(id)) => partition(&at("partition"), system, id)?,
+        Some(wire::row::Subject::Other(reason)) => other(&at("other"), reason)?,
+        Some(wire::row::Subject::Unattributed(reason)) => unattributed(&at("unattributed"), reason)?,
+        None => return Err(no_subject(field)),
     };
     let offsets = match raw.offsets {
         None => OffsetHistogram::EMPTY,
@@ -286,13 +279,74 @@ fn row(field: &str, system: &SystemId, raw: wire::Row) -> Result<Row> {
             offsets
         }
     };
-    Ok(Row {
+    let latency = raw.latency.map(|raw| latency(&at("latency"), raw)).transpose()?;
+    let (layer, operation) = place(field, raw.layer, raw.operation)?;
+    let counts = Counts { ops: raw.ops, bytes: raw.bytes };
+    Ok(Row { subject, layer, operation, counts, offsets, latency })
+}
+
+fn peer(field: &str, system: &SystemId, raw: wire::Peer) -> Result<Peer> {
+    let at = |name: &str| format!("{field}.{name}");
+    let subject = match raw.subject {
+        Some(wire::peer::Subject::Partition(id)) => partition(&at("partition"), system, id)?,
+        Some(wire::peer::Subject::Other(reason)) => other(&at("other"), reason)?,
+        Some(wire::peer::Subject::Unattributed(reason)) => unattributed(&at("unattributed"), reason)?,
+        None => return Err(no_subject(field)),
+    };
+    let remote = (!raw.remote.is_empty()).then(|| address(&at("remote"), &raw.remote)).transpose()?;
+    let is_node = !(raw.node.is_empty() && raw.node_system.is_empty());
+    Ok(Peer {
         subject,
-        layer: layer(field, raw.layer)?,
-        operation: operation(field, raw.operation)?,
+        operation: place(field, wire::Layer::Network.into(), raw.operation)?.1,
+        local: address(&at("local"), &raw.local)?,
+        remote,
+        node: is_node.then(|| node_id(field, raw.node_system, raw.node)).transpose()?,
         counts: Counts { ops: raw.ops, bytes: raw.bytes },
-        offsets,
     })
+}
+
+fn partition(field: &str, system: &SystemId, id: String) -> Result<Subject> {
+    Ok(Subject::Partition(PartitionId::new(system.clone(), id).map_err(name(field))?))
+}
+
+fn other(field: &str, reason: i32) -> Result<Subject> {
+    Ok(Subject::Other(match known::<wire::OtherReason>(field, reason)? {
+        wire::OtherReason::NoRule => OtherReason::NoRule,
+        wire::OtherReason::PartitionLimit => OtherReason::PartitionLimit,
+        wire::OtherReason::Metadata => OtherReason::Metadata,
+        wire::OtherReason::Journal => OtherReason::Journal,
+        wire::OtherReason::NoTarget => OtherReason::NoTarget,
+        wire::OtherReason::Unspecified => return Err(unspecified(field)),
+    }))
+}
+
+fn unattributed(field: &str, reason: i32) -> Result<Subject> {
+    Ok(Subject::Unattributed(match known::<wire::UnattributedReason>(field, reason)? {
+        wire::UnattributedReason::NoPath => UnattributedReason::NoPath,
+        wire::UnattributedReason::FilesFull => UnattributedReason::FilesFull,
+        wire::UnattributedReason::RulesDisagree => UnattributedReason::RulesDisagree,
+        wire::UnattributedReason::NoFile => UnattributedReason::NoFile,
+        wire::UnattributedReason::SeveralTargets => UnattributedReason::SeveralTargets,
+        wire::UnattributedReason::PeersFull => UnattributedReason::PeersFull,
+        wire::UnattributedReason::Unspecified => return Err(unspecified(field)),
+    }))
+}
+
+fn no_subject(field: &str) -> Malformed {
+    value(&format!("{field}.subject"), "absent", "partition, other or unattributed")
+}
+
+fn address(field: &str, text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|_| value(field, &format!("{text:?}"), "an address such as 10.0.0.1:8080"))
+}
+
+fn latency(field: &str, raw: wire::LatencyHistogram) -> Result<Box<LatencyHistogram>> {
+    let len = raw.counts.len();
+    let counts = raw
+        .counts
+        .try_into()
+        .map_err(|_| value(&format!("{field}.counts"), &format!("{len} buckets"), "40 buckets"))?;
+    Ok(Box::new(LatencyHistogram::new(counts)))
 }
 
 fn histogram(field: &str, raw: wire::OffsetHistogram) -> Result<OffsetHistogram> {
@@ -307,21 +361,29 @@ fn histogram(field: &str, raw: wire::OffsetHistogram) -> Result<OffsetHistogram>
         .ok_or_else(|| value(&format!("{field}.shift"), &raw.shift.to_string(), "12 to 57"))
 }
 
-fn layer(field: &str, raw: i32) -> Result<Layer> {
-    let field = format!("{field}.layer");
-    match known::<wire::Layer>(&field, raw)? {
-        wire::Layer::Logical => Ok(Layer::Logical),
-        wire::Layer::Unspecified => Err(unspecified(&field)),
+/// A layer, and an operation that it has.
+fn place(field: &str, layer: i32, operation: i32) -> Result<(Layer, Operation)> {
+    let at = format!("{field}.layer");
+    let layer = match known::<wire::Layer>(&at, layer)? {
+        wire::Layer::Logical => Layer::Logical,
+        wire::Layer::Device => Layer::Device,
+        wire::Layer::Network => Layer::Network,
+        wire::Layer::Unspecified => return Err(unspecified(&at)),
+    };
+    let at = format!("{field}.operation");
+    let operation = match known::<wire::Operation>(&at, operation)? {
+        wire::Operation::Read => Operation::Read,
+        wire::Operation::Write => Operation::Write,
+        wire::Operation::Sync => Operation::Sync,
+        wire::Operation::Discard => Operation::Discard,
+        wire::Operation::Accept => Operation::Accept,
+        wire::Operation::Connect => Operation::Connect,
+        wire::Operation::Unspecified => return Err(unspecified(&at)),
+    };
+    if !layer.operations().contains(&operation) {
+        return Err(value(&at, operation.as_str(), "an operation of its layer"));
     }
-}
-
-fn operation(field: &str, raw: i32) -> Result<Operation> {
-    let field = format!("{field}.operation");
-    match known::<wire::Operation>(&field, raw)? {
-        wire::Operation::Read => Ok(Operation::Read),
-        wire::Operation::Write => Ok(Operation::Write),
-        wire::Operation::Unspecified => Err(unspecified(&field)),
-    }
+    Ok((layer, operation))
 }
 
 fn node_id(field: &str, system: String, node: String) -> Result<NodeId> {
@@ -347,165 +409,4 @@ fn name(field: &str) -> impl FnOnce(InvalidName) -> Malformed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{gap_to_wire, hello_to_wire, window_set_to_payload};
-
-    fn sample() -> Vec<Window> {
-        let system = SystemId::new("seaweedfs").unwrap();
-        let counts = Counts { ops: 3, bytes: 300 };
-        let mut buckets = [0; BUCKETS];
-        buckets[7] = 3;
-        let row = |subject| Row {
-            subject,
-            layer: Layer::Logical,
-            operation: Operation::Read,
-            counts,
-            offsets: OffsetHistogram::new(14, buckets).unwrap(),
-        };
-        vec![Window {
-            start: Timestamp::from_ms(10_000),
-            length_ms: 1_000,
-            completeness: Completeness::Complete,
-            nodes: vec![NodeWindow {
-                node: NodeId::new(system.clone(), "10.0.0.1:8080").unwrap(),
-                processes: 1,
-                totals: BTreeMap::from([
-                    ((Layer::Logical, Operation::Read), Counts { ops: 9, bytes: 900 }),
-                    ((Layer::Logical, Operation::Write), Counts::default()),
-                ]),
-                rows: vec![
-                    row(Subject::Partition(PartitionId::new(system, "7").unwrap())),
-                    row(Subject::Other(OtherReason::PartitionLimit)),
-                    row(Subject::Unattributed(UnattributedReason::NoPath)),
-                ],
-                lost: BTreeMap::from([(LostReason::Compat, 2)]),
-            }],
-        }]
-    }
-
-    fn refused(change: impl FnOnce(&mut wire::Window)) -> String {
-        let mut set = wire::WindowSet::decode(window_set_to_payload(&sample()).as_slice()).unwrap();
-        change(&mut set.windows[0]);
-        let error = window_set_from_payload(&set.encode_to_vec()).unwrap_err();
-        match std::error::Error::source(&error) {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn windows_survive_the_wire() {
-        assert_eq!(window_set_from_payload(&window_set_to_payload(&sample())).unwrap(), sample());
-    }
-
-    #[test]
-    fn malformed_windows_are_refused_with_the_field() {
-        let node = |window: &mut wire::Window| window.nodes[0].clone();
-        for (got, want) in [
-            (
-                refused(|w| w.length_ms = 0),
-                "windows[0].length_ms is 0, expected a length above 0 that ends before the year 2262",
-            ),
-            (refused(|w| w.completeness = 9), "windows[0].completeness is 9, expected a value of its enum"),
-            (refused(|w| w.nodes[0].node.clear()), "windows[0].nodes[0].node: node is empty"),
-            (
-                refused(|w| {
-                    let twin = node(w);
-                    w.nodes.push(twin);
-                }),
-                "windows[0].nodes[1] (seaweedfs/10.0.0.1:8080) occurs twice",
-            ),
-            (
-                refused(|w| {
-                    let twin = w.nodes[0].rows[0].clone();
-                    w.nodes[0].rows.push(twin);
-                }),
-                "windows[0].nodes[0].rows[3] occurs twice",
-            ),
-            (
-                refused(|w| w.nodes[0].rows[0].subject = None),
-                "windows[0].nodes[0].rows[0].subject is absent, expected partition, other or unattributed",
-            ),
-            (
-                refused(|w| {
-                    w.nodes[0].rows[0].offsets.as_mut().unwrap().counts.pop();
-                }),
-                "windows[0].nodes[0].rows[0].offsets.counts is 63 buckets, expected 64 buckets",
-            ),
-            (
-                refused(|w| w.nodes[0].rows[0].offsets.as_mut().unwrap().shift = 58),
-                "windows[0].nodes[0].rows[0].offsets.shift is 58, expected 12 to 57",
-            ),
-            (
-                refused(|w| w.nodes[0].rows[0].offsets.as_mut().unwrap().counts[0] = 1),
-                "windows[0].nodes[0].rows[0].offsets.counts is a sum of 4, expected a sum equal to ops",
-            ),
-            (
-                refused(|w| w.nodes[0].rows[1].operation = 0),
-                "windows[0].nodes[0].rows[1].operation is unspecified, expected a value of its enum",
-            ),
-            (
-                refused(|w| w.nodes[0].totals[0].bytes = 901),
-                "windows[0].nodes[0]: seaweedfs/10.0.0.1:8080: logical read: the total is 9 operations and 901 bytes, its rows sum to 9 operations and 900 bytes",
-            ),
-            (
-                refused(|w| w.nodes[0].lost[0].reason = 0),
-                "windows[0].nodes[0].lost[0] is unspecified, expected a value of its enum",
-            ),
-        ] {
-            assert_eq!(got, want);
-        }
-    }
-
-    #[test]
-    fn damaged_empty_and_oversized_payloads_are_refused() {
-        let message = |payload: &[u8]| window_set_from_payload(payload).unwrap_err().to_string();
-        assert_eq!(message(&[0xff; 40]), "the payload is not a WindowSet");
-        assert_eq!(message(&[]), "windows is empty, expected at least one window");
-        assert_eq!(
-            message(&vec![0; MAX_PAYLOAD_BYTES + 1]),
-            "the payload has 8388609 bytes, more than the 8388608 accepted"
-        );
-    }
-
-    #[test]
-    fn rows_are_counted_before_they_are_parsed() {
-        let rows = |nodes: usize, rows: usize| {
-            let node = wire::NodeWindow { rows: vec![wire::Row::default(); rows], ..Default::default() };
-            let window = wire::Window { nodes: vec![node; nodes], ..Default::default() };
-            wire::WindowSet { windows: vec![window] }.encode_to_vec()
-        };
-        assert_eq!(rows_in_payload(&rows(3, 5)).unwrap(), 1 + 3 * (1 + 5));
-        assert_eq!(rows_in_payload(&window_set_to_payload(&sample())).unwrap(), 8);
-        assert_eq!(rows_in_payload(&rows(1, MAX_ROWS - 2)).unwrap(), MAX_ROWS);
-        for payload in [rows(1, MAX_ROWS - 1), rows(MAX_ROWS, 0)] {
-            let error = window_set_from_payload(&payload).unwrap_err().to_string();
-            assert_eq!(error, "the payload has more than the 262144 rows accepted");
-        }
-        let whole = window_set_to_payload(&sample());
-        for end in 1..whole.len() {
-            let error = window_set_from_payload(&whole[..end]).unwrap_err();
-            assert!(matches!(error, Malformed::Encoding(_)), "{end}: {error}");
-        }
-    }
-
-    #[test]
-    fn hello_and_gap_survive_the_wire_and_refuse_nonsense() {
-        let hello = Hello {
-            agent: AgentId::new("host-1").unwrap(),
-            boot: BootId::new("b").unwrap(),
-            version: "0.1.0".into(),
-            window_ms: 1_000,
-            targets: vec![NodeId::new(SystemId::new("s").unwrap(), "n").unwrap()],
-        };
-        assert_eq!(hello_from_wire(hello_to_wire(&hello)).unwrap(), hello);
-        assert!(hello_from_wire(wire::Hello { window_ms: 0, ..hello_to_wire(&hello) }).is_err());
-
-        let time = Interval::new(Timestamp::from_ms(1), Timestamp::from_ms(2)).unwrap();
-        let gap = Gap { first: Seq::FIRST, last: Seq::FIRST.next(), time, reason: GapReason::QueueFull };
-        assert_eq!(gap_from_wire(gap_to_wire(&gap)).unwrap(), gap);
-        assert!(gap_from_wire(wire::Gap { last_seq: 0, ..gap_to_wire(&gap) }).is_err());
-        assert!(gap_from_wire(wire::Gap { end_ms: 1, ..gap_to_wire(&gap) }).is_err());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use crate::telemetry::v1 as wire;
 use crate::{Gap, GapReason, Hello};
 use isotherm_model::{
-    Completeness, Layer, LostReason, NodeWindow, OffsetHistogram, Operation, OtherReason, Row, Subject,
+    Completeness, Layer, LostReason, NodeWindow, OffsetHistogram, Operation, OtherReason, Peer, Row, Subject,
     UnattributedReason, Window,
 };
 use prost::Message;
@@ -86,31 +86,23 @@ fn node_window(node: &NodeWindow) -> wire::NodeWindow {
                     LostReason::ClosedDescriptor => wire::LostReason::ClosedDescriptor,
                     LostReason::Miscounted => wire::LostReason::Miscounted,
                     LostReason::UnwatchedProcess => wire::LostReason::UnwatchedProcess,
+                    LostReason::UnreadRequest => wire::LostReason::UnreadRequest,
                 };
                 wire::Lost { reason: reason.into(), events: *events }
             })
             .collect(),
+        peers: node.peers.iter().map(peer).collect(),
+        listening: node.listening.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn row(row: &Row) -> wire::Row {
     let subject = match &row.subject {
         Subject::Partition(id) => wire::row::Subject::Partition(id.name().to_owned()),
-        Subject::Other(reason) => wire::row::Subject::Other(
-            match reason {
-                OtherReason::NoRule => wire::OtherReason::NoRule,
-                OtherReason::PartitionLimit => wire::OtherReason::PartitionLimit,
-            }
-            .into(),
-        ),
-        Subject::Unattributed(reason) => wire::row::Subject::Unattributed(
-            match reason {
-                UnattributedReason::NoPath => wire::UnattributedReason::NoPath,
-                UnattributedReason::FilesFull => wire::UnattributedReason::FilesFull,
-                UnattributedReason::RulesDisagree => wire::UnattributedReason::RulesDisagree,
-            }
-            .into(),
-        ),
+        Subject::Other(reason) => wire::row::Subject::Other(other_to_wire(*reason).into()),
+        Subject::Unattributed(reason) => {
+            wire::row::Subject::Unattributed(unattributed_to_wire(*reason).into())
+        }
     };
     wire::Row {
         subject: Some(subject),
@@ -122,12 +114,60 @@ fn row(row: &Row) -> wire::Row {
             shift: u32::from(row.offsets.shift()),
             counts: row.offsets.counts().to_vec(),
         }),
+        latency: row
+            .latency
+            .as_ref()
+            .map(|latency| wire::LatencyHistogram { counts: latency.counts().to_vec() }),
+    }
+}
+
+fn peer(peer: &Peer) -> wire::Peer {
+    let subject = match &peer.subject {
+        Subject::Partition(id) => wire::peer::Subject::Partition(id.name().to_owned()),
+        Subject::Other(reason) => wire::peer::Subject::Other(other_to_wire(*reason).into()),
+        Subject::Unattributed(reason) => {
+            wire::peer::Subject::Unattributed(unattributed_to_wire(*reason).into())
+        }
+    };
+    let node = peer.node.as_ref();
+    wire::Peer {
+        subject: Some(subject),
+        operation: operation_to_wire(peer.operation).into(),
+        local: peer.local.to_string(),
+        remote: peer.remote.map(|remote| remote.to_string()).unwrap_or_default(),
+        node_system: node.map(|node| node.system().to_string()).unwrap_or_default(),
+        node: node.map(|node| node.name().to_owned()).unwrap_or_default(),
+        ops: peer.counts.ops,
+        bytes: peer.counts.bytes,
+    }
+}
+
+fn other_to_wire(reason: OtherReason) -> wire::OtherReason {
+    match reason {
+        OtherReason::NoRule => wire::OtherReason::NoRule,
+        OtherReason::PartitionLimit => wire::OtherReason::PartitionLimit,
+        OtherReason::Metadata => wire::OtherReason::Metadata,
+        OtherReason::Journal => wire::OtherReason::Journal,
+        OtherReason::NoTarget => wire::OtherReason::NoTarget,
+    }
+}
+
+fn unattributed_to_wire(reason: UnattributedReason) -> wire::UnattributedReason {
+    match reason {
+        UnattributedReason::NoPath => wire::UnattributedReason::NoPath,
+        UnattributedReason::FilesFull => wire::UnattributedReason::FilesFull,
+        UnattributedReason::RulesDisagree => wire::UnattributedReason::RulesDisagree,
+        UnattributedReason::NoFile => wire::UnattributedReason::NoFile,
+        UnattributedReason::SeveralTargets => wire::UnattributedReason::SeveralTargets,
+        UnattributedReason::PeersFull => wire::UnattributedReason::PeersFull,
     }
 }
 
 fn layer_to_wire(layer: Layer) -> wire::Layer {
     match layer {
         Layer::Logical => wire::Layer::Logical,
+        Layer::Device => wire::Layer::Device,
+        Layer::Network => wire::Layer::Network,
     }
 }
 
@@ -135,5 +175,9 @@ fn operation_to_wire(operation: Operation) -> wire::Operation {
     match operation {
         Operation::Read => wire::Operation::Read,
         Operation::Write => wire::Operation::Write,
+        Operation::Sync => wire::Operation::Sync,
+        Operation::Discard => wire::Operation::Discard,
+        Operation::Accept => wire::Operation::Accept,
+        Operation::Connect => wire::Operation::Connect,
     }
 }

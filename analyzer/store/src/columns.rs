@@ -76,8 +76,7 @@ impl Columns {
         }
     }
 
-    /// Adds every row of a window. Totals are added for every layer and operation, absent ones as zero:
-    /// the node was watched, and did nothing.
+    /// Adds every row of a window.
     pub(crate) fn push(&mut self, run: &Run, seq: Seq, window: &Window) {
         for node in &window.nodes {
             let head = Head {
@@ -93,21 +92,18 @@ impl Columns {
     }
 
     fn push_node(&mut self, head: &Head<'_>) {
-        for layer in Layer::ALL {
-            for operation in Operation::ALL {
-                let place = (*layer, *operation);
-                self.push_row(
-                    head,
-                    &Tail {
-                        class: Class::Total,
-                        partition: None,
-                        reason: None,
-                        place: Some(place),
-                        counts: head.node.totals.get(&place).copied().unwrap_or_default(),
-                        offsets: None,
-                    },
-                );
-            }
+        for (place, counts) in &head.node.totals {
+            self.push_row(
+                head,
+                &Tail {
+                    class: Class::Total,
+                    partition: None,
+                    reason: None,
+                    place: Some(*place),
+                    counts: *counts,
+                    offsets: None,
+                },
+            );
         }
         for row in &head.node.rows {
             let (class, partition, reason) = Class::of(&row.subject);

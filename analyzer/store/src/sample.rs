@@ -35,7 +35,14 @@ pub(crate) fn seq(number: u64) -> Seq {
 }
 
 pub(crate) fn row(subject: Subject, operation: Operation, ops: u64, offsets: OffsetHistogram) -> Row {
-    Row { subject, layer: Layer::Logical, operation, counts: Counts { ops, bytes: ops * 100 }, offsets }
+    Row {
+        subject,
+        layer: Layer::Logical,
+        operation,
+        counts: Counts { ops, bytes: ops * 100 },
+        offsets,
+        latency: None,
+    }
 }
 
 /// `ops` reads of a partition, all in one bucket of the finest layout.
@@ -61,7 +68,15 @@ pub(crate) fn node_window(name: &str, rows: Vec<Row>) -> NodeWindow {
         let total = totals.entry((row.layer, row.operation)).or_default();
         *total = total.plus(row.counts);
     }
-    NodeWindow { node: node(name), processes: 1, totals, rows, lost: BTreeMap::new() }
+    NodeWindow {
+        node: node(name),
+        processes: 1,
+        listening: Vec::new(),
+        totals,
+        rows,
+        peers: Vec::new(),
+        lost: BTreeMap::new(),
+    }
 }
 
 pub(crate) fn with_lost(mut window: NodeWindow, events: u64) -> NodeWindow {

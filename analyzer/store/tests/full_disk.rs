@@ -17,6 +17,8 @@ fn submission(number: u64) -> Submission {
             processes: 1,
             totals: BTreeMap::new(),
             rows: Vec::new(),
+            listening: Vec::new(),
+            peers: Vec::new(),
             lost: BTreeMap::new(),
         }],
     };

@@ -23,6 +23,7 @@ pub(crate) fn row(partition: &str, operation: Operation, ops: u64) -> Row {
     let each = match operation {
         Operation::Read => 100,
         Operation::Write => 10,
+        Operation::Sync | Operation::Discard | Operation::Accept | Operation::Connect => 0,
     };
     Row {
         subject: Subject::Partition(PartitionId::new(system(), partition).unwrap()),
@@ -30,6 +31,7 @@ pub(crate) fn row(partition: &str, operation: Operation, ops: u64) -> Row {
         operation,
         counts: Counts { ops, bytes: ops * each },
         offsets: OffsetHistogram::new(12, counts).unwrap(),
+        latency: None,
     }
 }
 
@@ -49,7 +51,15 @@ pub(crate) fn node(name: &str, rows: Vec<Row>) -> NodeWindow {
         *total = total.plus(row.counts);
     }
     let node = NodeId::new(system(), name).unwrap();
-    NodeWindow { node, processes: 1, totals, rows, lost: BTreeMap::new() }
+    NodeWindow {
+        node,
+        processes: 1,
+        listening: Vec::new(),
+        totals,
+        rows,
+        peers: Vec::new(),
+        lost: BTreeMap::new(),
+    }
 }
 
 /// The window that starts so many seconds after [`START_MS`].

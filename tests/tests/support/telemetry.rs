@@ -58,7 +58,7 @@ impl Agent {
     }
 
     pub(crate) async fn send_payload(&self, seq: u64, payload: Vec<u8>) -> Result<()> {
-        let batch = stream_request::Message::Batch(Batch { seq, payload });
+        let batch = stream_request::Message::Batch(Batch { seq, payload, encoding: 0 });
         self.requests.send(request(batch)).await.context("the stream has ended")
     }
 
