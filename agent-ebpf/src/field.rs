@@ -5,6 +5,8 @@
 //! verifier they are constants, so that it can follow typed pointers through them.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
+use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 macro_rules! fields {
@@ -48,6 +50,56 @@ fields! {
     REGS_FD regs_fd "`pt_regs.di`",
     REGS_POS regs_pos "`pt_regs.r10`",
     REGS_FLAGS regs_flags "`pt_regs.r9`",
+    REQ_FILE req_file "`io_kiocb.file`",
+    REQ_OPCODE req_opcode "`io_kiocb.opcode`",
+    REQ_CMD req_cmd "`io_kiocb.cmd`",
+    REQ_TCTX req_tctx "`io_kiocb.tctx`",
+    TCTX_TASK tctx_task "`io_uring_task.task`",
+    RW_POS rw_pos "`io_rw.kiocb.ki_pos`",
+    CQE_RES cqe_res "`io_uring_cqe.res`",
+    BIO_BDEV bio_bdev "`bio.bi_bdev`",
+    BIO_OPF bio_opf "`bio.bi_opf`",
+    BIO_FLAGS bio_flags "`bio.bi_flags`",
+    BIO_SIZE bio_size "`bio.bi_iter.bi_size`",
+    BIO_SECTOR bio_sector "`bio.bi_iter.bi_sector`",
+    BIO_END bio_end "`bio.bi_end_io`",
+    BIO_PRIVATE bio_private "`bio.bi_private`",
+    BIO_VEC bio_vec "`bio.bi_io_vec`",
+    BVEC_PAGE bvec_page "`bio_vec.bv_page`",
+    BVEC_OFFSET bvec_offset "`bio_vec.bv_offset`",
+    BDEV_DEV bdev_dev "`block_device.bd_dev`",
+    PAGE_HEAD page_head "`page.compound_head`",
+    FOLIO_MAPPING folio_mapping "`folio.mapping`",
+    FOLIO_INDEX folio_index "`folio.index`",
+    MAPPING_HOST mapping_host "`address_space.host`",
+    INODE_MAPPING inode_mapping "`inode.i_mapping`",
+    INODE_ALIAS inode_alias "`inode.i_dentry.first`",
+    DENTRY_ALIAS dentry_alias "`dentry.d_u.d_alias`",
+    DIO_IOCB dio_iocb "`iomap_dio.iocb`",
+    DIO_SIZE dio_size "`iomap_dio.size`",
+    KIOCB_FILE kiocb_file "`kiocb.ki_filp`",
+    KIOCB_POS kiocb_pos "`kiocb.ki_pos`",
+    SB_BDEV sb_bdev "`super_block.s_bdev`",
+    BH_END bh_end "`buffer_head.b_end_io`",
+    RQ_BIO rq_bio "`request.bio`",
+    RQ_LEN rq_len "`request.__data_len`",
+    RQ_START rq_start "`request.io_start_time_ns`",
+    FILE_PRIVATE file_private "`file.private_data`",
+    SOCKET_SK socket_sk "`socket.sk`",
+    SK_FAMILY sk_family "`sock_common.skc_family`",
+    SK_PORT sk_port "`sock_common.skc_num`",
+    SK_PEER_PORT sk_peer_port "`sock_common.skc_dport`",
+    SK_IP4 sk_ip4 "`sock_common.skc_rcv_saddr`",
+    SK_PEER_IP4 sk_peer_ip4 "`sock_common.skc_daddr`",
+    SK_IP6 sk_ip6 "`sock_common.skc_v6_rcv_saddr`",
+    SK_PEER_IP6 sk_peer_ip6 "`sock_common.skc_v6_daddr`",
+    META_BIT meta_bit "`__REQ_META`",
+    CLONED_BIT cloned_bit "`BIO_CLONED`",
+    LOOP_HELPER loop_helper "`BPF_FUNC_loop`",
+    DIRECT_END direct_end "`iomap_dio_bio_end_io`",
+    BUFFER_END buffer_end "`end_bio_bh_io_sync`",
+    JBD2_END jbd2_end "`journal_end_buffer_io_sync`",
+    XLOG_END xlog_end "`xlog_bio_end_io`",
 }
 
 /// Reads 8 bytes through a pointer whose type the verifier knows; an exception table makes a bad one read 0.
@@ -64,9 +116,58 @@ pub(crate) fn load_u32(base: u64, offset: u64) -> u32 {
     unsafe { read_volatile((base + offset) as *const u32) }
 }
 
+/// As [`load_u64`], 2 bytes.
+#[inline(always)]
+pub(crate) fn load_u16(base: u64, offset: u64) -> u16 {
+    // SAFETY: as in `load_u64`.
+    unsafe { read_volatile((base + offset) as *const u16) }
+}
+
 /// Reads through an address that the verifier cannot type. 0 when it is not readable, which ends every walk.
 #[inline(always)]
 pub(crate) fn probe<T: Copy + Default>(base: u64, offset: u64) -> T {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((base + offset) as *const T) }.unwrap_or_default()
+}
+
+/// The first bytes of a kernel object, fetched at once: a helper call per field is most of what a walk costs.
+/// Take out what is needed and let go of it: the stack has 512 bytes.
+pub(crate) struct Head<const WORDS: usize> {
+    at: u64,
+    words: MaybeUninit<[u64; WORDS]>,
+}
+
+impl<const WORDS: usize> Head<WORDS> {
+    /// To be filled, in place, by [`read`](Self::read).
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { at: 0, words: MaybeUninit::uninit() }
+    }
+
+    /// All zero if the address is not readable.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, at: u64) {
+        self.at = at;
+        // SAFETY: the helper checks the address, and fills all of the words whatever happens.
+        unsafe {
+            bpf_probe_read_kernel_raw(
+                self.words.as_mut_ptr().cast(),
+                size_of::<[u64; WORDS]>() as u32,
+                at as *const _,
+            );
+        }
+    }
+
+    /// The branch is decided when the program is loaded, as the offset is a constant by then.
+    #[inline(always)]
+    pub(crate) fn get<T: Copy + Default>(&self, offset: u64) -> T {
+        if offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
+            let start = self.words.as_ptr().cast::<u8>();
+            // SAFETY: filled, and in bounds by the check above; the kernel aligns its fields, and the copy is
+            // aligned to 8.
+            unsafe { start.add(offset as usize).cast::<T>().read() }
+        } else {
+            probe(self.at, offset)
+        }
+    }
 }

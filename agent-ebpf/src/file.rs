@@ -1,15 +1,16 @@
 //! From a descriptor to the file, its inode, and its name.
 
-use crate::field::{self, load_u32, load_u64, probe};
-use crate::{NAME_SCRATCH, NAMES};
+use crate::field::{self, Head, load_u32, load_u64, probe};
+use crate::map::{NAMES, Scratch};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
 use core::slice;
 use isotherm_agent_ebpf::{FILE_NAME_HEADER, FileName, MAX_DEPTH, NAME_LEN};
 
-/// S_IFMT and S_IFREG.
+/// S_IFMT, S_IFREG and S_IFBLK.
 const FORMAT: u16 = 0o170_000;
 const REGULAR: u16 = 0o100_000;
+const BLOCK_DEVICE: u16 = 0o060_000;
 
 /// `struct file *` of a descriptor of the current process; 0 if there is none.
 ///
@@ -32,93 +33,129 @@ pub(crate) fn current(fd: u32) -> u64 {
     probe::<u64>(array, u64::from(fd) * 8)
 }
 
-/// The first bytes of an inode, fetched at once: a helper call per field is most of what a walk costs.
-struct Head {
-    inode: u64,
-    bytes: [u64; HEAD_LEN / 8],
+/// What is needed of an open file.
+pub(crate) struct File {
+    at: u64,
+    /// Address of its inode.
+    pub(crate) inode: u64,
+    pub(crate) position: u64,
+    pub(crate) flags: u32,
 }
 
-/// Holds all fields that are read on Linux 6.18. Older kernels have the generation further behind.
-const HEAD_LEN: usize = 128;
-
-impl Head {
+impl File {
     #[inline(always)]
-    fn of(inode: u64) -> Self {
-        let bytes = probe(inode, 0);
-        Self { inode, bytes }
+    pub(crate) fn of(at: u64) -> Self {
+        let mut head = Head::<16>::new();
+        head.read(at);
+        Self {
+            at,
+            inode: head.get(field::file_inode()),
+            position: head.get(field::file_pos()),
+            flags: head.get(field::file_flags()),
+        }
     }
 
-    /// The branch is decided when the program is loaded, as the offset is a constant by then.
     #[inline(always)]
-    fn get<T: Copy + Default>(&self, offset: u64) -> T {
-        if offset + size_of::<T>() as u64 <= HEAD_LEN as u64 {
-            let start = (&raw const self.bytes).cast::<u8>();
-            // SAFETY: in bounds by the check above; the kernel aligns its fields, and the copy is aligned to 8.
-            unsafe { start.add(offset as usize).cast::<T>().read() }
-        } else {
-            probe(self.inode, offset)
-        }
+    pub(crate) fn dentry(&self) -> u64 {
+        probe(self.at, field::file_dentry())
     }
 }
 
 /// What tells a file from all others, and its size.
 pub(crate) struct Inode {
+    at: u64,
+    format: u16,
     pub(crate) ino: u64,
+    pub(crate) superblock: u64,
     pub(crate) dev: u32,
     pub(crate) generation: u32,
     pub(crate) size: u64,
 }
 
 impl Inode {
-    /// `None` for sockets, pipes, devices and directories.
+    /// Without the device. `None` for an address of 0.
     #[inline(always)]
-    pub(crate) fn regular(file: u64) -> Option<Self> {
-        let inode = probe::<u64>(file, field::file_inode());
-        if inode == 0 {
+    pub(crate) fn of(at: u64) -> Option<Self> {
+        if at == 0 {
             return None;
         }
-        let head = Head::of(inode);
-        if head.get::<u16>(field::inode_mode()) & FORMAT != REGULAR {
-            return None;
-        }
+        let mut head = Head::<16>::new();
+        head.read(at);
         Some(Self {
+            at,
+            format: head.get::<u16>(field::inode_mode()) & FORMAT,
             ino: head.get(field::inode_ino()),
-            dev: probe(head.get(field::inode_sb()), field::sb_dev()),
+            superblock: head.get(field::inode_sb()),
+            dev: 0,
             generation: head.get(field::inode_generation()),
             size: head.get(field::inode_size()),
         })
     }
 
-    /// Sends the names of the file and of the directories above it. `false` if there is no room now.
-    #[inline(never)]
-    pub(crate) fn send_name(&self, file: u64) -> bool {
-        let Some(record) = NAME_SCRATCH.get_ptr_mut(0) else { return false };
-        // SAFETY: a value of this CPU's copy of the array, which no other run uses while this one lasts.
-        unsafe {
-            (*record).ino = self.ino;
-            (*record).dev = self.dev;
-            (*record).generation = self.generation;
-            (*record).tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            (*record).complete = 0;
-            let mut dentry = probe::<u64>(file, field::file_dentry());
-            let mut depth = 0usize;
-            for level in 0..MAX_DEPTH {
-                let name = probe::<u64>(dentry, field::dentry_name());
-                let component = (&raw mut (*record).components[level]).cast();
-                bpf_probe_read_kernel_str(component, NAME_LEN as u32, name as *const _);
-                depth = level + 1;
-                let parent = probe::<u64>(dentry, field::dentry_parent());
-                if parent == dentry || parent == 0 {
-                    (*record).complete = 1;
-                    break;
-                }
-                dentry = parent;
-            }
-            (*record).depth = depth as u32;
-            // Only the components that are there travel. The mask is for the verifier: depth is 16 at most.
-            let len = FILE_NAME_HEADER + (depth & 31) * NAME_LEN;
-            let len = if len > size_of::<FileName>() { size_of::<FileName>() } else { len };
-            NAMES.output::<[u8]>(slice::from_raw_parts(record.cast::<u8>(), len), 0).is_ok()
+    /// `None` for sockets, pipes, devices and directories.
+    #[inline(always)]
+    pub(crate) fn regular(at: u64) -> Option<Self> {
+        let mut inode = Self::of(at)?;
+        if !inode.is_regular() {
+            return None;
         }
+        inode.dev = probe(inode.superblock, field::sb_dev());
+        Some(inode)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_regular(&self) -> bool {
+        self.format == REGULAR
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_block_device(&self) -> bool {
+        self.format == BLOCK_DEVICE
+    }
+
+    #[inline(always)]
+    pub(crate) fn mapping(&self) -> u64 {
+        probe(self.at, field::inode_mapping())
+    }
+
+    /// A directory entry that leads to the inode; 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn alias(&self) -> u64 {
+        match probe::<u64>(self.at, field::inode_alias()) {
+            0 => 0,
+            link => link - field::dentry_alias(),
+        }
+    }
+}
+
+/// Sends the names of a file and of the directories above it. `false` if there is no room now.
+#[inline(never)]
+pub(crate) fn send_name(ino: u64, dev_and_generation: u64, mut dentry: u64, scratch: Scratch) -> bool {
+    let Some(record) = scratch.get() else { return false };
+    // SAFETY: a value of this CPU's copy of the array, which no other run of the program uses meanwhile.
+    unsafe {
+        (*record).ino = ino;
+        (*record).dev = (dev_and_generation >> 32) as u32;
+        (*record).generation = dev_and_generation as u32;
+        (*record).tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        (*record).complete = 0;
+        let mut depth = 0usize;
+        for level in 0..MAX_DEPTH {
+            let name = probe::<u64>(dentry, field::dentry_name());
+            let component = (&raw mut (*record).components[level]).cast();
+            bpf_probe_read_kernel_str(component, NAME_LEN as u32, name as *const _);
+            depth = level + 1;
+            let parent = probe::<u64>(dentry, field::dentry_parent());
+            if parent == dentry || parent == 0 {
+                (*record).complete = 1;
+                break;
+            }
+            dentry = parent;
+        }
+        (*record).depth = depth as u32;
+        // Only the components that are there travel. The mask is for the verifier: depth is 16 at most.
+        let len = FILE_NAME_HEADER + (depth & 31) * NAME_LEN;
+        let len = if len > size_of::<FileName>() { size_of::<FileName>() } else { len };
+        NAMES.output::<[u8]>(slice::from_raw_parts(record.cast::<u8>(), len), 0).is_ok()
     }
 }

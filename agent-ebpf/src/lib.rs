@@ -3,6 +3,17 @@
 //! Every type is `#[repr(C)]` without padding, because the kernel hashes and copies raw bytes.
 #![no_std]
 
+mod block;
+mod fields;
+mod peer;
+
+pub use block::{
+    BlockCounters, BlockKey, BlockKind, LATENCY_BUCKETS, MAX_STRIPE_SHIFT, MIN_STRIPE_SHIFT, Stripes,
+    latency_bucket,
+};
+pub use fields::{FIELDS, Field, NUMBERS, Part, SYMBOLS};
+pub use peer::{Address, PeerCounters, PeerKey, Port};
+
 /// Buckets of the offset histogram. Bucket `i` counts offsets `i << shift .. (i + 1) << shift`.
 pub const BUCKETS: usize = 64;
 
@@ -11,14 +22,24 @@ pub const MIN_SHIFT: u16 = 12;
 /// See [`MIN_SHIFT`].
 pub const MAX_SHIFT: u16 = 57;
 
-/// Targets that can be told apart at once, the self-test's among them.
+/// Targets that can be told apart at once, the host and the self-test's among them.
 pub const MAX_TARGETS: u32 = 64;
 
 /// The target that the agent uses to check, at start, that the programs count what they should.
 pub const SELF_TEST_TARGET: u32 = MAX_TARGETS - 1;
 
-/// Processes that can be watched at once, children of targets included.
-pub const MAX_PROCESSES: u32 = 16_384;
+/// What is counted on block devices without knowing whose it is: the agent finds out.
+pub const HOST_TARGET: u32 = MAX_TARGETS - 2;
+
+/// Process ids there can be: PID_MAX_LIMIT of 64-bit kernels.
+pub const MAX_PIDS: u32 = 1 << 22;
+
+/// Processes per entry of the table of processes, a power of two.
+pub const PIDS_PER_PAGE: u32 = 4096;
+
+/// The targets of [`PIDS_PER_PAGE`] neighbouring process ids: 0 for one that is not watched, else the target's
+/// index + 1. A byte for each makes the question cheap, which every call of every process on the host asks.
+pub type PidPage = [u8; PIDS_PER_PAGE as usize];
 
 /// Files that are counted apart unless the agent says otherwise, per direction and bucket width.
 pub const DEFAULT_FILES: u32 = 16_384;
@@ -32,12 +53,55 @@ pub const MAX_DEPTH: usize = 16;
 /// Bytes of a name in a directory, the terminating zero included (NAME_MAX + 1).
 pub const NAME_LEN: usize = 256;
 
-/// Data came from the file.
+/// Files (and parts of devices) that are counted apart in the device layer unless the agent says otherwise,
+/// per operation and bucket width.
+pub const DEFAULT_BLOCKS: u32 = 16_384;
+
+/// Peers that are counted apart unless the agent says otherwise, per port and operation.
+pub const DEFAULT_PEERS: u32 = 16_384;
+
+/// Ports that are known to be listened on at once, per target.
+pub const MAX_PORTS: u32 = 4_096;
+
+/// Connections of watched processes that are being opened, and those that are open, whose ends are remembered.
+pub const MAX_CONNECTIONS: u32 = 16_384;
+
+/// Data came from the file, the device, the peer.
 pub const READ: u16 = 0;
-/// Data went to the file.
+/// Data went there.
 pub const WRITE: u16 = 1;
-/// Number of directions.
-pub const OPERATIONS: u32 = 2;
+/// fsync, fdatasync: logical layer.
+pub const SYNC: u16 = 2;
+/// Device layer.
+pub const DISCARD: u16 = 2;
+/// A connection came: network layer.
+pub const ACCEPT: u16 = 2;
+/// A connection was opened: network layer.
+pub const CONNECT: u16 = 3;
+
+/// Who counts into a [`Tally`], and what. Each program has slots of its own, because the additions are not
+/// atomic and one program can interrupt another.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// System calls on files, by operation from here on.
+    Calls = 0,
+    /// io_uring on files, by operation from here on.
+    Uring = 3,
+    /// Block devices, by operation from here on.
+    Block = 6,
+    /// Sockets: received.
+    Received = 9,
+    /// Sockets: sent.
+    Sent = 10,
+    /// Sockets: connections that came.
+    Accepted = 11,
+    /// Sockets: connections that were opened.
+    Connected = 12,
+}
+
+/// Slots per target; a power of two.
+pub const SLOTS: u32 = 16;
 
 /// A file as one target sees it, in one direction and one bucket width.
 ///
@@ -55,7 +119,7 @@ pub struct FileKey {
     pub generation: u32,
     /// The target whose process did it.
     pub target: u32,
-    /// [`READ`] or [`WRITE`].
+    /// [`READ`], [`WRITE`] or [`SYNC`].
     pub operation: u16,
     /// log2 of the bucket width.
     pub shift: u16,
@@ -79,9 +143,9 @@ impl FileKey {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileCounters {
-    /// Completed calls whose offset is not kept: those of an overflow key. Elsewhere 0, as the calls are the
-    /// sum of `offsets`, so that a reading in the middle of an update cannot contradict itself.
-    pub overflow_ops: u64,
+    /// Completed calls that have no offset: [`SYNC`], and all of an overflow key. Elsewhere 0, as the calls are
+    /// the sum of `offsets`, so that a reading in the middle of an update cannot contradict itself.
+    pub unplaced_ops: u64,
     /// Bytes that the calls returned.
     pub bytes: u64,
     /// The naming epoch in which the file's name was last sent to the agent; 0 is never.
@@ -92,16 +156,16 @@ pub struct FileCounters {
 
 impl FileCounters {
     /// Nothing counted.
-    pub const ZERO: Self = Self { overflow_ops: 0, bytes: 0, named: 0, offsets: [0; BUCKETS] };
+    pub const ZERO: Self = Self { unplaced_ops: 0, bytes: 0, named: 0, offsets: [0; BUCKETS] };
 
     /// Completed calls.
     #[must_use]
     pub fn ops(&self) -> u64 {
-        self.offsets.iter().fold(self.overflow_ops, |sum, count| sum.wrapping_add(*count))
+        self.offsets.iter().fold(self.unplaced_ops, |sum, count| sum.wrapping_add(*count))
     }
 }
 
-/// Counts of a target and direction that are kept beside the files, per CPU, to hold the files against:
+/// Counts of a target and operation that are kept beside the maps, per CPU, to hold the maps against:
 /// what was `settled` before a reading of the files is in it, and nothing is in it that was not `seen` by
 /// its end.
 #[repr(C)]
@@ -127,8 +191,12 @@ pub struct Lost {
     pub closed_descriptor: u64,
     /// Calls that went to the overflow key, because the map of files was full. These are counted.
     pub files_full: u64,
-    /// Children that found no room among the watched processes.
-    pub unwatched_processes: u64,
+    /// Operations of the device layer that went to the overflow key. These are counted.
+    pub blocks_full: u64,
+    /// Operations of the network layer that went to the overflow key. These are counted.
+    pub peers_full: u64,
+    /// Asynchronous accesses whose request could not be read again when they had ended.
+    pub unread_request: u64,
 }
 
 /// What the agent can change while the programs run.
@@ -179,38 +247,9 @@ pub const fn shift_for(end_bytes: u64) -> u16 {
     }
 }
 
-/// Index of a target's direction in the array of [`Tally`].
+/// Index of a target's slot in the array of [`Tally`]; the operation is counted on from the slot.
 #[inline(always)]
 #[must_use]
-pub const fn tally_index(target: u32, operation: u16) -> u32 {
-    target * OPERATIONS + operation as u32
+pub const fn tally_index(target: u32, slot: Slot, operation: u16) -> u32 {
+    target * SLOTS + slot as u32 + operation as u32
 }
-
-/// Names of the kernel fields whose offsets the agent writes into the object before it is loaded, each with
-/// the place where the kernel's own type information has it.
-pub const FIELDS: &[(&str, &str)] = &[
-    ("TASK_FILES", "task_struct.files"),
-    ("TASK_TGID", "task_struct.tgid"),
-    ("TASK_SIGNAL", "task_struct.signal"),
-    ("TASK_STATUS", "task_struct.thread_info.status"),
-    ("SIGNAL_LIVE", "signal_struct.live.counter"),
-    ("FILES_FDT", "files_struct.fdt"),
-    ("FDT_FD", "fdtable.fd"),
-    ("FDT_MAX_FDS", "fdtable.max_fds"),
-    ("FILE_INODE", "file.f_inode"),
-    ("FILE_POS", "file.f_pos"),
-    ("FILE_FLAGS", "file.f_flags"),
-    ("FILE_DENTRY", "file.f_path.dentry"),
-    ("INODE_INO", "inode.i_ino"),
-    ("INODE_SB", "inode.i_sb"),
-    ("INODE_MODE", "inode.i_mode"),
-    ("INODE_GENERATION", "inode.i_generation"),
-    ("INODE_SIZE", "inode.i_size"),
-    ("SB_DEV", "super_block.s_dev"),
-    ("DENTRY_PARENT", "dentry.d_parent"),
-    ("DENTRY_NAME", "dentry.d_name.name"),
-    ("REGS_NR", "pt_regs.orig_ax"),
-    ("REGS_FD", "pt_regs.di"),
-    ("REGS_POS", "pt_regs.r10"),
-    ("REGS_FLAGS", "pt_regs.r9"),
-];

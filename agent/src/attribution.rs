@@ -7,8 +7,9 @@ use crate::config::Target;
 use crate::discovery::is_alive;
 use crate::mounts::{Mounts, is_at};
 use crate::probe::PathBelowMount;
-use crate::rule::claim;
-use isotherm_agent_ebpf::FileKey;
+use crate::rule::Rules;
+use crate::window::{Attribute, Owner};
+use isotherm_agent_ebpf::{BlockKey, BlockKind, FileKey, HOST_TARGET, PeerKey};
 use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, UnattributedReason};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,9 +17,12 @@ use std::path::{Path, PathBuf};
 /// Files whose path is checked per round, at most: a look at each costs a system call.
 const CHECKS_PER_ROUND: usize = 1_000;
 
+/// Rounds between two looks at what is mounted.
+const MOUNTS_EVERY: u64 = 6;
+
 /// What makes a file unique on its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct InodeId {
+pub struct InodeId {
     ino: u64,
     dev: u32,
     generation: u32,
@@ -27,6 +31,12 @@ struct InodeId {
 impl From<&FileKey> for InodeId {
     fn from(key: &FileKey) -> Self {
         Self { ino: key.ino, dev: key.dev, generation: key.generation }
+    }
+}
+
+impl From<&BlockKey> for InodeId {
+    fn from(key: &BlockKey) -> Self {
+        Self { ino: key.number, dev: key.dev, generation: key.generation }
     }
 }
 
@@ -50,8 +60,14 @@ struct Named {
 
 /// Names and claims.
 pub struct Attribution {
-    targets: Vec<(NodeId, Vec<crate::rule::Rule>)>,
+    targets: Vec<(NodeId, Rules)>,
     files: HashMap<InodeId, Named>,
+    /// Targets whose processes were seen to access a file, a bit for each.
+    users: HashMap<InodeId, u64>,
+    /// Whose a file is in the device layer.
+    owners: HashMap<InodeId, (Owner, Subject)>,
+    /// Numbers of devices that hold a mounted file system.
+    mounted: HashSet<u32>,
     round: u64,
     /// Where the last check of paths ended.
     checked: usize,
@@ -66,8 +82,11 @@ impl Attribution {
     #[must_use]
     pub fn new(targets: &[Target], max_partitions: usize) -> Self {
         Self {
-            targets: targets.iter().map(|target| (target.node.clone(), target.rules.clone())).collect(),
+            targets: targets.iter().map(|target| (target.node.clone(), Rules::new(&target.rules))).collect(),
             files: HashMap::new(),
+            users: HashMap::new(),
+            owners: HashMap::new(),
+            mounted: crate::mounts::mounted_devices(),
             round: 0,
             checked: 0,
             claims: HashMap::new(),
@@ -90,35 +109,35 @@ impl Attribution {
             });
             if before.map(|before| &before.path) != file.as_ref().map(|file| &file.path) {
                 self.claims.retain(|(_, claimed), _| *claimed != id);
+                self.owners.remove(&id);
             }
             self.files.insert(id, Named { file, round: self.round });
         }
     }
 
-    /// Whose the accesses under a key are.
-    pub fn subject(&mut self, key: &FileKey) -> Subject {
-        if key.is_overflow() {
-            return Subject::Unattributed(UnattributedReason::FilesFull);
-        }
-        let id = InodeId::from(key);
-        if let Some(subject) = self.claims.get(&(key.target, id)) {
-            return subject.clone();
-        }
-        let path = self.path(key).map(Path::to_string_lossy);
-        let target = self.targets.get(key.target as usize);
-        let (Some(path), Some((node, rules))) = (path, target) else {
-            return Subject::Unattributed(UnattributedReason::NoPath);
-        };
-        let subject = claim(node, rules, &path);
-        let subject = self.within_limit(subject);
-        self.claims.insert((key.target, id), subject.clone());
-        subject
-    }
-
     /// The path of the file under a key, if it is known.
     #[must_use]
     pub fn path(&self, key: &FileKey) -> Option<&Path> {
-        self.files.get(&InodeId::from(key))?.file.as_ref().map(|file| file.path.as_path())
+        self.path_of(&InodeId::from(key))
+    }
+
+    fn path_of(&self, id: &InodeId) -> Option<&Path> {
+        self.files.get(id)?.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// Whose a file would be for a target. `NoPath` without a name.
+    fn claim_of(&mut self, target: u32, id: InodeId) -> Subject {
+        if let Some(subject) = self.claims.get(&(target, id)) {
+            return subject.clone();
+        }
+        let path = self.path_of(&id).map(Path::to_string_lossy);
+        let (Some(path), Some((node, rules))) = (path, self.targets.get(target as usize)) else {
+            return Subject::Unattributed(UnattributedReason::NoPath);
+        };
+        let subject = rules.claim_path(node, &path);
+        let subject = self.within_limit(subject);
+        self.claims.insert((target, id), subject.clone());
+        subject
     }
 
     fn within_limit(&mut self, subject: Subject) -> Subject {
@@ -166,15 +185,19 @@ impl Attribution {
     /// Ends a round of learning and telling.
     pub fn next_round(&mut self) {
         self.round += 1;
+        if self.round.is_multiple_of(MOUNTS_EVERY) {
+            self.mounted = crate::mounts::mounted_devices();
+        }
     }
 
     /// Forgets evicted files, and partitions that have no other file; but not what is `counted` again, or was
     /// named in this round, because it is about to be.
-    pub fn forget(&mut self, evicted: &[FileKey], counted: &HashSet<FileKey>) {
-        let counted: HashSet<InodeId> = counted.iter().map(InodeId::from).collect();
-        for id in evicted.iter().map(InodeId::from).filter(|id| !counted.contains(id)) {
-            if self.files.get(&id).is_some_and(|named| named.round < self.round) {
-                self.files.remove(&id);
+    pub fn forget(&mut self, evicted: &[InodeId], counted: &HashSet<InodeId>) {
+        for id in evicted.iter().filter(|id| !counted.contains(id)) {
+            if self.files.get(id).is_none_or(|named| named.round < self.round) {
+                self.files.remove(id);
+                self.users.remove(id);
+                self.owners.remove(id);
             }
         }
         self.claims.retain(|(_, id), _| self.files.contains_key(id));
@@ -186,119 +209,88 @@ impl Attribution {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::discovery::Selector;
-    use crate::rule::Rule;
-    use isotherm_model::SystemId;
+impl Attribute for Attribution {
+    fn file(&mut self, key: &FileKey) -> Subject {
+        if key.is_overflow() {
+            return Subject::Unattributed(UnattributedReason::FilesFull);
+        }
+        let id = InodeId::from(key);
+        let users = self.users.entry(id).or_default();
+        if *users & 1 << key.target == 0 {
+            *users |= 1 << key.target;
+            self.owners.remove(&id);
+        }
+        self.claim_of(key.target, id)
+    }
 
-    fn target(rules: &[(&str, &str)]) -> Target {
-        Target {
-            node: NodeId::new(SystemId::new("s").unwrap(), "n").unwrap(),
-            select: Selector::default(),
-            rules: rules.iter().map(|(path, id)| Rule::new(path, id).unwrap()).collect(),
+    fn block(&mut self, key: &BlockKey) -> (Owner, Subject) {
+        let host = |subject| (Owner::Host, subject);
+        let no_file = Subject::Unattributed(UnattributedReason::NoFile);
+        match BlockKind::of(key.kind) {
+            Some(BlockKind::File) => self.owner_of(InodeId::from(key)),
+            Some(BlockKind::Stripe) => {
+                let claim = self.targets.get(key.target as usize);
+                let subject = claim.map(|(node, rules)| rules.claim_stripe(node, key.dev, key.number));
+                let subject = self.within_limit(subject.unwrap_or(no_file));
+                (Owner::Target(key.target), subject)
+            }
+            Some(BlockKind::Metadata) if self.mounted.contains(&key.dev) => {
+                host(Subject::Other(OtherReason::Metadata))
+            }
+            Some(BlockKind::Journal) => host(Subject::Other(OtherReason::Journal)),
+            Some(BlockKind::Overflow) => {
+                let owner = if key.target == HOST_TARGET { Owner::Host } else { Owner::Target(key.target) };
+                (owner, Subject::Unattributed(UnattributedReason::FilesFull))
+            }
+            Some(BlockKind::Metadata | BlockKind::Unknown) | None => host(no_file),
         }
     }
 
-    fn named(ino: u64, path: Option<&str>) -> PathBelowMount {
-        // A device that is mounted nowhere: paths come out without their leading slash.
-        let (dev, tgid) = (0xfff << 20, std::process::id());
-        PathBelowMount { ino, dev, generation: 0, tgid, path: path.map(PathBuf::from) }
-    }
-
-    fn key(ino: u64) -> FileKey {
-        FileKey { ino, dev: 0xfff << 20, generation: 0, target: 0, operation: 0, shift: 12 }
-    }
-
-    fn word(subject: Subject) -> String {
-        match subject {
-            Subject::Partition(id) => id.name().to_owned(),
-            Subject::Other(reason) => reason.to_string(),
-            Subject::Unattributed(reason) => reason.to_string(),
+    fn peer(&mut self, key: &PeerKey) -> Subject {
+        if key.is_overflow() {
+            return Subject::Unattributed(UnattributedReason::PeersFull);
         }
-    }
-
-    #[test]
-    fn a_file_is_unattributed_until_its_name_arrives() {
-        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 10);
-        assert_eq!(word(attribution.subject(&key(5))), "no_path");
-        attribution.learn(vec![named(5, Some("/7.dat")), named(6, None)]);
-        assert_eq!(word(attribution.subject(&key(5))), "7");
-        assert_eq!(word(attribution.subject(&key(6))), "no_path");
-        assert_eq!(word(attribution.subject(&FileKey::overflow(0, 1))), "files_full");
-    }
-
-    #[test]
-    fn a_renamed_file_changes_hands() {
-        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 10);
-        attribution.learn(vec![named(5, Some("/7.cpd"))]);
-        assert_eq!(word(attribution.subject(&key(5))), "no_rule");
-        attribution.learn(vec![named(5, Some("/7.dat"))]);
-        assert_eq!(word(attribution.subject(&key(5))), "7");
-    }
-
-    #[test]
-    fn partitions_beyond_the_limit_are_other() {
-        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 1);
-        attribution.learn(vec![named(1, Some("/1.dat")), named(2, Some("/2.dat")), named(3, Some("/1.dat"))]);
-        assert_eq!(word(attribution.subject(&key(1))), "1");
-        assert_eq!(word(attribution.subject(&key(2))), "partition_limit");
-        assert_eq!(word(attribution.subject(&key(3))), "1");
-    }
-
-    fn named_by_kernel(path: &Path) -> (PathBelowMount, FileKey) {
-        let (ino, dev, below_root) = crate::mounts::below_root(path);
-        let name =
-            PathBelowMount { ino, dev, generation: 0, tgid: std::process::id(), path: Some(below_root) };
-        (name, FileKey { ino, dev, generation: 0, target: 0, operation: 0, shift: 12 })
-    }
-
-    #[test]
-    fn a_rename_on_disk_is_noticed_and_a_deletion_only_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        let (old, new) = (folder.join("7.cpd"), folder.join("7.dat"));
-        std::fs::write(&old, "x").unwrap();
-        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 1);
-        let (name, key) = named_by_kernel(&old);
-        attribution.learn(vec![name]);
-        let moved = |attribution: &mut Attribution| attribution.any_moved([key].iter(), |_| None);
-        assert!(!moved(&mut attribution));
-        std::fs::rename(&old, &new).unwrap();
-        assert!(moved(&mut attribution));
-        let (name, _) = named_by_kernel(&new);
-        attribution.learn(vec![name.clone()]);
-        assert!(!moved(&mut attribution));
-        assert_eq!(word(attribution.subject(&key)), "7");
-        std::fs::remove_file(&new).unwrap();
-        assert!(moved(&mut attribution));
-        // The kernel can only say the same again.
-        attribution.learn(vec![name]);
-        assert!(!moved(&mut attribution));
-        assert_eq!(word(attribution.subject(&key)), "7");
-    }
-
-    #[test]
-    fn a_name_that_became_too_deep_is_no_claim() {
-        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 10);
-        attribution.learn(vec![named(5, Some("/7.dat"))]);
-        assert_eq!(word(attribution.subject(&key(5))), "7");
-        attribution.learn(vec![named(5, None)]);
-        assert_eq!(word(attribution.subject(&key(5))), "no_path");
-    }
-
-    #[test]
-    fn evicted_files_are_forgotten_unless_they_are_back() {
-        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 10);
-        attribution.learn(vec![named(1, Some("/1.dat")), named(2, Some("/2.dat")), named(3, Some("/3.dat"))]);
-        attribution.subject(&key(2));
-        attribution.next_round();
-        // The third was touched again: its name came just before its eviction is dealt with.
-        attribution.learn(vec![named(3, Some("/3.dat"))]);
-        attribution.forget(&[key(1), key(2), key(3)], &HashSet::from([key(1)]));
-        let known = |ino| attribution.path(&key(ino)).is_some();
-        assert_eq!((known(1), known(2), known(3)), (true, false, true));
-        assert!(attribution.claims.is_empty() && attribution.partitions.is_empty());
+        let Some((node, rules)) = self.targets.get(key.target as usize) else {
+            return Subject::Other(OtherReason::NoRule);
+        };
+        let subject = rules.claim_port(node, key.local.port);
+        self.within_limit(subject)
     }
 }
+
+impl Attribution {
+    /// Whose a file is where nobody knows who caused the access: the only target that uses it; else the only one
+    /// whose rules claim it.
+    fn owner_of(&mut self, id: InodeId) -> (Owner, Subject) {
+        if let Some(known) = self.owners.get(&id) {
+            return known.clone();
+        }
+        let users = self.users.get(&id).copied().unwrap_or_default();
+        if users.count_ones() != 1 && self.path_of(&id).is_none() {
+            return (Owner::Host, Subject::Unattributed(UnattributedReason::NoPath));
+        }
+        let may = |target: &u32| users == 0 || users & 1 << target != 0;
+        let candidates: Vec<u32> = (0..self.targets.len() as u32).filter(may).collect();
+        let claims: Vec<(u32, Subject)> =
+            candidates.into_iter().map(|target| (target, self.claim_of(target, id))).collect();
+        let is_claim = |subject: &Subject| !matches!(subject, Subject::Other(OtherReason::NoRule));
+        let owner = match claims.as_slice() {
+            [(target, subject)] if users != 0 => (Owner::Target(*target), subject.clone()),
+            claims => {
+                let mut claimed = claims.iter().filter(|(_, subject)| is_claim(subject));
+                match (claimed.next(), claimed.next()) {
+                    (Some((target, subject)), None) => (Owner::Target(*target), subject.clone()),
+                    (None, _) if users == 0 => (Owner::Host, Subject::Other(OtherReason::NoTarget)),
+                    _ => (Owner::Host, Subject::Unattributed(UnattributedReason::SeveralTargets)),
+                }
+            }
+        };
+        if owner.1 != Subject::Unattributed(UnattributedReason::NoPath) {
+            self.owners.insert(id, owner.clone());
+        }
+        owner
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,9 @@
 //! ```
 
 use crate::discovery::Selector;
+use crate::probe::Capacity;
 use crate::rule::{Rule, RuleError};
-use isotherm_agent_ebpf::{DEFAULT_FILES, SELF_TEST_TARGET};
+use isotherm_agent_ebpf::{DEFAULT_FILES, HOST_TARGET};
 use isotherm_model::{AgentId, InvalidName, NodeId, SystemId};
 use regex::Regex;
 use serde::Deserialize;
@@ -56,6 +57,14 @@ pub struct Limits {
     pub partitions: usize,
     /// Batches kept for an analyzer that does not answer; default 360, an hour of 10 s windows.
     pub unacked_batches: usize,
+}
+
+impl Limits {
+    /// Entries of the kernel's maps.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        Capacity { files: self.files, ..Capacity::default() }
+    }
 }
 
 /// A node to watch.
@@ -293,12 +302,8 @@ impl Source<'_> {
         for (index, raw) in raw.into_iter().enumerate() {
             let at = raw.span().start;
             let key = format!("target[{index}]");
-            if index as u32 >= SELF_TEST_TARGET {
-                return Err(self.error(
-                    at,
-                    key,
-                    format!("an agent watches {SELF_TEST_TARGET} targets at most"),
-                ));
+            if index as u32 >= HOST_TARGET {
+                return Err(self.error(at, key, format!("an agent watches {HOST_TARGET} targets at most")));
             }
             let target = self.target(&key, raw.into_inner())?;
             if let Some(line) = lines.insert(target.node.clone(), self.line(at)) {
@@ -336,13 +341,16 @@ impl Source<'_> {
             let key = format!("{key}.rule[{index}]");
             let RawRule { path, partition } = raw.into_inner();
             let (path_at, partition_at) = (path.span().start, partition.span().start);
-            let rule = Rule::new(path.get_ref(), partition.get_ref()).map_err(|error| match error {
+            let rule = Rule::path(path.get_ref(), partition.get_ref()).map_err(|error| match error {
                 RuleError::Path(_) => self.error(path_at, format!("{key}.path"), error),
-                RuleError::UnknownCapture { .. } | RuleError::Constant => {
-                    self.error(partition_at, format!("{key}.partition"), error)
-                }
+                RuleError::UnknownCapture { .. }
+                | RuleError::Constant
+                | RuleError::Ports { .. }
+                | RuleError::Alignment { .. }
+                | RuleError::Stripe { .. }
+                | RuleError::Empty { .. } => self.error(partition_at, format!("{key}.partition"), error),
             })?;
-            if let Some((line, _)) = rules.iter().find(|(_, other)| other.pattern() == rule.pattern()) {
+            if let Some((line, _)) = rules.iter().find(|(_, other)| other.same_as(&rule)) {
                 let what = format!("claims the same paths as the rule of line {line}");
                 return Err(self.error(path_at, format!("{key}.path"), what));
             }
@@ -454,7 +462,7 @@ mod tests {
             (TARGET.replace("\"n\"", "\"\""), "agent.toml:3: target[0].node: node is empty"),
             (
                 with("[[target.rule]]\npath = 'x([0-9]+)'\npartition = \"$2\""),
-                "agent.toml:7: target[0].rule[0].partition: $2 is no group of the path",
+                "agent.toml:7: target[0].rule[0].partition: $2 is no group of the path, nor ${port} of a port or ${stripe} of a device",
             ),
             (
                 with("[[target.rule]]\npath = 'x'\npartition = \"all\""),

@@ -5,10 +5,11 @@ mod screen;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
-use isotherm_agent::probe::Probe;
+use isotherm_agent::probe::{Probe, kernel_memory_bytes};
+use isotherm_agent::rule::Rules;
 use isotherm_agent::top::{Query, once};
 use isotherm_agent::watch::Watcher;
-use isotherm_agent::{rights, rule, uplink};
+use isotherm_agent::{rights, uplink};
 use isotherm_model::BootId;
 use isotherm_proto::Hello;
 use sd_notify::NotifyState;
@@ -110,10 +111,10 @@ fn show_messages(writer: BoxMakeWriter) {
 fn run(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
     rights::check()?;
-    let probe = Probe::attach(config.limits.files)?;
+    let probe = Probe::attach(config.limits.capacity())?;
     info!(
         "probes attached; {} KiB of kernel memory, {} files and {} partitions told apart at most",
-        probe.memory_bytes() / 1024,
+        kernel_memory_bytes(probe.capacity()) / 1024,
         config.limits.files,
         config.limits.partitions
     );
@@ -176,8 +177,9 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
     );
     for target in &config.targets {
         println!("{}: {} rules", target.node, target.rules.len());
+        let rules = Rules::new(&target.rules);
         for path in paths {
-            let whose = match rule::claim(&target.node, &target.rules, path) {
+            let whose = match rules.claim_path(&target.node, path) {
                 isotherm_model::Subject::Partition(id) => format!("partition {}", id.name()),
                 isotherm_model::Subject::Other(_) => "other: no rule claims it".to_owned(),
                 isotherm_model::Subject::Unattributed(reason) => format!("unattributed: {reason}"),

@@ -1,7 +1,7 @@
 //! From a path inside a file system to the path that its process uses.
 
 use procfs::process::{MountInfo, Process};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,17 @@ impl Mounts {
         }
         fallback.unwrap_or_else(|| below_root.strip_prefix("/").unwrap_or(below_root).to_owned())
     }
+}
+
+/// Numbers, in kernel form, of the devices that hold a file system mounted in the agent's view, those that a
+/// container sees alone not among them.
+#[must_use]
+pub fn mounted_devices() -> HashSet<u32> {
+    let number = |text: &str| {
+        let (major, minor) = text.split_once(':')?;
+        Some(major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?)
+    };
+    table_of(std::process::id()).iter().filter_map(|mount| number(&mount.majmin)).collect()
 }
 
 fn table_of(tgid: u32) -> Vec<MountInfo> {

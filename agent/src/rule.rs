@@ -1,13 +1,50 @@
-//! From a path to a partition: the rules of a target.
+//! From a path, a port or a place on a device to a partition: the rules of a target.
 
-use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, SystemId, UnattributedReason};
-use regex::Regex;
+mod device;
+mod path;
+mod port;
 
-/// A regular expression over the paths of files, and how a partition's id is made of its groups.
+pub use device::DeviceRule;
+pub use path::PathRule;
+pub use port::PortRule;
+
+use isotherm_agent_ebpf::{MIN_STRIPE_SHIFT, Stripes};
+use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, UnattributedReason};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Says what belongs to which partition.
 #[derive(Debug, Clone)]
-pub struct Rule {
-    path: Regex,
-    partition: String,
+pub enum Rule {
+    /// Files, by path.
+    Path(PathRule),
+    /// Connections, by the port that they came to.
+    Port(PortRule),
+    /// Parts of a block device.
+    Device(DeviceRule),
+}
+
+impl Rule {
+    /// See [`PathRule::new`].
+    pub fn path(path: &str, partition: &str) -> Result<Self, RuleError> {
+        PathRule::new(path, partition).map(Self::Path)
+    }
+
+    /// See [`PortRule::new`].
+    pub fn port(ports: &str, partition: &str) -> Result<Self, RuleError> {
+        PortRule::new(ports, partition).map(Self::Port)
+    }
+
+    /// Whether it claims just what another claims.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Path(one), Self::Path(other)) => one.pattern() == other.pattern(),
+            (Self::Port(one), Self::Port(other)) => one.ports() == other.ports(),
+            (Self::Device(one), Self::Device(other)) => one == other,
+            (Self::Path(_) | Self::Port(_) | Self::Device(_), _) => false,
+        }
+    }
 }
 
 /// A rule that cannot work.
@@ -17,128 +54,161 @@ pub enum RuleError {
     #[error(transparent)]
     Path(regex::Error),
     /// The partition refers to a group that the expression does not have.
-    #[error("${name} is no group of the path")]
+    #[error("${name} is no group of the path, nor ${{port}} of a port or ${{stripe}} of a device")]
     UnknownCapture {
         /// The group.
         name: String,
+    },
+    /// A range of ports that is none.
+    #[error("{text:?} is no port or range of ports such as 6379 or \"7000-7010\"")]
+    Ports {
+        /// As given.
+        text: String,
+    },
+    /// A part of a device that does not fit stripes.
+    #[error(
+        "{bytes} bytes: parts of a device begin, end and are divided at multiples of {} KiB",
+        (1u64 << MIN_STRIPE_SHIFT) >> 10
+    )]
+    Alignment {
+        /// The number that does not fit.
+        bytes: u64,
+    },
+    /// A stripe's size that is no power of two.
+    #[error("{bytes} bytes are no power of two")]
+    Stripe {
+        /// As given.
+        bytes: u64,
+    },
+    /// A part of a device that ends where it begins, or before.
+    #[error("ends at byte {to}, but begins at {from}")]
+    Empty {
+        /// Begin.
+        from: u64,
+        /// End.
+        to: u64,
     },
     /// The partition refers to no group at all.
     #[error("names no group of the path, so that all files would be one partition")]
     Constant,
 }
 
-impl Rule {
-    /// `partition` may refer to groups as `$1`, `$name` or `${name}`; `$$` is a dollar sign.
-    pub fn new(path: &str, partition: &str) -> Result<Self, RuleError> {
-        let path = Regex::new(path).map_err(RuleError::Path)?;
-        let names = references(partition);
-        for name in &names {
-            let known = match name.parse::<usize>() {
-                Ok(number) => number < path.captures_len(),
-                Err(_) => path.capture_names().flatten().any(|group| group == name),
-            };
-            if !known {
-                return Err(RuleError::UnknownCapture { name: name.clone() });
+/// All rules of a target.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    paths: Vec<PathRule>,
+    ports: Vec<PortRule>,
+    devices: Vec<DeviceRule>,
+    /// log2 of the stripes that the kernel counts, by device.
+    stripes: BTreeMap<u32, (u8, Vec<usize>)>,
+}
+
+impl Rules {
+    /// Sorted by kind. Devices are looked up by [`find_devices`](Self::find_devices).
+    #[must_use]
+    pub fn new(rules: &[Rule]) -> Self {
+        let mut sorted = Self::default();
+        for rule in rules {
+            match rule {
+                Rule::Path(rule) => sorted.paths.push(rule.clone()),
+                Rule::Port(rule) => sorted.ports.push(rule.clone()),
+                Rule::Device(rule) => sorted.devices.push(rule.clone()),
             }
         }
-        if names.is_empty() {
-            return Err(RuleError::Constant);
+        sorted
+    }
+
+    /// Learns the numbers of the devices that rules name, by a look-up that gives one in kernel form. Returns how
+    /// each is to be counted for a target, and the paths that are no device.
+    pub fn find_devices<'a>(
+        &'a mut self,
+        target: u32,
+        number_of: impl Fn(&Path) -> Option<u32>,
+    ) -> (Vec<(u32, Stripes)>, Vec<&'a Path>) {
+        self.stripes.clear();
+        let mut missing = Vec::new();
+        for (index, rule) in self.devices.iter().enumerate() {
+            match number_of(rule.device()) {
+                Some(dev) => {
+                    let (shift, rules) = self.stripes.entry(dev).or_insert((rule.granularity(), Vec::new()));
+                    *shift = (*shift).min(rule.granularity()).max(MIN_STRIPE_SHIFT);
+                    rules.push(index);
+                }
+                None => missing.push(rule.device()),
+            }
         }
-        Ok(Self { path, partition: partition.to_owned() })
+        let stripes = self.stripes.iter();
+        let stripes = stripes.map(|(dev, (shift, _))| (*dev, Stripes { target, shift: u32::from(*shift) }));
+        (stripes.collect(), missing)
     }
 
-    /// The regular expression as given.
+    /// Whom a file belongs to. Two rules that claim it for different partitions disagree, and nobody gets it; the
+    /// log says which.
     #[must_use]
-    pub fn pattern(&self) -> &str {
-        self.path.as_str()
+    pub fn claim_path(&self, node: &NodeId, path: &str) -> Subject {
+        let mut claims = self.paths.iter().filter_map(|rule| Some((rule, rule.claim(path)?)));
+        let Some((first, id)) = claims.next() else { return Subject::Other(OtherReason::NoRule) };
+        if let Some((second, other)) = claims.find(|(_, other)| *other != id) {
+            tracing::warn!(
+                %node, path,
+                "two rules claim one file: {:?} for partition {id}, {:?} for partition {other}",
+                first.pattern(), second.pattern(),
+            );
+            return Subject::Unattributed(UnattributedReason::RulesDisagree);
+        }
+        named(node, id, &|| format!("rule {:?} claims {path}", first.pattern()))
     }
 
-    /// The partition's id, if the rule claims the path. May be empty, if a group took part as empty.
+    /// Whom a connection belongs to that came to a port; 0 for one that the node opened.
     #[must_use]
-    pub fn claim(&self, path: &str) -> Option<String> {
-        let captures = self.path.captures(path)?;
-        let mut id = String::new();
-        captures.expand(&self.partition, &mut id);
-        Some(id)
+    pub fn claim_port(&self, node: &NodeId, port: u16) -> Subject {
+        let claims = self.ports.iter().filter(|_| port != 0).filter_map(|rule| rule.claim(port));
+        only(node, claims, &|| format!("a rule claims port {port}"))
+    }
+
+    /// Whom a stripe of a device belongs to.
+    #[must_use]
+    pub fn claim_stripe(&self, node: &NodeId, dev: u32, stripe: u64) -> Subject {
+        let Some((shift, rules)) = self.stripes.get(&dev) else { return Subject::Other(OtherReason::NoRule) };
+        let address = stripe << shift;
+        let claims = rules.iter().filter_map(|index| self.devices[*index].claim(address));
+        only(node, claims, &|| format!("a rule claims byte {address} of a device"))
     }
 }
 
-/// Groups that a template refers to, in the syntax of [`regex::Captures::expand`].
-fn references(template: &str) -> Vec<String> {
-    let reference = Regex::new(r"\$(?:\$|\{([^}]*)\}|([0-9A-Za-z_]+))").expect("the pattern is constant");
-    reference
-        .captures_iter(template)
-        .filter_map(|found| found.get(1).or_else(|| found.get(2)))
-        .map(|group| group.as_str().to_owned())
-        .collect()
-}
-
-/// Whom a file belongs to, by all rules of its target. Two rules that claim it for different partitions
-/// disagree, and nobody gets it; the log says which.
-#[must_use]
-pub fn claim(node: &NodeId, rules: &[Rule], path: &str) -> Subject {
-    let mut claims = rules.iter().filter_map(|rule| Some((rule, rule.claim(path)?)));
-    let Some((first, id)) = claims.next() else { return Subject::Other(OtherReason::NoRule) };
-    if let Some((second, other)) = claims.find(|(_, other)| *other != id) {
-        tracing::warn!(
-            %node, path,
-            "two rules claim one file: {:?} for partition {id}, {:?} for partition {other}",
-            first.pattern(), second.pattern(),
-        );
+fn only(node: &NodeId, mut claims: impl Iterator<Item = String>, what: &dyn Fn() -> String) -> Subject {
+    let Some(id) = claims.next() else { return Subject::Other(OtherReason::NoRule) };
+    if let Some(other) = claims.find(|other| *other != id) {
+        tracing::warn!(%node, "{} for partition {id}, and another one for {other}", what());
         return Subject::Unattributed(UnattributedReason::RulesDisagree);
     }
-    named(node.system(), path, first, id)
+    named(node, id, what)
 }
 
-fn named(system: &SystemId, path: &str, rule: &Rule, id: String) -> Subject {
-    match PartitionId::new(system.clone(), id) {
+fn named(node: &NodeId, id: String, what: &dyn Fn() -> String) -> Subject {
+    match PartitionId::new(node.system().clone(), id) {
         Ok(partition) => Subject::Partition(partition),
         Err(error) => {
-            tracing::warn!(path, "rule {:?} claims the file, but {error}", rule.pattern());
+            tracing::warn!("{}, but {error}", what());
             Subject::Other(OtherReason::NoRule)
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subject(rules: &[(&str, &str)], path: &str) -> String {
-        let node = NodeId::new(SystemId::new("s").unwrap(), "n").unwrap();
-        let rules: Vec<Rule> = rules.iter().map(|(path, id)| Rule::new(path, id).unwrap()).collect();
-        match claim(&node, &rules, path) {
-            Subject::Partition(id) => id.name().to_owned(),
-            Subject::Other(reason) => reason.to_string(),
-            Subject::Unattributed(reason) => reason.to_string(),
-        }
-    }
-
-    #[test]
-    fn groups_make_the_id() {
-        let volume = (r"/(?:(?P<collection>[^/]+)_)?(?P<volume>[0-9]+)\.dat$", "$volume");
-        assert_eq!(subject(&[volume], "/data/7.dat"), "7");
-        assert_eq!(subject(&[volume], "/data/photos_12.dat"), "12");
-        assert_eq!(subject(&[volume], "/data/7.idx"), "no_rule");
-        assert_eq!(subject(&[(r"/base/(\d+)/(\d+)", "${1}-$2")], "/pg/base/5/1249"), "5-1249");
-    }
-
-    #[test]
-    fn rules_that_disagree_give_the_file_to_nobody() {
-        let rules = [(r"/(\d+)\.dat$", "$1"), (r"/(\w+)\.dat$", "v$1")];
-        assert_eq!(subject(&rules, "/7.dat"), "rules_disagree");
-        assert_eq!(subject(&rules, "/x.dat"), "vx");
-        assert_eq!(subject(&[(r"(\d+)", "$1"), (r"/(\d+)\.", "$1")], "/7.dat"), "7");
-    }
-
-    #[test]
-    fn an_empty_id_is_no_partition() {
-        assert_eq!(subject(&[(r"/(\d*)\.dat$", "$1")], "/.dat"), "no_rule");
-    }
-
-    #[test]
-    fn a_dollar_sign_is_no_reference() {
-        assert!(matches!(Rule::new("(a)", "$$1"), Err(RuleError::Constant)));
-        assert!(matches!(Rule::new("(a)", "${b}"), Err(RuleError::UnknownCapture { .. })));
+/// A template may refer to one name only.
+fn check_references(template: &str, known: &str) -> Result<(), RuleError> {
+    match path::references(template).into_iter().find(|name| name != known) {
+        Some(name) => Err(RuleError::UnknownCapture { name }),
+        None => Ok(()),
     }
 }
+
+/// A template with its one name replaced.
+fn expand(template: &str, name: &str, value: &str) -> String {
+    let marker = "\u{0}";
+    let text = template.replace("$$", marker);
+    text.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value).replace(marker, "$")
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ impl KnownStore {
     pub fn rules(&self) -> Vec<Rule> {
         self.rules
             .iter()
-            .map(|(path, partition)| Rule::new(path, partition).expect("the rules are constant and tested"))
+            .map(|(path, partition)| Rule::path(path, partition).expect("the rules are constant and tested"))
             .collect()
     }
 }
@@ -68,6 +68,8 @@ impl KnownStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Rules;
+    use isotherm_model::{NodeId, Subject, SystemId};
 
     #[test]
     fn every_store_is_well_formed_and_knows_its_files() {
@@ -77,7 +79,11 @@ mod tests {
         }
         let claim = |system: &str, path: &str| {
             let store = KNOWN.iter().find(|store| store.system == system).unwrap();
-            store.rules().iter().find_map(|rule| rule.claim(path))
+            let node = NodeId::new(SystemId::new("s").unwrap(), "n").unwrap();
+            match Rules::new(&store.rules()).claim_path(&node, path) {
+                Subject::Partition(id) => Some(id.name().to_owned()),
+                Subject::Other(_) | Subject::Unattributed(_) => None,
+            }
         };
         assert_eq!(claim("seaweedfs", "/v1/photos_12.dat").as_deref(), Some("12"));
         assert_eq!(claim("seaweedfs", "/v1/12.idx"), None);

@@ -6,12 +6,12 @@
 use crate::attribution::Attribution;
 use crate::config::Target;
 use crate::discovery::{self, Candidate, Listeners, Selector};
-use crate::probe::{Probe, ProbeError, TargetIndex};
+use crate::probe::{Capacity, Probe, ProbeError, TargetIndex};
 use crate::rule::{Rule, RuleError};
 use crate::store::KNOWN;
 use crate::upkeep::Upkeep;
-use crate::window::Cutter;
-use isotherm_agent_ebpf::{DEFAULT_FILES, FileCounters, FileKey, SELF_TEST_TARGET, WRITE};
+use crate::window::{Attribute, Cutter};
+use isotherm_agent_ebpf::{FileCounters, FileKey, HOST_TARGET, SYNC, WRITE};
 use isotherm_model::{
     Counts, InvalidName, NodeId, OffsetHistogram, OtherReason, Subject, SystemId, UnattributedReason, entropy,
 };
@@ -141,7 +141,7 @@ impl Top {
             .as_deref()
             .map(|path| Regex::new(path).map_err(|source| TopError::Path(RuleError::Path(source))))
             .transpose()?;
-        let mut probe = Probe::attach(DEFAULT_FILES)?;
+        let mut probe = Probe::attach(Capacity::default())?;
         let found = find(&query, path.as_ref())?;
         if found.is_empty() {
             let names: Vec<&str> = KNOWN.iter().map(|store| store.system).collect();
@@ -195,7 +195,6 @@ impl Top {
     /// were restarted.
     pub fn poll(&mut self) -> Result<(), TopError> {
         self.attribution.learn(self.probe.take_names());
-        self.probe.flush_log();
         if self.looked.elapsed() < DISCOVERY {
             return Ok(());
         }
@@ -211,21 +210,22 @@ impl Top {
         self.attribution.learn(self.probe.take_names());
         let seconds = self.last.elapsed().as_secs_f64();
         self.last = Instant::now();
-        let changes = self.cutter.changes(&reading);
+        let mut changes = self.cutter.files.begin();
+        for (key, counters) in &reading.files {
+            changes.extend(self.cutter.files.tell(key, counters).map(|change| (*key, change)));
+        }
         let mut lines: BTreeMap<(usize, Label), Sums> = BTreeMap::new();
         let mut unattributed = 0;
         for (key, change) in changes {
             let target = key.target as usize;
-            if target >= self.targets.len() {
+            if target >= self.targets.len() || key.operation == SYNC {
                 continue;
             }
             let label = self.label(&key, &mut unattributed, change.ops());
             let Some(label) = label else { continue };
             lines.entry((target, label)).or_default().add(&key, &change);
         }
-        let lost_before = self.cutter.lost_total(self.targets.len());
-        self.cutter.tell(&reading);
-        let lost = self.cutter.lost_total(self.targets.len()).saturating_sub(lost_before);
+        let lost = self.cutter.take_lost(&reading.totals, self.targets.len() as u32);
         let Self { upkeep, probe, cutter, attribution, known, .. } = self;
         let process_of =
             |target| known.iter().find(|(_, index)| **index == target as usize).map(|(pid, _)| *pid);
@@ -248,7 +248,7 @@ impl Top {
     }
 
     fn label(&mut self, key: &FileKey, unattributed: &mut u64, ops: u64) -> Option<Label> {
-        match self.attribution.subject(key) {
+        match self.attribution.file(key) {
             Subject::Partition(id) => Some(Label::Partition(id.name().to_owned())),
             Subject::Other(OtherReason::NoRule) => {
                 let path = self.attribution.path(key).map(|path| path.to_string_lossy().into_owned())?;
@@ -362,7 +362,7 @@ fn find(query: &Query, path: Option<&Regex>) -> Result<Vec<Found>, TopError> {
         }
     });
     // The self-test keeps one place; more processes than there are places are left out, the last ones.
-    Ok(found.take(SELF_TEST_TARGET as usize).collect())
+    Ok(found.take(HOST_TARGET as usize).collect())
 }
 
 fn has_open(pid: u32, path: &Regex) -> bool {
@@ -393,9 +393,9 @@ fn targets(found: &[Found], path: Option<&Regex>) -> Result<Vec<Target>, TopErro
 /// The partition is the first group of the expression, or else the path itself.
 fn path_rule(path: &Regex) -> Result<Rule, RuleError> {
     if path.captures_len() > 1 {
-        Rule::new(path.as_str(), "$1")
+        Rule::path(path.as_str(), "$1")
     } else {
-        Rule::new(&format!("^(?P<whole>.*(?:{}).*)$", path.as_str()), "$whole")
+        Rule::path(&format!("^(?P<whole>.*(?:{}).*)$", path.as_str()), "$whole")
     }
 }
 

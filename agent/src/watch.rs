@@ -5,12 +5,14 @@
 
 use crate::attribution::Attribution;
 use crate::config::{Config, Target};
-use crate::discovery::{self, Selector};
+use crate::discovery::{self, Candidate, Listeners, Selector};
 use crate::probe::{Probe, ProbeError, TargetIndex};
 use crate::upkeep::Upkeep;
-use crate::window::{Cutter, Span, WindowClock};
+use crate::window::{Cutter, Span, Told, Watching, WindowClock};
+use isotherm_agent_ebpf::Part;
 use isotherm_model::{Completeness, NodeId, Timestamp, Window};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
@@ -25,6 +27,9 @@ const DISCOVERY: Duration = Duration::from_secs(1);
 /// A file may be evicted from a map that is nearly full after this time without an access.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// Addresses of a node that are told.
+const MAX_LISTENING: usize = 64;
+
 /// Which processes belong to which target, kept up to date.
 pub struct Watched {
     selectors: Vec<Selector>,
@@ -33,6 +38,8 @@ pub struct Watched {
     waiting: BTreeSet<usize>,
     conflicts: HashSet<(u32, usize, usize)>,
     known: BTreeMap<u32, usize>,
+    /// Addresses listened on, by target.
+    listening: BTreeMap<usize, Vec<SocketAddr>>,
     /// Processes were found since the last cut; what they did before is not counted.
     found: bool,
 }
@@ -49,6 +56,7 @@ impl Watched {
             waiting: BTreeSet::new(),
             conflicts: HashSet::new(),
             known: BTreeMap::new(),
+            listening: BTreeMap::new(),
             found: false,
         })
     }
@@ -91,6 +99,27 @@ impl Watched {
         }
         self.known = probe.watched()?.into_iter().collect();
         self.report_waiting();
+        self.learn_ports(probe, &candidates)
+    }
+
+    /// Whose port is which, so that connections to it are known as those of peers.
+    fn learn_ports(&mut self, probe: &mut Probe, candidates: &[Candidate]) -> Result<(), ProbeError> {
+        let watched: Vec<Candidate> =
+            candidates.iter().filter(|process| self.known.contains_key(&process.pid)).cloned().collect();
+        let mut listeners = Listeners::of_all(&watched);
+        let mut listening: BTreeMap<usize, BTreeSet<SocketAddr>> = BTreeMap::new();
+        for process in &watched {
+            let index = self.known[&process.pid];
+            listening.entry(index).or_default().extend(listeners.of(process));
+        }
+        for (index, addresses) in listening {
+            let target = TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?;
+            let known = self.listening.entry(index).or_default();
+            for address in addresses.iter().filter(|address| !known.contains(address)) {
+                probe.add_port(target, address.port())?;
+            }
+            *known = addresses.into_iter().take(MAX_LISTENING).collect();
+        }
         Ok(())
     }
 
@@ -122,6 +151,12 @@ impl Watched {
         processes
     }
 
+    /// Addresses that a target's processes listen on.
+    #[must_use]
+    pub fn listening(&self, index: usize) -> Vec<SocketAddr> {
+        self.listening.get(&index).cloned().unwrap_or_default()
+    }
+
     /// A process of a target, if it has one.
     #[must_use]
     pub fn process_of(&self, target: u32) -> Option<u32> {
@@ -147,6 +182,8 @@ pub struct Watcher {
     /// What the clock's monotonic time is counted from.
     started: Instant,
     nodes: Vec<NodeId>,
+    host: NodeId,
+    watching: Watching,
     idle_windows: u64,
 }
 
@@ -156,9 +193,12 @@ impl Watcher {
         // The configuration admits windows of whole milliseconds up to an hour.
         let window_ms = config.window.as_millis() as u32;
         let started = Instant::now();
+        let watching = Watching { layers: probe.layers(), latency: probe.has(Part::BlockLatency) };
         Ok(Self {
             watched: Watched::new(&mut probe, &config.targets)?,
             probe,
+            host: NodeId::of_host(&config.agent),
+            watching,
             attribution: Attribution::new(&config.targets, config.limits.partitions),
             cutter: Cutter::default(),
             upkeep: Upkeep::default(),
@@ -198,7 +238,6 @@ impl Watcher {
                 return Ok(());
             }
             self.attribution.learn(self.probe.take_names());
-            self.probe.flush_log();
             if looked.elapsed() >= DISCOVERY {
                 looked = Instant::now();
                 self.watched.refresh(&mut self.probe)?;
@@ -207,20 +246,30 @@ impl Watcher {
     }
 
     fn cut(&mut self, span: Span) -> Result<Window, ProbeError> {
-        let reading = self.probe.read()?;
+        let processes = self.watched.processes();
+        let nodes: Vec<Told> = self
+            .nodes
+            .iter()
+            .zip(processes)
+            .enumerate()
+            .map(|(index, (node, processes))| Told {
+                target: index as u32,
+                node: node.clone(),
+                processes,
+                listening: self.watched.listening(index),
+            })
+            .collect();
+        let mut round = self.cutter.round(&mut self.attribution, &self.watching);
+        let totals = self.probe.visit(&mut round)?;
         // Names travel before the counts that they belong to, so none is missing that had room in the ring.
-        self.attribution.learn(self.probe.take_names());
-        let mut span = span;
-        if self.watched.take_found() {
-            span.completeness = Completeness::Partial;
-        }
-        for unbalanced in self.cutter.reconcile(&reading, self.nodes.len()) {
+        round.attribute().learn(self.probe.take_names());
+        let (mut window, unbalanced) = round.finish(&totals, span, &nodes, &self.host, &self.watching);
+        for unbalanced in &unbalanced {
             error!("this window is not complete: {unbalanced}");
-            span.completeness = Completeness::Partial;
         }
-        let nodes: Vec<(NodeId, u32)> = self.nodes.iter().cloned().zip(self.watched.processes()).collect();
-        let attribution = &mut self.attribution;
-        let window = self.cutter.cut(&reading, span, &nodes, |key| attribution.subject(key));
+        if !unbalanced.is_empty() || self.watched.take_found() {
+            window.completeness = Completeness::Partial;
+        }
         let Self { upkeep, probe, cutter, attribution, watched, idle_windows, .. } = self;
         upkeep.run(probe, cutter, attribution, *idle_windows, |target| watched.process_of(target))?;
         Ok(window)

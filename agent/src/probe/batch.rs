@@ -3,7 +3,6 @@
 //! The loader's iterator takes two calls per entry: 578 ms for 100,000 entries where BPF_MAP_LOOKUP_BATCH
 //! (Linux 5.6) takes 75 to 93 ms. Looked up only, never deleted: counters that grow lose nothing.
 
-use isotherm_agent_ebpf::{FileCounters, FileKey};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -36,9 +35,9 @@ struct ElementAttr {
 }
 
 /// Takes an entry out of the map, with the counters that it had at that moment (hash maps: Linux 5.14).
-/// `None` if it is not there.
-pub(super) fn take(map: BorrowedFd<'_>, key: &FileKey) -> io::Result<Option<FileCounters>> {
-    let mut value = FileCounters::ZERO;
+/// `None` if it is not there. `K` and `V` are the key and value of the map.
+pub(super) fn take<K, V: Copy>(map: BorrowedFd<'_>, key: &K, zero: V) -> io::Result<Option<V>> {
+    let mut value = zero;
     let mut attr = ElementAttr {
         map_fd: map.as_raw_fd() as u32,
         padding: 0,
@@ -59,25 +58,33 @@ pub(super) fn take(map: BorrowedFd<'_>, key: &FileKey) -> io::Result<Option<File
 }
 
 /// Buffers for one call, kept between readings.
-pub(super) struct Batch {
-    keys: Vec<FileKey>,
-    values: Vec<FileCounters>,
+pub(super) struct Batch<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+    /// Values per key: one, or in a map per CPU one for each.
+    width: usize,
+    zero: (K, V),
 }
 
-impl Batch {
-    /// Room for `entries` per call. The kernel returns whole hash chains, so it must not be tiny.
-    pub(super) fn new(entries: usize) -> Self {
-        let empty = FileKey::overflow(0, 0);
-        Self { keys: vec![empty; entries], values: vec![FileCounters::ZERO; entries] }
+impl<K: Copy, V: Copy> Batch<K, V> {
+    /// Room for `entries` per call. The kernel returns whole hash chains, so it must not be tiny. `zero` is any
+    /// key and value.
+    pub(super) fn new(entries: usize, zero: (K, V)) -> Self {
+        Self::wide(entries, 1, zero)
     }
 
-    /// Calls `visit` with every entry of a hash map of [`FileKey`] to [`FileCounters`].
+    /// For a map with `width` values per key, one for each CPU that there can be.
+    pub(super) fn wide(entries: usize, width: usize, zero: (K, V)) -> Self {
+        Self { keys: vec![zero.0; entries], values: vec![zero.1; entries * width], width, zero }
+    }
+
+    /// Calls `visit` with every key of a map and its values. `K` and `V` are those of the map.
     pub(super) fn for_each(
         &mut self,
         map: BorrowedFd<'_>,
-        mut visit: impl FnMut(&FileKey, &FileCounters),
+        mut visit: impl FnMut(&K, &[V]),
     ) -> io::Result<()> {
-        // The position is opaque; for hash maps the kernel uses four bytes of it.
+        // The position is opaque; the kernel uses four bytes of it.
         let mut position = [0u64; 2];
         let mut first = true;
         loop {
@@ -103,14 +110,14 @@ impl Batch {
             {
                 if error.raw_os_error() == Some(libc::ENOSPC) && attr.count == 0 {
                     // One chain is longer than the buffers.
-                    *self = Self::new(self.keys.len() * 2);
+                    *self = Self::wide(self.keys.len() * 2, self.width, self.zero);
                     continue;
                 }
                 return Err(io::Error::new(error.kind(), format!("BPF_MAP_LOOKUP_BATCH: {error}")));
             }
             let count = attr.count as usize;
-            for (key, value) in self.keys[..count].iter().zip(&self.values[..count]) {
-                visit(key, value);
+            for (key, values) in self.keys.iter().zip(self.values.chunks(self.width)).take(count) {
+                visit(key, values);
             }
             if error.is_some() {
                 return Ok(());

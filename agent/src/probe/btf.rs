@@ -4,7 +4,7 @@
 //! as long (measured: 409 ms against 21). Format: Linux Documentation/bpf/btf.rst. Every read is checked:
 //! a damaged file is an error, never a wrong offset.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 const MAGIC: u16 = 0xeb9f;
@@ -16,6 +16,11 @@ const MAX_NESTING: u32 = 16;
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const ENUMERATOR_LEN: usize = 8;
+/// Begins the name of the type of a tracepoint.
+const TRACEPOINT: &[u8] = b"btf_trace_";
 
 /// Why an offset cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +60,10 @@ pub struct Btf {
     types: Vec<usize>,
     /// Structs and unions by name; the first of a name wins.
     by_name: HashMap<Vec<u8>, u32>,
+    /// Enumerations of 32 bits.
+    enums: Vec<u32>,
+    /// Names of typedefs that say what a tracepoint passes.
+    tracepoints: HashSet<Vec<u8>>,
 }
 
 impl Btf {
@@ -72,7 +81,14 @@ impl Btf {
 
     /// Parses raw BTF.
     pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
-        let mut btf = Self { data, strings: (0, 0), types: vec![0], by_name: HashMap::new() };
+        let mut btf = Self {
+            data,
+            strings: (0, 0),
+            types: vec![0],
+            by_name: HashMap::new(),
+            enums: Vec::new(),
+            tracepoints: HashSet::new(),
+        };
         if btf.u32(0)? & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Damaged { at: 0, what: "the magic number 0xeb9f" });
         }
@@ -99,12 +115,22 @@ impl Btf {
         while at < end {
             let id = self.types.len() as u32;
             let (kind, count) = self.kind(at)?;
-            if matches!(kind, KIND_STRUCT | KIND_UNION) {
-                let name = self.string(self.u32(at)?)?;
-                if !name.is_empty() {
-                    let name = name.to_vec();
-                    self.by_name.entry(name).or_insert(id);
+            match kind {
+                KIND_STRUCT | KIND_UNION => {
+                    let name = self.string(self.u32(at)?)?;
+                    if !name.is_empty() {
+                        let name = name.to_vec();
+                        self.by_name.entry(name).or_insert(id);
+                    }
                 }
+                KIND_ENUM => self.enums.push(id),
+                KIND_TYPEDEF => {
+                    if let Some(name) = self.string(self.u32(at)?)?.strip_prefix(TRACEPOINT) {
+                        let name = name.to_vec();
+                        self.tracepoints.insert(name);
+                    }
+                }
+                _ => {}
             }
             self.types.push(at);
             at += TYPE_LEN
@@ -134,6 +160,32 @@ impl Btf {
             id = self.unqualified(next)?;
         }
         Ok(offset)
+    }
+
+    /// Value of an enumerator, whatever its enumeration. `None` if there is none of the name.
+    pub fn enumerator(&self, name: &str) -> Result<Option<u64>, BtfError> {
+        for id in &self.enums {
+            let at = self.position(*id)?;
+            for index in 0..self.kind(at)?.1 {
+                let entry = at + TYPE_LEN + index * ENUMERATOR_LEN;
+                if self.string(self.u32(entry)?)? == name.as_bytes() {
+                    return Ok(Some(u64::from(self.u32(entry + 4)?)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Bytes of a struct or union. `None` if there is none of the name.
+    pub fn size(&self, name: &str) -> Result<Option<u64>, BtfError> {
+        let Some(id) = self.by_name.get(name.as_bytes()) else { return Ok(None) };
+        Ok(Some(u64::from(self.u32(self.position(*id)? + 8)?)))
+    }
+
+    /// Whether programs that know types can hang on a tracepoint.
+    #[must_use]
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.tracepoints.contains(name.as_bytes())
     }
 
     fn member(&self, id: u32, name: &[u8], nesting: u32) -> Result<Option<(u64, u32)>, BtfError> {

@@ -5,116 +5,45 @@
 
 mod batch;
 pub mod btf;
+mod error;
+mod load;
 mod name;
+pub mod part;
+mod processes;
+mod reading;
 mod selftest;
 
+pub use error::{ProbeError, TargetIndex};
 pub use name::PathBelowMount;
+pub use reading::{Reading, Totals, Visit};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
-use batch::Batch;
-use btf::{Btf, BtfError};
+use aya::programs::BtfTracePoint;
+use aya::{Ebpf, Pod};
 use isotherm_agent_ebpf::{
-    self as abi, FIELDS, FileCounters, FileKey, MAX_PROCESSES, MAX_TARGETS, SELF_TEST_TARGET,
+    self as abi, BlockCounters, BlockKey, FileCounters, FileKey, HOST_TARGET, Part, PeerCounters, PeerKey,
+    Port, SLOTS, Stripes,
 };
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use tracing::{debug, warn};
+use isotherm_model::Layer;
+use processes::Processes;
+use reading::Readers;
+use std::time::Duration;
 
-/// The kernel object, built by `cargo xtask ebpf build` and committed.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/isotherm.bpf.o");
-
-/// Room in the map of files for what finds none, beside the files that are asked for.
-const OVERFLOW_ENTRIES: u32 = MAX_TARGETS * abi::OPERATIONS;
-
-/// Entries read per system call.
-const BATCH_ENTRIES: usize = 2048;
-
-/// The programs, with the tracepoint each hangs on.
-const PROGRAMS: [(&str, &str); 3] =
-    [("iso_fork", "sched_process_fork"), ("iso_exit", "sched_process_exit"), ("iso_sys_exit", "sys_exit")];
-
-/// Why the kernel cannot be watched.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// The programs read registers of x86-64.
-    #[error("the probes read system call arguments of x86-64; this machine is {arch}")]
-    Architecture {
-        /// What it is.
-        arch: &'static str,
-    },
-    /// The kernel's type information does not serve.
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// The object was not accepted.
-    #[error("the kernel does not load the probe object")]
-    Load(#[source] Box<EbpfError>),
-    /// A program was not accepted, or its tracepoint is not there.
-    #[error("the kernel does not accept program {program} on tracepoint {tracepoint}")]
-    Program {
-        /// Which program.
-        program: &'static str,
-        /// Where it was to be attached.
-        tracepoint: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: Box<ProgramError>,
-    },
-    /// A map could not be read or written.
-    #[error("map {map}")]
-    Map {
-        /// Which map.
-        map: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: Box<MapError>,
-    },
-    /// The file counters could not be read.
-    #[error("cannot read the file counters")]
-    Read(#[source] io::Error),
-    /// A target index that is out of range.
-    #[error("an agent watches {} targets at most", SELF_TEST_TARGET)]
-    TooManyTargets,
-    /// The programs were attached, and count something else than what happened.
-    #[error("the probes do not count right on this kernel: {what}")]
-    SelfTest {
-        /// Expected and counted.
-        what: String,
-    },
+/// Entries that the maps have room for, beside those that take what finds none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Files that are counted apart, per operation and bucket width.
+    pub files: u32,
+    /// The same in the device layer, parts of devices included.
+    pub blocks: u32,
+    /// Peers that are counted apart, per port and operation.
+    pub peers: u32,
 }
 
-/// Index of a target, as the kernel knows it: below [`SELF_TEST_TARGET`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TargetIndex(u32);
-
-impl TargetIndex {
-    /// `None` from [`SELF_TEST_TARGET`] on.
-    #[must_use]
-    pub fn new(index: usize) -> Option<Self> {
-        u32::try_from(index).ok().filter(|index| *index < SELF_TEST_TARGET).map(Self)
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { files: abi::DEFAULT_FILES, blocks: abi::DEFAULT_BLOCKS, peers: abi::DEFAULT_PEERS }
     }
-
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// One reading of all counters.
-#[derive(Debug, Clone, Default)]
-pub struct Reading {
-    /// Every file that was ever counted, and the overflow entries. Cumulative.
-    pub files: Vec<(FileKey, FileCounters)>,
-    /// Per target and direction ([`abi::tally_index`]), taken before the files: all of this is in them.
-    pub before: Vec<abi::Tally>,
-    /// The same, taken after the files: nothing but this is in them.
-    pub after: Vec<abi::Tally>,
-    /// Per target: what was not counted. Cumulative.
-    pub lost: Vec<abi::Lost>,
-    /// Runs that the kernel skipped because the program was already running; of no target in particular.
-    pub recursion_misses: u64,
 }
 
 /// Makes an ABI type known to the loader.
@@ -128,154 +57,138 @@ unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
 /// Attached programs.
 pub struct Probe {
     object: Ebpf,
-    logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     names: RingBuf<MapData>,
-    batch: Batch,
+    processes: Processes,
+    readers: Readers,
     naming_epoch: u64,
-    files: u32,
-    /// As last read: what cannot be read is taken as unchanged.
-    recursion_misses: u64,
+    capacity: Capacity,
+    parts: Vec<Part>,
+    degraded: Vec<String>,
 }
 
 impl Probe {
-    /// Loads and attaches everything, and checks on a file of its own that the counts are right.
-    ///
-    /// `files` is the number of files (times direction) that are counted apart.
-    pub fn attach(files: u32) -> Result<Self, ProbeError> {
-        if !cfg!(target_arch = "x86_64") {
-            return Err(ProbeError::Architecture { arch: std::env::consts::ARCH });
-        }
-        let fields = Btf::of_running_kernel()?;
-        let offsets = FIELDS
-            .iter()
-            .map(|(name, path)| Ok((*name, fields.offset(path, "logical")?)))
-            .collect::<Result<Vec<_>, BtfError>>()?;
-        debug!(?offsets, "kernel fields");
-        let mut loader = EbpfLoader::new();
-        for (name, offset) in &offsets {
-            loader.override_global(name, offset, true);
-        }
-        let mut object = loader
-            .map_max_entries("FILES", files + OVERFLOW_ENTRIES)
-            .load(OBJECT)
-            .map_err(|error| ProbeError::Load(Box::new(error)))?;
-        let logger = aya_log::EbpfLogger::init(&mut object)
-            .inspect_err(|error| warn!("messages of the kernel programs are not shown: {error}"))
-            .ok();
-        let names = map(&mut object, "NAMES", RingBuf::try_from)?;
-        let mut probe = Self {
-            object,
-            logger,
-            names,
-            batch: Batch::new(BATCH_ENTRIES),
-            naming_epoch: 0,
-            files,
-            recursion_misses: 0,
+    /// Loads and attaches everything that this kernel has, and checks on a file and a socket of its own that the
+    /// counts are right. Fails without [`Part::Calls`]; what else is missing is [`degraded`](Self::degraded).
+    pub fn attach(capacity: Capacity) -> Result<Self, ProbeError> {
+        load::attach(capacity)
+    }
+
+    /// Whether a part is attached.
+    #[must_use]
+    pub fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    /// The layers that are counted.
+    #[must_use]
+    pub fn layers(&self) -> Vec<Layer> {
+        let part = |layer| match layer {
+            Layer::Logical => Part::Calls,
+            Layer::Device => Part::Block,
+            Layer::Network => Part::Socket,
         };
-        probe.renew_names()?;
-        probe.attach_programs()?;
-        selftest::run(&mut probe)?;
-        Ok(probe)
+        Layer::ALL.iter().copied().filter(|layer| self.has(part(*layer))).collect()
     }
 
-    fn attach_programs(&mut self) -> Result<(), ProbeError> {
-        let btf = aya::Btf::from_sys_fs().map_err(|error| ProbeError::Load(Box::new(error.into())))?;
-        for (program, tracepoint) in PROGRAMS {
-            let failed = |source| ProbeError::Program { program, tracepoint, source: Box::new(source) };
-            let loaded: &mut BtfTracePoint = self
-                .object
-                .program_mut(program)
-                .expect("the object and this list of programs are built together")
-                .try_into()
-                .map_err(failed)?;
-            loaded.load(tracepoint, &btf).map_err(failed)?;
-            loaded.attach().map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Bytes of kernel memory that the counters take, whatever happens.
+    /// What this kernel, or these rights, do not admit: a sentence each.
     #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
-        // A hash element carries about 48 bytes beside key and value.
-        let file = size_of::<FileKey>() + size_of::<FileCounters>() + 48;
-        u64::from(self.files) * file as u64 + u64::from(abi::NAME_RING_BYTES) + u64::from(MAX_PROCESSES) * 64
+    pub fn degraded(&self) -> &[String] {
+        &self.degraded
     }
 
-    /// Number of files that are counted apart.
+    /// Entries that are counted apart.
     #[must_use]
-    pub fn capacity_files(&self) -> u32 {
-        self.files
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
     }
 
     /// Makes room for what finds none, so that it is counted for its target at least.
     pub fn add_target(&mut self, target: TargetIndex) -> Result<(), ProbeError> {
-        self.add_overflow(target.0)
+        self.add_overflow(target.get() as u32)
     }
 
     fn add_overflow(&mut self, target: u32) -> Result<(), ProbeError> {
-        let mut files = self.files_map()?;
-        for operation in [abi::READ, abi::WRITE] {
-            let key = Raw(FileKey::overflow(target, operation));
-            match files.insert(key, Raw(FileCounters::ZERO), BPF_NOEXIST) {
-                Ok(()) => {}
-                Err(error) if already_there(&error) => {}
-                Err(source) => return Err(ProbeError::Map { map: "FILES", source: Box::new(source) }),
-            }
+        let mut files: HashMap<_, Raw<FileKey>, Raw<FileCounters>> =
+            self.map_mut("FILES", HashMap::try_from)?;
+        for operation in [abi::READ, abi::WRITE, abi::SYNC] {
+            insert_new(
+                "FILES",
+                files.insert(Raw(FileKey::overflow(target, operation)), Raw(FileCounters::ZERO), NEW),
+            )?;
+        }
+        let mut blocks: HashMap<_, Raw<BlockKey>, Raw<BlockCounters>> =
+            self.map_mut("BLOCKS", HashMap::try_from)?;
+        for operation in [abi::READ, abi::WRITE, abi::DISCARD] {
+            let key = Raw(BlockKey::overflow(target, operation));
+            insert_new("BLOCKS", blocks.insert(key, Raw(BlockCounters::ZERO), NEW))?;
+        }
+        let mut peers: HashMap<_, Raw<PeerKey>, Raw<PeerCounters>> =
+            self.map_mut("PEERS", HashMap::try_from)?;
+        for operation in [abi::READ, abi::WRITE, abi::ACCEPT, abi::CONNECT] {
+            let key = Raw(PeerKey::overflow(target, operation));
+            insert_new("PEERS", peers.insert(key, Raw(PeerCounters::default()), NEW))?;
         }
         Ok(())
     }
 
-    /// Counts what a process does from now on for a target. Its children follow it by themselves. An error
-    /// with ENOSPC or E2BIG is that of a full map: [`MAX_PROCESSES`] are watched already.
+    /// Counts what a process does from now on for a target. Its children follow it by themselves.
     pub fn watch(&mut self, pid: u32, target: TargetIndex) -> Result<(), ProbeError> {
-        self.set_process(pid, target.0)
-    }
-
-    fn set_process(&mut self, pid: u32, target: u32) -> Result<(), ProbeError> {
-        let mut processes = self.processes_map()?;
-        processes
-            .insert(pid, target, 0)
-            .map_err(|source| ProbeError::Map { map: "PROCESSES", source: Box::new(source) })
+        self.processes.set(pid, Some(target.get() as u32));
+        Ok(())
     }
 
     /// Stops counting what a process does. One that is not watched is no error.
     pub fn forget(&mut self, pid: u32) -> Result<(), ProbeError> {
-        match self.processes_map()?.remove(&pid) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(source) => Err(ProbeError::Map { map: "PROCESSES", source: Box::new(source) }),
-        }
+        self.processes.set(pid, None);
+        Ok(())
     }
 
     /// Every watched process with the index of its target, children included.
     pub fn watched(&mut self) -> Result<Vec<(u32, usize)>, ProbeError> {
-        let processes = self.processes_map()?;
-        // A process may end while the map is walked; the walk then starts over, so ids are made unique.
-        let mut watched: Vec<(u32, usize)> = processes
-            .iter()
-            .filter_map(Result::ok)
-            .take(2 * MAX_PROCESSES as usize)
-            .map(|(pid, target)| (pid, target as usize))
-            .collect();
+        let alive = std::fs::read_dir("/proc").map_err(|source| ProbeError::Read { map: "/proc", source })?;
+        let pids = alive.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let target = |pid| self.processes.get(pid).filter(|target| *target < HOST_TARGET);
+        let mut watched: Vec<(u32, usize)> =
+            pids.filter_map(|pid| Some((pid, target(pid)? as usize))).collect();
         watched.sort_unstable();
-        watched.dedup_by_key(|(pid, _)| *pid);
         Ok(watched)
     }
 
-    /// Reads all counters.
-    pub fn read(&mut self) -> Result<Reading, ProbeError> {
-        let before = self.tallies()?;
-        let mut files = Vec::new();
-        let map = self.object.map("FILES").expect("the object has this map");
-        self.batch
-            .for_each(files_fd(map), |key, counters| files.push((*key, *counters)))
-            .map_err(ProbeError::Read)?;
-        let after = self.tallies()?;
-        let lost = self.lost()?;
-        if let Some(misses) = self.read_recursion_misses() {
-            self.recursion_misses = misses;
+    /// A port that a target listens on: connections to it were opened by their peers. Known by itself for ports
+    /// that are opened by a watched process.
+    pub fn add_port(&mut self, target: TargetIndex, port: u16) -> Result<(), ProbeError> {
+        let mut ports: HashMap<_, Raw<Port>, u32> = self.map_mut("PORTS", HashMap::try_from)?;
+        let key = Raw(Port { target: target.get() as u32, port: u32::from(port) });
+        insert_new("PORTS", ports.insert(key, 1, NEW))
+    }
+
+    /// Counts a device, by its kernel number, for a target in stripes instead of by file. Replaces what was said
+    /// of the device before.
+    pub fn claim_device(&mut self, dev: u32, stripes: Stripes) -> Result<(), ProbeError> {
+        let mut map: HashMap<_, u32, Raw<Stripes>> = self.map_mut("STRIPES", HashMap::try_from)?;
+        map.insert(dev, Raw(stripes), 0)
+            .map_err(|source| ProbeError::Map { map: "STRIPES", source: Box::new(source) })
+    }
+
+    /// Undoes [`claim_device`](Self::claim_device). A device that is not claimed is no error.
+    pub fn release_device(&mut self, dev: u32) -> Result<(), ProbeError> {
+        let mut map: HashMap<_, u32, Raw<Stripes>> = self.map_mut("STRIPES", HashMap::try_from)?;
+        match map.remove(&dev) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(source) => Err(ProbeError::Map { map: "STRIPES", source: Box::new(source) }),
         }
-        Ok(Reading { files, before, after, lost, recursion_misses: self.recursion_misses })
+    }
+
+    /// Reads all counters, and keeps them.
+    pub fn read(&mut self) -> Result<Reading, ProbeError> {
+        let mut reading = Reading::default();
+        reading.totals = self.visit(&mut reading)?;
+        Ok(reading)
+    }
+
+    /// Reads all counters, entry by entry.
+    pub fn visit(&mut self, visit: &mut dyn Visit) -> Result<Totals, ProbeError> {
+        self.readers.visit(&self.object, &self.parts, visit)
     }
 
     /// Names of files that were touched for the first time in the present epoch. Bounded by the ring.
@@ -285,13 +198,6 @@ impl Probe {
             names.extend(PathBelowMount::from_bytes(&item));
         }
         names
-    }
-
-    /// Shows what the kernel programs have to say.
-    pub fn flush_log(&mut self) {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
-        }
     }
 
     /// Asks for every name again: each file sends its own at its next access.
@@ -308,74 +214,57 @@ impl Probe {
     /// For files that nobody has touched for long: a call that finished its look-up on another CPU, and has
     /// not added yet, would add to an entry that may be another file's by then.
     pub fn evict(&mut self, key: &FileKey) -> Result<Option<FileCounters>, ProbeError> {
-        batch::take(self.files_fd(), key).map_err(ProbeError::Read)
+        reading::take(&self.object, "FILES", key, FileCounters::ZERO)
+    }
+
+    /// As [`evict`](Self::evict), in the device layer.
+    pub fn evict_block(&mut self, key: &BlockKey) -> Result<Option<BlockCounters>, ProbeError> {
+        reading::take(&self.object, "BLOCKS", key, BlockCounters::ZERO)
+    }
+
+    /// As [`evict`](Self::evict), for a peer.
+    pub fn evict_peer(&mut self, key: &PeerKey) -> Result<Option<PeerCounters>, ProbeError> {
+        reading::take(&self.object, "PEERS", key, PeerCounters::default())
+    }
+
+    /// How often something happened that is a reason to look at the processes again.
+    pub fn events(&self) -> Result<u64, ProbeError> {
+        let map: PerCpuArray<_, u64> = self.map_ref("EVENTS", PerCpuArray::try_from)?;
+        let values =
+            map.get(&0, 0).map_err(|source| ProbeError::Map { map: "EVENTS", source: Box::new(source) })?;
+        Ok(values.iter().sum())
     }
 
     /// Total time and number of runs of the system call program since it was loaded, while the kernel's
     /// `bpf_stats` are on; (0, 0) otherwise.
-    pub fn cost(&self) -> Result<(std::time::Duration, u64), ProbeError> {
-        let program = self.object.program("iso_sys_exit").expect("the object has this program");
-        let info = program.info().map_err(|source| ProbeError::Program {
-            program: "iso_sys_exit",
-            tracepoint: "sys_exit",
+    pub fn cost(&self) -> Result<(Duration, u64), ProbeError> {
+        self.cost_of("iso_sys_exit")
+    }
+
+    /// As [`cost`](Self::cost), of any program of [`part::PROGRAMS`]. (0, 0) for one that is not attached.
+    pub fn cost_of(&self, name: &'static str) -> Result<(Duration, u64), ProbeError> {
+        let Some(program) = part::PROGRAMS.iter().find(|program| program.name == name) else {
+            return Ok((Duration::ZERO, 0));
+        };
+        if !self.has(program.part) {
+            return Ok((Duration::ZERO, 0));
+        }
+        let loaded: &BtfTracePoint = self
+            .object
+            .program(name)
+            .expect("the object and the list are built together")
+            .try_into()
+            .map_err(|source| ProbeError::Program {
+                program: name,
+                tracepoint: program.tracepoint,
+                source: Box::new(source),
+            })?;
+        let info = loaded.info().map_err(|source| ProbeError::Program {
+            program: name,
+            tracepoint: program.tracepoint,
             source: Box::new(source),
         })?;
         Ok((info.run_time(), info.run_count()))
-    }
-
-    fn tallies(&self) -> Result<Vec<abi::Tally>, ProbeError> {
-        let map: PerCpuArray<_, Raw<abi::Tally>> = self.map_ref("TALLIES", PerCpuArray::try_from)?;
-        (0..MAX_TARGETS * abi::OPERATIONS)
-            .map(|index| {
-                let values = map
-                    .get(&index, 0)
-                    .map_err(|source| ProbeError::Map { map: "TALLIES", source: Box::new(source) })?;
-                Ok(values.iter().fold(abi::Tally::default(), |sum, Raw(cpu)| abi::Tally {
-                    seen_ops: sum.seen_ops + cpu.seen_ops,
-                    seen_bytes: sum.seen_bytes + cpu.seen_bytes,
-                    settled_ops: sum.settled_ops + cpu.settled_ops,
-                    settled_bytes: sum.settled_bytes + cpu.settled_bytes,
-                }))
-            })
-            .collect()
-    }
-
-    fn lost(&self) -> Result<Vec<abi::Lost>, ProbeError> {
-        let map: PerCpuArray<_, Raw<abi::Lost>> = self.map_ref("LOST", PerCpuArray::try_from)?;
-        (0..MAX_TARGETS)
-            .map(|index| {
-                let values = map
-                    .get(&index, 0)
-                    .map_err(|source| ProbeError::Map { map: "LOST", source: Box::new(source) })?;
-                Ok(values.iter().fold(abi::Lost::default(), |sum, Raw(cpu)| abi::Lost {
-                    compat: sum.compat + cpu.compat,
-                    closed_descriptor: sum.closed_descriptor + cpu.closed_descriptor,
-                    files_full: sum.files_full + cpu.files_full,
-                    unwatched_processes: sum.unwatched_processes + cpu.unwatched_processes,
-                }))
-            })
-            .collect()
-    }
-
-    /// From the program's entry in /proc, the only place that has it (Linux 5.12).
-    fn read_recursion_misses(&self) -> Option<u64> {
-        let program: &BtfTracePoint = self.object.program("iso_sys_exit")?.try_into().ok()?;
-        let number = program.fd().ok()?.as_fd().as_raw_fd();
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-        let count = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-        count.trim().parse().ok()
-    }
-
-    fn files_fd(&self) -> BorrowedFd<'_> {
-        files_fd(self.object.map("FILES").expect("the object has this map"))
-    }
-
-    fn files_map(&mut self) -> Result<HashMap<&mut MapData, Raw<FileKey>, Raw<FileCounters>>, ProbeError> {
-        self.map_mut("FILES", HashMap::try_from)
-    }
-
-    fn processes_map(&mut self) -> Result<HashMap<&mut MapData, u32, u32>, ProbeError> {
-        self.map_mut("PROCESSES", HashMap::try_from)
     }
 
     fn map_mut<'a, T>(
@@ -397,25 +286,35 @@ impl Probe {
     }
 }
 
-fn files_fd(map: &aya::maps::Map) -> BorrowedFd<'_> {
-    let aya::maps::Map::HashMap(data) = map else { unreachable!("FILES is a hash map, not {map:?}") };
-    data.fd().as_fd()
+/// Do not replace an entry (BPF_NOEXIST of linux/bpf.h).
+const NEW: u64 = 1;
+
+/// An entry that is there already is no error.
+fn insert_new(map: &'static str, result: Result<(), MapError>) -> Result<(), ProbeError> {
+    match result {
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        result => result.map_err(|source| ProbeError::Map { map, source: Box::new(source) }),
+    }
 }
 
-/// Do not replace an entry (linux/bpf.h).
-const BPF_NOEXIST: u64 = 1;
-
-fn already_there(error: &MapError) -> bool {
-    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EEXIST))
-}
-
-fn map<T>(
-    object: &mut Ebpf,
-    name: &'static str,
-    open: impl FnOnce(aya::maps::Map) -> Result<T, MapError>,
-) -> Result<T, ProbeError> {
-    let map = object.take_map(name).expect("the object and this name are built together");
-    open(map).map_err(|source| ProbeError::Map { map: name, source: Box::new(source) })
+/// Bytes of kernel memory that the maps take, whatever happens and however many processors there are.
+#[must_use]
+pub fn kernel_memory_bytes(capacity: Capacity) -> u64 {
+    // A hash element carries about 48 bytes beside key and value, and its bucket 16.
+    let hash = |entries: u32, bytes: usize| u64::from(entries) * (bytes as u64 + 64);
+    let cpus = aya::util::nr_cpus().unwrap_or(1) as u64;
+    let per_cpu = size_of::<abi::Tally>() as u64 * u64::from(abi::MAX_TARGETS * SLOTS)
+        + size_of::<abi::Lost>() as u64 * u64::from(abi::MAX_TARGETS)
+        + 3 * size_of::<abi::FileName>() as u64;
+    hash(capacity.files, size_of::<FileKey>() + size_of::<FileCounters>())
+        + hash(capacity.blocks, size_of::<BlockKey>() + size_of::<BlockCounters>())
+        + hash(capacity.peers, size_of::<PeerKey>() + size_of::<PeerCounters>())
+        + hash(abi::MAX_CONNECTIONS, 8 + 24)
+        + hash(abi::MAX_CONNECTIONS, size_of::<abi::Address>() + 4)
+        + hash(abi::MAX_PORTS, size_of::<Port>() + 4)
+        + u64::from(abi::MAX_PIDS)
+        + u64::from(abi::NAME_RING_BYTES)
+        + cpus * per_cpu
 }
 
 #[cfg(test)]
@@ -425,6 +324,8 @@ mod tests {
     #[test]
     fn the_kernel_side_and_the_model_have_one_histogram_layout() {
         assert_eq!(abi::BUCKETS, isotherm_model::BUCKETS);
+        assert_eq!(abi::LATENCY_BUCKETS, isotherm_model::LATENCY_BUCKETS);
+        assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(abi::latency_bucket), [0, 0, 1, 1, 2, 39]);
         for end in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) + 1]).chain([u64::MAX]) {
             assert_eq!(abi::shift_for(end), u16::from(isotherm_model::shift_for(end)), "end {end}");
         }
@@ -435,5 +336,9 @@ mod tests {
         assert_eq!(size_of::<FileKey>(), 8 + 4 * 3 + 2 * 2);
         assert_eq!(size_of::<FileCounters>(), 8 * (3 + abi::BUCKETS));
         assert_eq!(abi::FILE_NAME_HEADER, 8 + 4 * 6);
+        assert_eq!(size_of::<BlockKey>(), 8 + 4 * 3 + 4);
+        assert_eq!(size_of::<BlockCounters>(), 8 * (3 + abi::BUCKETS + abi::LATENCY_BUCKETS));
+        assert_eq!(size_of::<PeerKey>(), 4 + 2 * 2 + 2 * (16 + 2 * 2));
+        assert_eq!(size_of::<PeerCounters>(), 8 * 2);
     }
 }

@@ -19,9 +19,9 @@ pub(super) fn run(probe: &mut Probe) -> Result<(), ProbeError> {
     let failed = |what: String| ProbeError::SelfTest { what };
     probe.add_overflow(SELF_TEST_TARGET)?;
     let mut file = memory_file().map_err(|error| failed(format!("no file to try them on: {error}")))?;
-    probe.set_process(std::process::id(), SELF_TEST_TARGET)?;
+    probe.processes.set(std::process::id(), Some(SELF_TEST_TARGET));
     let result = exercise(&mut file);
-    probe.forget(std::process::id())?;
+    probe.processes.set(std::process::id(), None);
     result.map_err(|error| failed(format!("the file to try them on does not work: {error}")))?;
 
     // Other threads of this process may use files too; only this one counts.
