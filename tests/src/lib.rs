@@ -3,13 +3,19 @@
 //! Tests and `cargo xtask demo` share it. It starts processes that cannot outlive their starter, and it
 //! never reads what Isotherm counted: a truth that knew the answer would be no truth.
 
+pub mod fio;
+pub mod generator;
+pub mod io;
 pub mod kernel;
 pub mod load;
 pub mod netns;
 pub mod notify;
+pub mod pattern;
 pub mod process;
 pub mod seaweed;
 pub mod skip;
+pub mod sockets;
 pub mod tools;
 pub mod truth;
+pub mod volume;
 pub mod workspace;

@@ -1,16 +1,10 @@
 //! What the truth generator did, and how a test drives it.
 
-use crate::process::{die_with, wait_for};
-use anyhow::{Context, Result};
-use nix::unistd::getpid;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Duration;
+use std::process::Command;
 
 /// One completed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,75 +49,12 @@ impl Truth {
     }
 }
 
-/// The generator, prepared and waiting.
-pub struct Generator {
-    child: Child,
-    stdin: ChildStdin,
-    answers: Receiver<String>,
-}
-
-/// How long a scenario may take.
-const LIMIT: Duration = Duration::from_secs(60);
+/// The generator of the program `truth`.
+pub type Generator = crate::generator::Generator<Truth>;
 
 impl Generator {
     /// Starts the program and waits until its files are prepared. Call it from a thread that outlives it.
     pub fn start(program: &Path, folder: &Path, scenario: &str) -> Result<Self> {
-        let parent = getpid();
-        let mut command = Command::new(program);
-        command.arg(folder).arg(scenario).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // SAFETY: the closure runs between fork and exec, and makes nothing but two system calls.
-        unsafe { command.pre_exec(move || die_with(parent)) };
-        let mut child = command.spawn().with_context(|| format!("start {}", program.display()))?;
-        let stdin = child.stdin.take().context("its stdin")?;
-        let answers = lines(child.stdout.take().context("its stdout")?);
-        let mut generator = Self { child, stdin, answers };
-        generator.answer("it to be ready", || Ok(()))?;
-        Ok(generator)
+        Self::spawn(Command::new(program).arg(folder).arg(scenario), None)
     }
-
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Lets it begin.
-    pub fn go(&mut self) -> Result<()> {
-        writeln!(self.stdin, "go").context("tell the generator to go")
-    }
-
-    /// Waits until it is done, calling `meanwhile` often. It stays alive, with its files open, until dropped.
-    pub fn done(&mut self, meanwhile: impl FnMut() -> Result<()>) -> Result<Truth> {
-        let line = self.answer("it to be done", meanwhile)?;
-        serde_json::from_str(&line).context("its truth")
-    }
-
-    fn answer(&mut self, what: &str, mut meanwhile: impl FnMut() -> Result<()>) -> Result<String> {
-        let answers = &self.answers;
-        wait_for(what, LIMIT, || {
-            meanwhile()?;
-            match answers.try_recv() {
-                Ok(line) => Ok(Some(line)),
-                Err(TryRecvError::Empty) => Ok(None),
-                Err(TryRecvError::Disconnected) => {
-                    anyhow::bail!("the generator ended; its message is on stderr")
-                }
-            }
-        })
-    }
-}
-
-impl Drop for Generator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-    });
-    receiver
 }

@@ -41,7 +41,7 @@ pub(crate) struct Program {
 
 /// All programs that are installed for demo or tests; a C compiler is not among them, as without one this
 /// would not have been linked.
-pub(crate) const PROGRAMS: [Program; 5] = [
+pub(crate) const PROGRAMS: [Program; 9] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -70,6 +70,30 @@ pub(crate) const PROGRAMS: [Program; 5] = [
         name: "mount",
         package: "mount",
         needed_for: "tests of a lacking kernel and of a full disk",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "mkfs.ext4",
+        package: "e2fsprogs",
+        needed_for: "volumes of ext4 in tests",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "mkfs.xfs",
+        package: "xfsprogs",
+        needed_for: "volumes of xfs in tests",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "mkfs.btrfs",
+        package: "btrfs-progs",
+        needed_for: "volumes of btrfs in tests",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "fio",
+        package: "fio",
+        needed_for: "a second generator of file accesses in tests",
         purpose: Purpose::Tests,
     },
 ];

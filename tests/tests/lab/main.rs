@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
+mod fio;
+mod io;
+mod volume;
+
 use isotherm_tests::load::{Load, Skew, Truth};
 use isotherm_tests::netns::Namespace;
 use isotherm_tests::notify::Notify;

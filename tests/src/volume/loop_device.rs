@@ -1,0 +1,110 @@
+//! A loop device over an image without a name, which goes with its last user.
+//!
+//! The crate loopdev needs libclang to build, and `losetup` cannot set LO_FLAGS_AUTOCLEAR; it is one ioctl.
+
+use crate::workspace::target_dir;
+use anyhow::{Context, Result, bail, ensure};
+use linux_raw_sys::loop_device::{
+    LO_FLAGS_AUTOCLEAR, LO_FLAGS_DIRECT_IO, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config,
+};
+use nix::errno::Errno;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How often another process may take the device that was free a moment ago.
+const ATTEMPTS: usize = 64;
+
+/// How a loop device accesses its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// Through the page cache of the file system that holds the image.
+    Cached,
+    /// By direct I/O, as a real disk would.
+    Direct,
+}
+
+/// A loop device with a file behind it.
+#[derive(Debug)]
+pub(super) struct LoopDevice {
+    name: String,
+    path: PathBuf,
+    number: u64,
+    /// Keeps it from being cleared before it is mounted.
+    _device: File,
+}
+
+impl LoopDevice {
+    pub(super) fn new(size_bytes: u64, backing: Backing) -> Result<Self> {
+        let image = image(size_bytes)?;
+        let control = File::options().read(true).write(true).open("/dev/loop-control");
+        let control = control.context("open /dev/loop-control")?;
+        for _ in 0..ATTEMPTS {
+            // SAFETY: the request takes no argument.
+            let free = unsafe { libc::ioctl(control.as_raw_fd(), u64::from(LOOP_CTL_GET_FREE)) };
+            let number = Errno::result(free).context("find a free loop device")?;
+            let name = format!("loop{number}");
+            let path = Path::new("/dev").join(&name);
+            let device = File::options().read(true).write(true).open(&path);
+            let device = device.with_context(|| format!("open {}", path.display()))?;
+            match configure(&device, &image, backing) {
+                Ok(()) => {}
+                Err(Errno::EBUSY) => continue,
+                Err(error) => return Err(error).with_context(|| format!("set up {name}")),
+            }
+            ensure_backing(&name, backing)?;
+            let number = device.metadata().with_context(|| format!("look at {}", path.display()))?.rdev();
+            return Ok(Self { name, path, number, _device: device });
+        }
+        bail!("others took {ATTEMPTS} loop devices before we could")
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+/// A sparse file without a name, on a disk, as direct I/O is not possible on every memory file system.
+fn image(size_bytes: u64) -> Result<File> {
+    let folder = target_dir().join("tmp");
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let image = tempfile::tempfile_in(&folder);
+    let image = image.with_context(|| format!("create an image in {}", folder.display()))?;
+    image.set_len(size_bytes).with_context(|| format!("an image of {size_bytes} bytes"))?;
+    Ok(image)
+}
+
+fn configure(device: &File, image: &File, backing: Backing) -> nix::Result<()> {
+    // SAFETY: the structure is made of integers and arrays of them, for which zeros are values.
+    let mut config: loop_config = unsafe { std::mem::zeroed() };
+    config.fd = image.as_raw_fd().cast_unsigned();
+    config.block_size = 512;
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR as u32;
+    if backing == Backing::Direct {
+        config.info.lo_flags |= LO_FLAGS_DIRECT_IO as u32;
+    }
+    // SAFETY: the structure is the one that the request reads, and outlives the call.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), u64::from(LOOP_CONFIGURE), &raw const config) };
+    Errno::result(result).map(drop)
+}
+
+/// The kernel drops a wish for direct I/O in silence where the image's file system cannot do it.
+fn ensure_backing(name: &str, backing: Backing) -> Result<()> {
+    let path = format!("/sys/block/{name}/loop/dio");
+    let direct = fs::read_to_string(&path).with_context(|| format!("read {path}"))?.trim() == "1";
+    ensure!(
+        direct == (backing == Backing::Direct),
+        "{name}: {path} says {direct}, asked for {backing:?}; the image is in {}",
+        target_dir().display()
+    );
+    Ok(())
+}
