@@ -79,13 +79,13 @@ impl FileSystem {
         }
         if !self.known() {
             // A kernel with modules loads one at the first mount only.
-            let _ = Command::new("modprobe").arg(self.name()).output();
+            let _ = administration("modprobe").arg(self.name()).output();
             if !self.known() {
                 return Some(format!("the kernel has no {} (/proc/filesystems)", self.name()));
             }
         }
         let (program, package) = self.maker();
-        let installed = Command::new(program).arg("-V").output().is_ok();
+        let installed = administration(program).arg("-V").output().is_ok();
         (!installed).then(|| format!("{program} is not installed (Debian package {package})"))
     }
 
@@ -110,7 +110,7 @@ impl FileSystem {
             Self::Xfs | Self::Btrfs => &["-q", "-f", "-K"],
         };
         let (program, package) = self.maker();
-        let output = Command::new(program).args(options).arg(device).output();
+        let output = administration(program).args(options).arg(device).output();
         let output = output.with_context(|| format!("start {program} (Debian package {package})"))?;
         if !output.status.success() {
             bail!("{program} {}: {}", device.display(), String::from_utf8_lossy(&output.stderr).trim());
@@ -244,6 +244,14 @@ impl Volume {
         self.mount = Some(mount);
         Ok(())
     }
+}
+
+/// A program for root, whose folder is not in everybody's PATH.
+fn administration(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
 }
 
 /// Drops clean pages of all files below a folder.

@@ -69,8 +69,10 @@ fn shown(command: &Command) -> String {
     line
 }
 
-/// Where a program lies in PATH.
+/// Where a program lies: in PATH, or where programs for root are.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+    // Programs for root are installed also where they are not in everybody's PATH.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }

@@ -4,6 +4,7 @@
 
 mod fio;
 mod io;
+mod sockets;
 mod volume;
 
 use isotherm_tests::load::{Load, Skew, Truth};
