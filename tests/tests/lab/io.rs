@@ -357,3 +357,21 @@ fn a_truth_that_is_not_one_is_refused() {
     fs::write(folder.path().join("file"), vec![1; SIZE as usize]).unwrap();
     assert!(run(job(Engine::Positioned).request(read)).is_err());
 }
+
+#[test]
+fn syncs_flush_the_device() {
+    let Some(volume) = volume("syncs_flush_the_device") else { return };
+    for (number, engine) in engines().into_iter().enumerate() {
+        let name = format!("file-{number}");
+        let job = Job::new(&name, SIZE, engine).request(Request::write(0, PAGE as u32));
+        let job = job.request(Request::sync().times(2, 0)).request(Request::data_sync().times(3, 0));
+        let mut generator = IoPlan::new(volume.path()).job(job).spawn().unwrap();
+        volume.sync().unwrap();
+        let before = volume.stat().unwrap();
+        let truth = generator.run().unwrap();
+        assert_eq!(truth.counts(Operation::Sync), Counts { ops: 5, bytes: 0 }, "{engine:?}");
+        let flushes = volume.stat().unwrap().since(&before).flushes;
+        // The kernel makes one flush of those that are asked for at the same time.
+        assert!(flushes >= if is_call(engine) { 5 } else { 1 }, "{engine:?}: {flushes} flushes");
+    }
+}
