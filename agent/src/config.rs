@@ -17,14 +17,13 @@
 //! partition = "$volume"
 //! ```
 
-use crate::discovery::Selector;
-use crate::rule::{Rule, RuleError};
-use isotherm_agent_ebpf::{DEFAULT_FILES, SELF_TEST_TARGET};
-use isotherm_model::{AgentId, InvalidName, NodeId, SystemId};
-use regex::Regex;
+mod target;
+
+pub use target::Target;
+
+use isotherm_agent_ebpf::DEFAULT_FILES;
+use isotherm_model::AgentId;
 use serde::Deserialize;
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
@@ -56,17 +55,6 @@ pub struct Limits {
     pub partitions: usize,
     /// Batches kept for an analyzer that does not answer; default 360, an hour of 10 s windows.
     pub unacked_batches: usize,
-}
-
-/// A node to watch.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The node.
-    pub node: NodeId,
-    /// Which processes it consists of.
-    pub select: Selector,
-    /// Which files belong to which partition.
-    pub rules: Vec<Rule>,
 }
 
 /// A configuration that cannot be used, and where.
@@ -112,7 +100,7 @@ struct RawConfig {
     analyzer: Option<RawAnalyzer>,
     limits: Option<RawLimits>,
     #[serde(default)]
-    target: Vec<Spanned<RawTarget>>,
+    target: Vec<Spanned<target::RawTarget>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -134,32 +122,6 @@ struct RawLimits {
     files: Option<Spanned<u32>>,
     partitions: Option<Spanned<usize>>,
     unacked_batches: Option<Spanned<usize>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTarget {
-    system: Spanned<String>,
-    node: Spanned<String>,
-    select: Spanned<RawSelector>,
-    #[serde(default)]
-    rule: Vec<Spanned<RawRule>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSelector {
-    exe: Option<Spanned<String>>,
-    cmdline: Option<Spanned<String>>,
-    pid: Option<u32>,
-    listen: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    path: Spanned<String>,
-    partition: Spanned<String>,
 }
 
 impl Config {
@@ -278,115 +240,6 @@ impl Source<'_> {
             Some(value) => Ok(value.into_inner()),
         }
     }
-
-    fn targets(&self, raw: Vec<Spanned<RawTarget>>) -> Result<Vec<Target>, ConfigError> {
-        if raw.is_empty() {
-            return Err(self.error(
-                0,
-                "target",
-                "nothing to watch: add a [[target]], or try `isotherm-agent top`",
-            ));
-        }
-        let mut lines: HashMap<NodeId, usize> = HashMap::new();
-        let mut selectors: Vec<(usize, Selector)> = Vec::new();
-        let mut targets = Vec::with_capacity(raw.len());
-        for (index, raw) in raw.into_iter().enumerate() {
-            let at = raw.span().start;
-            let key = format!("target[{index}]");
-            if index as u32 >= SELF_TEST_TARGET {
-                return Err(self.error(
-                    at,
-                    key,
-                    format!("an agent watches {SELF_TEST_TARGET} targets at most"),
-                ));
-            }
-            let target = self.target(&key, raw.into_inner())?;
-            if let Some(line) = lines.insert(target.node.clone(), self.line(at)) {
-                return Err(self.error(
-                    at,
-                    key,
-                    format!("node {} is also the target of line {line}", target.node),
-                ));
-            }
-            if let Some((line, _)) = selectors.iter().find(|(_, other)| other.same_as(&target.select)) {
-                return Err(self.error(
-                    at,
-                    key,
-                    format!("selects the same processes as the target of line {line}"),
-                ));
-            }
-            selectors.push((self.line(at), target.select.clone()));
-            targets.push(target);
-        }
-        Ok(targets)
-    }
-
-    fn target(&self, key: &str, raw: RawTarget) -> Result<Target, ConfigError> {
-        let name_error =
-            |at: usize, field: &str, error: InvalidName| self.error(at, format!("{key}.{field}"), error);
-        let at = raw.system.span().start;
-        let system =
-            SystemId::new(raw.system.into_inner()).map_err(|error| name_error(at, "system", error))?;
-        let at = raw.node.span().start;
-        let node =
-            NodeId::new(system, raw.node.into_inner()).map_err(|error| name_error(at, "node", error))?;
-        let select = self.selector(key, raw.select)?;
-        let mut rules: Vec<(usize, Rule)> = Vec::with_capacity(raw.rule.len());
-        for (index, raw) in raw.rule.into_iter().enumerate() {
-            let key = format!("{key}.rule[{index}]");
-            let RawRule { path, partition } = raw.into_inner();
-            let (path_at, partition_at) = (path.span().start, partition.span().start);
-            let rule = Rule::new(path.get_ref(), partition.get_ref()).map_err(|error| match error {
-                RuleError::Path(_) => self.error(path_at, format!("{key}.path"), error),
-                RuleError::UnknownCapture { .. } | RuleError::Constant => {
-                    self.error(partition_at, format!("{key}.partition"), error)
-                }
-            })?;
-            if let Some((line, _)) = rules.iter().find(|(_, other)| other.pattern() == rule.pattern()) {
-                let what = format!("claims the same paths as the rule of line {line}");
-                return Err(self.error(path_at, format!("{key}.path"), what));
-            }
-            rules.push((self.line(path_at), rule));
-        }
-        Ok(Target { node, select, rules: rules.into_iter().map(|(_, rule)| rule).collect() })
-    }
-
-    fn selector(&self, key: &str, raw: Spanned<RawSelector>) -> Result<Selector, ConfigError> {
-        let at = raw.span().start;
-        let raw = raw.into_inner();
-        let regex = |field: &str, pattern: Option<Spanned<String>>| {
-            pattern
-                .map(|pattern| {
-                    Regex::new(pattern.get_ref()).map_err(|error| {
-                        self.error(pattern.span().start, format!("{key}.select.{field}"), error)
-                    })
-                })
-                .transpose()
-        };
-        let listen = raw
-            .listen
-            .map(|listen| {
-                listen.get_ref().parse::<SocketAddr>().map_err(|_| {
-                    let what = format!("{:?} is no address:port such as \"10.0.0.1:8080\"", listen.get_ref());
-                    self.error(listen.span().start, format!("{key}.select.listen"), what)
-                })
-            })
-            .transpose()?;
-        let selector = Selector {
-            exe: regex("exe", raw.exe)?,
-            cmdline: regex("cmdline", raw.cmdline)?,
-            pid: raw.pid,
-            listen,
-        };
-        if selector.is_empty() {
-            return Err(self.error(
-                at,
-                format!("{key}.select"),
-                "give at least one of exe, cmdline, pid, listen",
-            ));
-        }
-        Ok(selector)
-    }
 }
 
 fn host_name() -> std::io::Result<String> {
@@ -394,83 +247,4 @@ fn host_name() -> std::io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TARGET: &str = "[[target]]\nsystem = \"s\"\nnode = \"n\"\nselect = { pid = 1 }\n";
-
-    fn error(text: &str) -> String {
-        Config::parse(Path::new("agent.toml"), text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn defaults_are_filled_in() {
-        let config = Config::parse(Path::new("agent.toml"), TARGET).unwrap();
-        assert_eq!(config.window, Duration::from_secs(10));
-        assert_eq!(config.endpoint, "http://127.0.0.1:7600");
-        assert_eq!(config.targets[0].node.to_string(), "s/n");
-        assert!(!config.agent.as_str().is_empty());
-    }
-
-    #[test]
-    fn errors_name_line_and_key() {
-        let with = |text: &str| format!("{TARGET}{text}");
-        for (text, want) in [
-            (
-                String::new(),
-                "agent.toml:1: target: nothing to watch: add a [[target]], or try `isotherm-agent top`",
-            ),
-            (
-                "[agent]\nwindw = \"1s\"".into(),
-                "agent.toml:2: unknown field `windw`, expected `id` or `window`",
-            ),
-            (
-                "[agent]\nwindow = \"soon\"".into(),
-                "agent.toml:2: agent.window: expected number at 0, such as \"10s\"",
-            ),
-            (
-                "[agent]\nwindow = \"2h\"".into(),
-                "agent.toml:2: agent.window: must be whole milliseconds from 100ms to 1h",
-            ),
-            (
-                "[analyzer]\nendpoint = \"nowhere\"".into(),
-                "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://10.0.0.5:7600\"",
-            ),
-            ("[limits]\nfiles = 1".into(), "agent.toml:2: limits.files: must be from 64 to 1048576"),
-            ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `node`"),
-            (with(TARGET), "agent.toml:5: target[1]: node s/n is also the target of line 1"),
-            (
-                with(&TARGET.replace("\"n\"", "\"m\"")),
-                "agent.toml:5: target[1]: selects the same processes as the target of line 1",
-            ),
-            (
-                TARGET.replace("pid = 1", ""),
-                "agent.toml:4: target[0].select: give at least one of exe, cmdline, pid, listen",
-            ),
-            (
-                TARGET.replace("pid = 1", "listen = \"8080\""),
-                "agent.toml:4: target[0].select.listen: \"8080\" is no address:port such as \"10.0.0.1:8080\"",
-            ),
-            (TARGET.replace("\"n\"", "\"\""), "agent.toml:3: target[0].node: node is empty"),
-            (
-                with("[[target.rule]]\npath = 'x([0-9]+)'\npartition = \"$2\""),
-                "agent.toml:7: target[0].rule[0].partition: $2 is no group of the path",
-            ),
-            (
-                with("[[target.rule]]\npath = 'x'\npartition = \"all\""),
-                "agent.toml:7: target[0].rule[0].partition: names no group of the path, so that all files would be one partition",
-            ),
-            (
-                with(
-                    "[[target.rule]]\npath = '(a)'\npartition = \"$1\"\n[[target.rule]]\npath = '(a)'\npartition = \"x$1\"",
-                ),
-                "agent.toml:9: target[0].rule[1].path: claims the same paths as the rule of line 6",
-            ),
-        ] {
-            assert_eq!(error(&text), want, "\n{text}");
-        }
-        let bad_regex = error(&with("[[target.rule]]\npath = '(a'\npartition = \"$1\""));
-        assert!(bad_regex.starts_with("agent.toml:6: target[0].rule[0].path: "), "{bad_regex}");
-        assert!(bad_regex.contains("unclosed group"), "{bad_regex}");
-    }
-}
+mod tests;

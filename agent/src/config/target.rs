@@ -1,0 +1,160 @@
+//! Targets: which processes, and which files of theirs belong to which partition.
+
+use super::{ConfigError, Source};
+use crate::discovery::Selector;
+use crate::rule::{Rule, RuleError};
+use isotherm_agent_ebpf::SELF_TEST_TARGET;
+use isotherm_model::{InvalidName, NodeId, SystemId};
+use regex::Regex;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use toml::Spanned;
+
+/// A node to watch.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The node.
+    pub node: NodeId,
+    /// Which processes it consists of.
+    pub select: Selector,
+    /// Which files belong to which partition.
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTarget {
+    system: Spanned<String>,
+    node: Spanned<String>,
+    select: Spanned<RawSelector>,
+    #[serde(default)]
+    rule: Vec<Spanned<RawRule>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSelector {
+    exe: Option<Spanned<String>>,
+    cmdline: Option<Spanned<String>>,
+    pid: Option<u32>,
+    listen: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    path: Spanned<String>,
+    partition: Spanned<String>,
+}
+
+impl Source<'_> {
+    pub(super) fn targets(&self, raw: Vec<Spanned<RawTarget>>) -> Result<Vec<Target>, ConfigError> {
+        if raw.is_empty() {
+            return Err(self.error(
+                0,
+                "target",
+                "nothing to watch: add a [[target]], or try `isotherm-agent top`",
+            ));
+        }
+        let mut lines: HashMap<NodeId, usize> = HashMap::new();
+        let mut selectors: Vec<(usize, Selector)> = Vec::new();
+        let mut targets = Vec::with_capacity(raw.len());
+        for (index, raw) in raw.into_iter().enumerate() {
+            let at = raw.span().start;
+            let key = format!("target[{index}]");
+            if index as u32 >= SELF_TEST_TARGET {
+                return Err(self.error(
+                    at,
+                    key,
+                    format!("an agent watches {SELF_TEST_TARGET} targets at most"),
+                ));
+            }
+            let target = self.target(&key, raw.into_inner())?;
+            if let Some(line) = lines.insert(target.node.clone(), self.line(at)) {
+                return Err(self.error(
+                    at,
+                    key,
+                    format!("node {} is also the target of line {line}", target.node),
+                ));
+            }
+            if let Some((line, _)) = selectors.iter().find(|(_, other)| other.same_as(&target.select)) {
+                return Err(self.error(
+                    at,
+                    key,
+                    format!("selects the same processes as the target of line {line}"),
+                ));
+            }
+            selectors.push((self.line(at), target.select.clone()));
+            targets.push(target);
+        }
+        Ok(targets)
+    }
+
+    fn target(&self, key: &str, raw: RawTarget) -> Result<Target, ConfigError> {
+        let name_error =
+            |at: usize, field: &str, error: InvalidName| self.error(at, format!("{key}.{field}"), error);
+        let at = raw.system.span().start;
+        let system =
+            SystemId::new(raw.system.into_inner()).map_err(|error| name_error(at, "system", error))?;
+        let at = raw.node.span().start;
+        let node =
+            NodeId::new(system, raw.node.into_inner()).map_err(|error| name_error(at, "node", error))?;
+        let select = self.selector(key, raw.select)?;
+        let mut rules: Vec<(usize, Rule)> = Vec::with_capacity(raw.rule.len());
+        for (index, raw) in raw.rule.into_iter().enumerate() {
+            let key = format!("{key}.rule[{index}]");
+            let RawRule { path, partition } = raw.into_inner();
+            let (path_at, partition_at) = (path.span().start, partition.span().start);
+            let rule = Rule::new(path.get_ref(), partition.get_ref()).map_err(|error| match error {
+                RuleError::Path(_) => self.error(path_at, format!("{key}.path"), error),
+                RuleError::UnknownCapture { .. } | RuleError::Constant => {
+                    self.error(partition_at, format!("{key}.partition"), error)
+                }
+            })?;
+            if let Some((line, _)) = rules.iter().find(|(_, other)| other.pattern() == rule.pattern()) {
+                let what = format!("claims the same paths as the rule of line {line}");
+                return Err(self.error(path_at, format!("{key}.path"), what));
+            }
+            rules.push((self.line(path_at), rule));
+        }
+        Ok(Target { node, select, rules: rules.into_iter().map(|(_, rule)| rule).collect() })
+    }
+
+    fn selector(&self, key: &str, raw: Spanned<RawSelector>) -> Result<Selector, ConfigError> {
+        let at = raw.span().start;
+        let raw = raw.into_inner();
+        let regex = |field: &str, pattern: Option<Spanned<String>>| {
+            pattern
+                .map(|pattern| {
+                    Regex::new(pattern.get_ref()).map_err(|error| {
+                        self.error(pattern.span().start, format!("{key}.select.{field}"), error)
+                    })
+                })
+                .transpose()
+        };
+        let listen = raw
+            .listen
+            .map(|listen| {
+                listen.get_ref().parse::<SocketAddr>().map_err(|_| {
+                    let what = format!("{:?} is no address:port such as \"10.0.0.1:8080\"", listen.get_ref());
+                    self.error(listen.span().start, format!("{key}.select.listen"), what)
+                })
+            })
+            .transpose()?;
+        let selector = Selector {
+            exe: regex("exe", raw.exe)?,
+            cmdline: regex("cmdline", raw.cmdline)?,
+            pid: raw.pid,
+            listen,
+        };
+        if selector.is_empty() {
+            return Err(self.error(
+                at,
+                format!("{key}.select"),
+                "give at least one of exe, cmdline, pid, listen",
+            ));
+        }
+        Ok(selector)
+    }
+}

@@ -1,0 +1,75 @@
+use super::*;
+
+const TARGET: &str = "[[target]]\nsystem = \"s\"\nnode = \"n\"\nselect = { pid = 1 }\n";
+
+fn error(text: &str) -> String {
+    Config::parse(Path::new("agent.toml"), text).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let config = Config::parse(Path::new("agent.toml"), TARGET).unwrap();
+    assert_eq!(config.window, Duration::from_secs(10));
+    assert_eq!(config.endpoint, "http://127.0.0.1:7600");
+    assert_eq!(config.targets[0].node.to_string(), "s/n");
+    assert!(!config.agent.as_str().is_empty());
+}
+
+#[test]
+fn errors_name_line_and_key() {
+    let with = |text: &str| format!("{TARGET}{text}");
+    for (text, want) in [
+        (
+            String::new(),
+            "agent.toml:1: target: nothing to watch: add a [[target]], or try `isotherm-agent top`",
+        ),
+        ("[agent]\nwindw = \"1s\"".into(), "agent.toml:2: unknown field `windw`, expected `id` or `window`"),
+        (
+            "[agent]\nwindow = \"soon\"".into(),
+            "agent.toml:2: agent.window: expected number at 0, such as \"10s\"",
+        ),
+        (
+            "[agent]\nwindow = \"2h\"".into(),
+            "agent.toml:2: agent.window: must be whole milliseconds from 100ms to 1h",
+        ),
+        (
+            "[analyzer]\nendpoint = \"nowhere\"".into(),
+            "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://10.0.0.5:7600\"",
+        ),
+        ("[limits]\nfiles = 1".into(), "agent.toml:2: limits.files: must be from 64 to 1048576"),
+        ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `node`"),
+        (with(TARGET), "agent.toml:5: target[1]: node s/n is also the target of line 1"),
+        (
+            with(&TARGET.replace("\"n\"", "\"m\"")),
+            "agent.toml:5: target[1]: selects the same processes as the target of line 1",
+        ),
+        (
+            TARGET.replace("pid = 1", ""),
+            "agent.toml:4: target[0].select: give at least one of exe, cmdline, pid, listen",
+        ),
+        (
+            TARGET.replace("pid = 1", "listen = \"8080\""),
+            "agent.toml:4: target[0].select.listen: \"8080\" is no address:port such as \"10.0.0.1:8080\"",
+        ),
+        (TARGET.replace("\"n\"", "\"\""), "agent.toml:3: target[0].node: node is empty"),
+        (
+            with("[[target.rule]]\npath = 'x([0-9]+)'\npartition = \"$2\""),
+            "agent.toml:7: target[0].rule[0].partition: $2 is no group of the path",
+        ),
+        (
+            with("[[target.rule]]\npath = 'x'\npartition = \"all\""),
+            "agent.toml:7: target[0].rule[0].partition: names no group of the path, so that all files would be one partition",
+        ),
+        (
+            with(
+                "[[target.rule]]\npath = '(a)'\npartition = \"$1\"\n[[target.rule]]\npath = '(a)'\npartition = \"x$1\"",
+            ),
+            "agent.toml:9: target[0].rule[1].path: claims the same paths as the rule of line 6",
+        ),
+    ] {
+        assert_eq!(error(&text), want, "\n{text}");
+    }
+    let bad_regex = error(&with("[[target.rule]]\npath = '(a'\npartition = \"$1\""));
+    assert!(bad_regex.starts_with("agent.toml:6: target[0].rule[0].path: "), "{bad_regex}");
+    assert!(bad_regex.contains("unclosed group"), "{bad_regex}");
+}
