@@ -1,10 +1,10 @@
 //! Targets: which processes, and which files of theirs belong to which partition.
 
 use super::{ConfigError, Source};
-use crate::discovery::Selector;
+use crate::discovery::{Selector, UnitName};
 use crate::rule::{Rule, RuleError};
 use isotherm_agent_ebpf::SELF_TEST_TARGET;
-use isotherm_model::{InvalidName, NodeId, SystemId};
+use isotherm_model::{HOST_SYSTEM, InvalidName, NodeId, SystemId};
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -38,6 +38,8 @@ struct RawSelector {
     exe: Option<Spanned<String>>,
     cmdline: Option<Spanned<String>>,
     pid: Option<u32>,
+    cgroup: Option<Spanned<String>>,
+    unit: Option<Spanned<String>>,
     listen: Option<Spanned<String>>,
 }
 
@@ -97,6 +99,13 @@ impl Source<'_> {
         let at = raw.system.span().start;
         let system =
             SystemId::new(raw.system.into_inner()).map_err(|error| name_error(at, "system", error))?;
+        if system.as_str() == HOST_SYSTEM {
+            let what = format!(
+                "{HOST_SYSTEM:?} is the agent's own, for what happens on the host's block devices and is no \
+                 target's; name the store"
+            );
+            return Err(self.error(at, format!("{key}.system"), what));
+        }
         let at = raw.node.span().start;
         let node =
             NodeId::new(system, raw.node.into_inner()).map_err(|error| name_error(at, "node", error))?;
@@ -142,17 +151,26 @@ impl Source<'_> {
                 })
             })
             .transpose()?;
+        let unit = raw
+            .unit
+            .map(|unit| {
+                UnitName::new(unit.get_ref())
+                    .map_err(|error| self.error(unit.span().start, format!("{key}.select.unit"), error))
+            })
+            .transpose()?;
         let selector = Selector {
             exe: regex("exe", raw.exe)?,
             cmdline: regex("cmdline", raw.cmdline)?,
             pid: raw.pid,
+            cgroup: regex("cgroup", raw.cgroup)?,
+            unit,
             listen,
         };
         if selector.is_empty() {
             return Err(self.error(
                 at,
                 format!("{key}.select"),
-                "give at least one of exe, cmdline, pid, listen",
+                "give at least one of exe, cmdline, pid, cgroup, unit, listen",
             ));
         }
         Ok(selector)

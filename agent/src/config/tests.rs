@@ -45,11 +45,19 @@ fn errors_name_line_and_key() {
         ),
         (
             TARGET.replace("pid = 1", ""),
-            "agent.toml:4: target[0].select: give at least one of exe, cmdline, pid, listen",
+            "agent.toml:4: target[0].select: give at least one of exe, cmdline, pid, cgroup, unit, listen",
         ),
         (
             TARGET.replace("pid = 1", "listen = \"8080\""),
             "agent.toml:4: target[0].select.listen: \"8080\" is no address:port such as \"10.0.0.1:8080\"",
+        ),
+        (
+            TARGET.replace("pid = 1", "unit = \"weed@*\""),
+            "agent.toml:4: target[0].select.unit: is a pattern; give one unit, or a regular expression as `cgroup`",
+        ),
+        (
+            TARGET.replace("\"s\"", "\"host\""),
+            "agent.toml:2: target[0].system: \"host\" is the agent's own, for what happens on the host's block devices and is no target's; name the store",
         ),
         (TARGET.replace("\"n\"", "\"\""), "agent.toml:3: target[0].node: node is empty"),
         (
@@ -69,6 +77,8 @@ fn errors_name_line_and_key() {
     ] {
         assert_eq!(error(&text), want, "\n{text}");
     }
+    let bad_regex = error(&TARGET.replace("pid = 1", "cgroup = '('"));
+    assert!(bad_regex.starts_with("agent.toml:4: target[0].select.cgroup: "), "{bad_regex}");
     let bad_regex = error(&with("[[target.rule]]\npath = '(a'\npartition = \"$1\""));
     assert!(bad_regex.starts_with("agent.toml:6: target[0].rule[0].path: "), "{bad_regex}");
     assert!(bad_regex.contains("unclosed group"), "{bad_regex}");
