@@ -77,6 +77,14 @@ impl Attribution {
         }
     }
 
+    /// Goes on with other targets and rules: names are kept, every claim is made anew.
+    pub fn reload(&mut self, targets: &[Target]) {
+        self.targets = targets.iter().map(|target| (target.node.clone(), target.rules.clone())).collect();
+        self.claims.clear();
+        self.partitions.clear();
+        self.limit_reported = false;
+    }
+
     /// Takes in names that the kernel has sent.
     pub fn learn(&mut self, names: Vec<PathBelowMount>) {
         let mut mounts = Mounts::default();
@@ -236,6 +244,17 @@ mod tests {
         assert_eq!(word(attribution.subject(&key(5))), "no_rule");
         attribution.learn(vec![named(5, Some("/7.dat"))]);
         assert_eq!(word(attribution.subject(&key(5))), "7");
+    }
+
+    #[test]
+    fn other_rules_claim_the_same_names() {
+        let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 1);
+        attribution.learn(vec![named(5, Some("/7.dat")), named(6, Some("/8.idx"))]);
+        assert_eq!(word(attribution.subject(&key(5))), "7");
+        attribution.reload(&[target(&[(r"(\d+)\.idx$", "$1")])]);
+        assert_eq!(word(attribution.subject(&key(5))), "no_rule");
+        // The partition that went makes room within the limit.
+        assert_eq!(word(attribution.subject(&key(6))), "8");
     }
 
     #[test]

@@ -53,6 +53,18 @@ impl Rule {
         self.path.as_str()
     }
 
+    /// How the partition's id is made, as given.
+    #[must_use]
+    pub fn template(&self) -> &str {
+        &self.partition
+    }
+
+    /// Whether it is written the same way, and so claims the same files for the same partitions.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.pattern() == other.pattern() && self.partition == other.partition
+    }
+
     /// The partition's id, if the rule claims the path. May be empty, if a group took part as empty.
     #[must_use]
     pub fn claim(&self, path: &str) -> Option<String> {

@@ -3,138 +3,28 @@
 //! A thread of its own, because all it does are short system calls at set times, and a busy runtime must not
 //! delay a cut. Everything it holds is bounded by the configuration's limits.
 
+mod reload;
+
+pub use reload::Reload;
+
 use crate::attribution::Attribution;
-use crate::config::{Config, Target};
-use crate::discovery::{self, Selector};
-use crate::probe::{Probe, ProbeError, TargetIndex};
+use crate::config::Config;
+use crate::discovery::Depth;
+use crate::probe::{Probe, ProbeError};
 use crate::upkeep::Upkeep;
+use crate::watched::Watched;
 use crate::window::{Cutter, Span, WindowClock};
 use isotherm_model::{Completeness, NodeId, Timestamp, Window};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
-use tracing::{error, info, warn};
+use tracing::error;
 
 /// How often names are fetched and messages of the kernel side shown. The ring of names holds about 1,500.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How often /proc is looked at.
-const DISCOVERY: Duration = Duration::from_secs(1);
-
 /// A file may be evicted from a map that is nearly full after this time without an access.
 const IDLE: Duration = Duration::from_secs(300);
-
-/// Which processes belong to which target, kept up to date.
-pub struct Watched {
-    selectors: Vec<Selector>,
-    nodes: Vec<NodeId>,
-    /// Targets that were reported as without a process.
-    waiting: BTreeSet<usize>,
-    conflicts: HashSet<(u32, usize, usize)>,
-    known: BTreeMap<u32, usize>,
-    /// Processes were found since the last cut; what they did before is not counted.
-    found: bool,
-}
-
-impl Watched {
-    /// For the targets by their index, all of which get room in the kernel's map.
-    pub fn new(probe: &mut Probe, targets: &[Target]) -> Result<Self, ProbeError> {
-        for index in 0..targets.len() {
-            probe.add_target(TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?)?;
-        }
-        Ok(Self {
-            selectors: targets.iter().map(|target| target.select.clone()).collect(),
-            nodes: targets.iter().map(|target| target.node.clone()).collect(),
-            waiting: BTreeSet::new(),
-            conflicts: HashSet::new(),
-            known: BTreeMap::new(),
-            found: false,
-        })
-    }
-
-    /// Looks at /proc, watches what is new and forgets what has gone.
-    pub fn refresh(&mut self, probe: &mut Probe) -> Result<(), ProbeError> {
-        let candidates = match discovery::candidates() {
-            Ok(candidates) => candidates,
-            Err(error) => {
-                warn!("cannot list processes, those known stay watched: {error}");
-                return Ok(());
-            }
-        };
-        let selection = discovery::select(&candidates, &self.selectors.iter().collect::<Vec<_>>());
-        for (pid, first, second) in selection.conflicts {
-            if self.conflicts.insert((pid, first, second)) {
-                let (first, second) = (&self.nodes[first], &self.nodes[second]);
-                warn!("process {pid} matches {first} and {second}; it counts for {first}");
-            }
-        }
-        self.conflicts.retain(|(pid, _, _)| candidates.iter().any(|process| process.pid == *pid));
-        let watched: BTreeMap<u32, usize> = probe.watched()?.into_iter().collect();
-        let mut wanted: BTreeMap<u32, usize> = watched.clone();
-        wanted.extend(selection.processes);
-        for (pid, index) in discovery::with_children(&candidates, wanted) {
-            if watched.get(&pid) == Some(&index) {
-                continue;
-            }
-            match probe.watch(pid, TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?) {
-                Ok(()) => {
-                    self.found = true;
-                    info!("watching process {pid} for {}", self.nodes[index]);
-                }
-                // The kernel side counts what finds no room as lost; the others stay watched.
-                Err(error) => warn!("process {pid} of {} is not watched: {error}", self.nodes[index]),
-            }
-        }
-        for pid in watched.keys().filter(|pid| !discovery::is_alive(**pid)) {
-            probe.forget(*pid)?;
-        }
-        self.known = probe.watched()?.into_iter().collect();
-        self.report_waiting();
-        Ok(())
-    }
-
-    fn report_waiting(&mut self) {
-        let processes = self.processes();
-        for (index, node) in self.nodes.iter().enumerate() {
-            if processes[index] > 0 {
-                self.waiting.remove(&index);
-            } else if self.waiting.insert(index) {
-                warn!("no process matches {node}; waiting for one");
-            }
-        }
-    }
-
-    /// Whether a look since the last question found a process that was not watched from its start.
-    pub fn take_found(&mut self) -> bool {
-        std::mem::take(&mut self.found)
-    }
-
-    /// Number of processes per target, children included.
-    #[must_use]
-    pub fn processes(&self) -> Vec<u32> {
-        let mut processes = vec![0; self.nodes.len()];
-        for index in self.known.values() {
-            if let Some(count) = processes.get_mut(*index) {
-                *count += 1;
-            }
-        }
-        processes
-    }
-
-    /// A process of a target, if it has one.
-    #[must_use]
-    pub fn process_of(&self, target: u32) -> Option<u32> {
-        self.known.iter().find(|(_, index)| **index == target as usize).map(|(pid, _)| *pid)
-    }
-
-    /// "watching 3 processes of 4 targets".
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let processes: u32 = self.processes().iter().sum();
-        format!("watching {processes} processes of {} targets", self.nodes.len())
-    }
-}
 
 /// Everything the thread owns.
 pub struct Watcher {
@@ -148,6 +38,7 @@ pub struct Watcher {
     started: Instant,
     nodes: Vec<NodeId>,
     idle_windows: u64,
+    reloads: Option<Receiver<Reload>>,
 }
 
 impl Watcher {
@@ -165,6 +56,7 @@ impl Watcher {
             clock: WindowClock::new(window_ms, wall_clock(), 0),
             started,
             nodes: config.targets.iter().map(|target| target.node.clone()).collect(),
+            reloads: None,
             idle_windows: (IDLE.as_millis() as u64).div_ceil(u64::from(window_ms)),
         })
     }
@@ -177,11 +69,10 @@ impl Watcher {
         windows: &Sender<Window>,
         ready: impl FnOnce(&str),
     ) -> Result<(), ProbeError> {
-        self.watched.refresh(&mut self.probe)?;
+        self.watched.refresh(&mut self.probe, Depth::Full)?;
         // A process may have been born while /proc was read; the kernel side follows those of the second look.
-        self.watched.refresh(&mut self.probe)?;
+        self.watched.refresh(&mut self.probe, Depth::Short)?;
         ready(&self.watched.summary());
-        let mut looked = Instant::now();
         loop {
             let until_end = Duration::from_millis(self.clock.until_end_ms(wall_clock()));
             let stopped = !matches!(stop.recv_timeout(POLL.min(until_end)), Err(RecvTimeoutError::Timeout));
@@ -199,14 +90,13 @@ impl Watcher {
             }
             self.attribution.learn(self.probe.take_names());
             self.probe.flush_log();
-            if looked.elapsed() >= DISCOVERY {
-                looked = Instant::now();
-                self.watched.refresh(&mut self.probe)?;
-            }
+            self.watched.look(&mut self.probe, self.started.elapsed())?;
+            self.take_reload();
         }
     }
 
     fn cut(&mut self, span: Span) -> Result<Window, ProbeError> {
+        self.before_cut()?;
         let reading = self.probe.read()?;
         // Names travel before the counts that they belong to, so none is missing that had room in the ring.
         self.attribution.learn(self.probe.take_names());
@@ -220,9 +110,10 @@ impl Watcher {
         }
         let nodes: Vec<(NodeId, u32)> = self.nodes.iter().cloned().zip(self.watched.processes()).collect();
         let attribution = &mut self.attribution;
-        let window = self.cutter.cut(&reading, span, &nodes, |key| attribution.subject(key));
+        let mut window = self.cutter.cut(&reading, span, &nodes, |key| attribution.subject(key));
         let Self { upkeep, probe, cutter, attribution, watched, idle_windows, .. } = self;
         upkeep.run(probe, cutter, attribution, *idle_windows, |target| watched.process_of(target))?;
+        self.after_cut(&reading, &mut window)?;
         Ok(window)
     }
 }

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod btf;
+mod events;
 mod name;
 mod selftest;
 

@@ -1,0 +1,84 @@
+//! Other targets and rules while the watcher runs: taken at once, in force from the next window on.
+
+use super::Watcher;
+use crate::config::Target;
+use crate::probe::{ProbeError, Reading};
+use crate::slot::Changes;
+use crate::watched::StageError;
+use isotherm_model::Window;
+use std::collections::HashSet;
+use std::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+use tracing::{debug, info};
+
+/// A request to go on with other targets.
+#[derive(Debug)]
+pub struct Reload {
+    /// All targets of the new configuration.
+    pub targets: Vec<Target>,
+    /// Gets what changes, once it is staged; or why nothing does.
+    pub answer: oneshot::Sender<Result<Changes, StageError>>,
+}
+
+impl Watcher {
+    /// Takes requests from a channel while it runs. One that comes while another waits for its window is
+    /// taken after it.
+    #[must_use]
+    pub fn with_reloads(self, reloads: Receiver<Reload>) -> Self {
+        Self { reloads: Some(reloads), ..self }
+    }
+
+    pub(super) fn take_reload(&mut self) {
+        if self.watched.is_staged() {
+            return;
+        }
+        let Some(Reload { targets, answer }) =
+            self.reloads.as_ref().and_then(|reloads| reloads.try_recv().ok())
+        else {
+            return;
+        };
+        let staged = self.watched.stage(&mut self.probe, &targets);
+        self.nodes = self.watched.nodes();
+        if answer.send(staged).is_err() {
+            debug!("nobody waits for the answer to a reload");
+        }
+    }
+
+    pub(super) fn before_cut(&mut self) -> Result<(), ProbeError> {
+        self.watched.recount(&mut self.probe)?;
+        if self.watched.is_staged() {
+            self.watched.forget_leaving(&mut self.probe)?;
+        }
+        Ok(())
+    }
+
+    /// Takes from the window what it does not tell, clears away what removed targets have left in the kernel,
+    /// and puts a staged change in force. `reading` is that of the window.
+    pub(super) fn after_cut(&mut self, reading: &Reading, window: &mut Window) -> Result<(), ProbeError> {
+        self.watched.tell(window);
+        let in_kernel: HashSet<usize> = reading.files.iter().map(|(key, _)| key.target as usize).collect();
+        self.watched.free_unused(&in_kernel);
+        let retired = self.watched.retired();
+        if !retired.is_empty() {
+            let left: Vec<_> = self
+                .cutter
+                .keys()
+                .into_iter()
+                .filter(|key| retired.contains(&(key.target as usize)))
+                .collect();
+            for key in &left {
+                if let Some(last) = self.probe.evict(key)? {
+                    self.cutter.evict(key, &last);
+                }
+            }
+            self.attribution.forget(&left, &self.cutter.keys());
+        }
+        if self.watched.is_staged() {
+            self.watched.commit(&mut self.probe)?;
+            self.attribution.reload(&self.watched.targets());
+            self.nodes = self.watched.nodes();
+            info!("the new targets and rules are in force; {}", self.watched.summary());
+        }
+        Ok(())
+    }
+}
