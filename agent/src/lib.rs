@@ -9,6 +9,7 @@
 pub mod attribution;
 pub mod config;
 pub mod discovery;
+pub mod metrics;
 pub mod mounts;
 pub mod outbox;
 pub mod probe;

@@ -8,8 +8,10 @@ pub mod btf;
 mod events;
 mod name;
 mod selftest;
+mod stats;
 
 pub use name::PathBelowMount;
+pub use stats::{MapStats, ProgramStats, count_runs};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramError};
