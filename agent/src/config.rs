@@ -8,6 +8,9 @@
 //! [analyzer]
 //! endpoint = "http://127.0.0.1:7600"
 //!
+//! [metrics]
+//! listen = "127.0.0.1:7601"      # default; "off"
+//!
 //! [[target]]
 //! system = "seaweedfs"
 //! node = "10.77.0.1:8080"        # the store's own name of the node
@@ -17,8 +20,10 @@
 //! partition = "$volume"
 //! ```
 
+mod metrics;
 mod target;
 
+pub use metrics::{Listen, Metrics};
 pub use target::Target;
 
 use isotherm_agent_ebpf::DEFAULT_FILES;
@@ -42,12 +47,14 @@ pub struct Config {
     pub endpoint: String,
     /// Bounds of memory.
     pub limits: Limits,
+    /// The agent's own numbers.
+    pub metrics: Metrics,
     /// What to watch; at least one, at most 63.
     pub targets: Vec<Target>,
 }
 
 /// Bounds of memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Files counted apart, per direction and bucket width; default 16,384 (about 10 MB of kernel memory).
     pub files: u32,
@@ -99,6 +106,7 @@ struct RawConfig {
     agent: Option<RawAgent>,
     analyzer: Option<RawAnalyzer>,
     limits: Option<RawLimits>,
+    metrics: Option<metrics::RawMetrics>,
     #[serde(default)]
     target: Vec<Spanned<target::RawTarget>>,
 }
@@ -157,8 +165,29 @@ impl Config {
                     360,
                 )?,
             },
+            metrics: source.metrics(raw.metrics.unwrap_or_default())?,
             targets: source.targets(raw.target)?,
         })
+    }
+}
+
+impl Config {
+    /// The settings that differ and cannot change while the agent runs, by section or key.
+    #[must_use]
+    pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
+        // Without `..`, so that a new setting has to be thought of here.
+        let Self { agent, window, endpoint, limits, metrics, targets: _ } = self;
+        [
+            ("agent.id", *agent != new.agent),
+            ("agent.window", *window != new.window),
+            ("analyzer.endpoint", *endpoint != new.endpoint),
+            ("limits", *limits != new.limits),
+            ("metrics", *metrics != new.metrics),
+        ]
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| key)
+        .collect()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod probe;
 pub mod rights;
 pub mod rule;
+pub mod service;
 pub mod slot;
 pub mod store;
 pub mod top;

@@ -10,11 +10,14 @@ pub use reload::Reload;
 use crate::attribution::Attribution;
 use crate::config::Config;
 use crate::discovery::Depth;
+use crate::metrics::Telemetry;
 use crate::probe::{Probe, ProbeError};
+use crate::service::Watchdog;
 use crate::upkeep::Upkeep;
 use crate::watched::Watched;
 use crate::window::{Cutter, Span, WindowClock};
 use isotherm_model::{Completeness, NodeId, Timestamp, Window};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
@@ -39,6 +42,7 @@ pub struct Watcher {
     nodes: Vec<NodeId>,
     idle_windows: u64,
     reloads: Option<Receiver<Reload>>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Watcher {
@@ -57,6 +61,7 @@ impl Watcher {
             started,
             nodes: config.targets.iter().map(|target| target.node.clone()).collect(),
             reloads: None,
+            telemetry: Arc::default(),
             idle_windows: (IDLE.as_millis() as u64).div_ceil(u64::from(window_ms)),
         })
     }
@@ -73,9 +78,13 @@ impl Watcher {
         // A process may have been born while /proc was read; the kernel side follows those of the second look.
         self.watched.refresh(&mut self.probe, Depth::Short)?;
         ready(&self.watched.summary());
+        let mut watchdog = Watchdog::of_environment();
         loop {
             let until_end = Duration::from_millis(self.clock.until_end_ms(wall_clock()));
-            let stopped = !matches!(stop.recv_timeout(POLL.min(until_end)), Err(RecvTimeoutError::Timeout));
+            let stopped = !matches!(
+                stop.recv_timeout(POLL.min(until_end).min(watchdog.patience())),
+                Err(RecvTimeoutError::Timeout)
+            );
             // First the cut, which is due at a moment; the rest can wait.
             let now = wall_clock();
             let span = self.clock.cut(now, self.started.elapsed().as_millis() as u64);
@@ -92,6 +101,7 @@ impl Watcher {
             self.probe.flush_log();
             self.watched.look(&mut self.probe, self.started.elapsed())?;
             self.take_reload();
+            watchdog.step();
         }
     }
 
@@ -106,6 +116,7 @@ impl Watcher {
         }
         for unbalanced in self.cutter.reconcile(&reading, self.nodes.len()) {
             error!("this window is not complete: {unbalanced}");
+            self.telemetry.conservation_failed();
             span.completeness = Completeness::Partial;
         }
         let nodes: Vec<(NodeId, u32)> = self.nodes.iter().cloned().zip(self.watched.processes()).collect();
@@ -114,6 +125,8 @@ impl Watcher {
         let Self { upkeep, probe, cutter, attribution, watched, idle_windows, .. } = self;
         upkeep.run(probe, cutter, attribution, *idle_windows, |target| watched.process_of(target))?;
         self.after_cut(&reading, &mut window)?;
+        self.telemetry.window_cut(&window);
+        self.tell_probe(&reading);
         Ok(window)
     }
 }

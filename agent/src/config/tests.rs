@@ -52,6 +52,10 @@ fn errors_name_line_and_key() {
             "agent.toml:4: target[0].select.listen: \"8080\" is no address:port such as \"10.0.0.1:8080\"",
         ),
         (
+            "[metrics]\nlisten = \"7601\"".into(),
+            "agent.toml:2: metrics.listen: \"7601\" is neither \"off\" nor an address:port such as \"127.0.0.1:7601\"",
+        ),
+        (
             TARGET.replace("pid = 1", "unit = \"weed@*\""),
             "agent.toml:4: target[0].select.unit: is a pattern; give one unit, or a regular expression as `cgroup`",
         ),
@@ -82,4 +86,22 @@ fn errors_name_line_and_key() {
     let bad_regex = error(&with("[[target.rule]]\npath = '(a'\npartition = \"$1\""));
     assert!(bad_regex.starts_with("agent.toml:6: target[0].rule[0].path: "), "{bad_regex}");
     assert!(bad_regex.contains("unclosed group"), "{bad_regex}");
+}
+
+#[test]
+fn what_cannot_change_while_it_runs_is_named() {
+    let parse = |text: &str| Config::parse(Path::new("agent.toml"), &format!("{text}{TARGET}")).unwrap();
+    let old = parse("");
+    assert!(old.needing_restart(&old.clone()).is_empty());
+    let other_target = Config::parse(Path::new("a"), &TARGET.replace("pid = 1", "pid = 2")).unwrap();
+    assert!(old.needing_restart(&other_target).is_empty());
+    let new = parse(
+        "[agent]\nid = \"x\"\nwindow = \"1s\"\n[analyzer]\nendpoint = \"http://h:1\"\n[limits]\nfiles = 64\n\
+         [metrics]\nlisten = \"off\"\n",
+    );
+    assert_eq!(new.metrics.listen, Listen::Off);
+    assert_eq!(
+        old.needing_restart(&new),
+        ["agent.id", "agent.window", "analyzer.endpoint", "limits", "metrics"]
+    );
 }

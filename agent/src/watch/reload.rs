@@ -2,11 +2,13 @@
 
 use super::Watcher;
 use crate::config::Target;
+use crate::metrics::Telemetry;
 use crate::probe::{ProbeError, Reading};
 use crate::slot::Changes;
 use crate::watched::StageError;
 use isotherm_model::Window;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tracing::{debug, info};
@@ -26,6 +28,12 @@ impl Watcher {
     #[must_use]
     pub fn with_reloads(self, reloads: Receiver<Reload>) -> Self {
         Self { reloads: Some(reloads), ..self }
+    }
+
+    /// Tells what it counts and how the probe is.
+    #[must_use]
+    pub fn with_telemetry(self, telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry, ..self }
     }
 
     pub(super) fn take_reload(&mut self) {
@@ -50,6 +58,17 @@ impl Watcher {
             self.watched.forget_leaving(&mut self.probe)?;
         }
         Ok(())
+    }
+
+    /// Tells how the programs and maps are, as far as a reading of the counters shows it.
+    pub(super) fn tell_probe(&self, reading: &Reading) {
+        let processes: u32 = self.watched.processes().iter().sum();
+        let maps = self.probe.map_stats(|name| match name {
+            "FILES" => Some(reading.files.len() as u64),
+            "PROCESSES" => Some(processes.into()),
+            _ => None,
+        });
+        self.telemetry.probe_read(self.probe.program_stats(), maps);
     }
 
     /// Takes from the window what it does not tell, clears away what removed targets have left in the kernel,
