@@ -97,7 +97,10 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("isotherm-agent: {error:#}");
+            match arguments.log_format {
+                LogFormat::Text => eprintln!("isotherm-agent: {error:#}"),
+                LogFormat::Json => tracing::error!("{error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

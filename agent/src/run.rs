@@ -25,14 +25,14 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     rights::check()?;
     // The kernel counts until the descriptor is closed, also when the right to ask for it is gone.
     let counting = config.metrics.probe_stats.then(count).flatten();
-    let probe = Probe::attach(config.limits.files)?;
+    let mut probe = Probe::attach(config.limits.files)?;
     info!(
         "probes attached; {} KiB of kernel memory, {} files and {} partitions told apart at most",
         probe.memory_bytes() / 1024,
         config.limits.files,
         config.limits.partitions
     );
-    rights::reduce()?;
+    rights::reduce(|| probe.watched().is_ok() && probe.read().is_ok())?;
     let telemetry = Arc::new(Telemetry::default());
     let watcher = Watcher::new(probe, &config)?.with_telemetry(Arc::clone(&telemetry));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -134,7 +134,7 @@ impl Watched {
     fn report_waiting(&mut self) {
         let processes = self.processes();
         let targets: Vec<(usize, NodeId)> =
-            self.slots.watched().map(|(index, target)| (index, target.node.clone())).collect();
+            self.slots.live().map(|(index, target)| (index, target.node.clone())).collect();
         for (index, node) in targets {
             if processes[index] > 0 {
                 self.waiting.remove(&node);
