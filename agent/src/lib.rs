@@ -19,6 +19,7 @@ pub mod rule;
 pub mod service;
 pub mod slot;
 pub mod store;
+pub mod support;
 pub mod top;
 pub mod upkeep;
 pub mod uplink;

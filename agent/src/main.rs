@@ -6,6 +6,7 @@ mod screen;
 use anyhow::bail;
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
+use isotherm_agent::support::Support;
 use isotherm_agent::top::{Query, once};
 use isotherm_agent::{rights, rule};
 use std::io::IsTerminal;
@@ -42,6 +43,12 @@ enum Command {
         /// A path to try on the rules of every target; may be given several times.
         #[arg(long = "path", value_name = "PATH")]
         paths: Vec<String>,
+    },
+    /// Say what this kernel and these rights can do, layer by layer; fails if system calls cannot be watched.
+    Probe {
+        /// Form of the report.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
     },
     /// Show what this host's storage processes access, without configuration or analyzer.
     ///
@@ -90,6 +97,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check { config, paths } => check(&config, &paths),
+        Command::Probe { output } => probe(output),
         Command::Top { path, pids, once, duration, output } => {
             top(Query { path, pids }, once, duration, output)
         }
@@ -138,6 +146,18 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
             };
             println!("  {path}: {whose}");
         }
+    }
+    Ok(())
+}
+
+fn probe(output: Output) -> anyhow::Result<()> {
+    let support = Support::find()?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&support)?),
+        Output::Table => print!("{support}"),
+    }
+    if !support.logical_works() {
+        bail!("system calls cannot be watched here");
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! as long (measured: 409 ms against 21). Format: Linux Documentation/bpf/btf.rst. Every read is checked:
 //! a damaged file is an error, never a wrong offset.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 const MAGIC: u16 = 0xeb9f;
@@ -16,6 +16,10 @@ const MAX_NESTING: u32 = 16;
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
+
+/// Begins the name of the type that the kernel has for each tracepoint (include/trace/bpf_probe.h).
+const TRACEPOINT: &[u8] = b"btf_trace_";
 
 /// Why an offset cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,7 @@ pub struct Btf {
     types: Vec<usize>,
     /// Structs and unions by name; the first of a name wins.
     by_name: HashMap<Vec<u8>, u32>,
+    tracepoints: HashSet<Vec<u8>>,
 }
 
 impl Btf {
@@ -72,7 +77,13 @@ impl Btf {
 
     /// Parses raw BTF.
     pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
-        let mut btf = Self { data, strings: (0, 0), types: vec![0], by_name: HashMap::new() };
+        let mut btf = Self {
+            data,
+            strings: (0, 0),
+            types: vec![0],
+            by_name: HashMap::new(),
+            tracepoints: HashSet::new(),
+        };
         if btf.u32(0)? & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Damaged { at: 0, what: "the magic number 0xeb9f" });
         }
@@ -106,6 +117,12 @@ impl Btf {
                     self.by_name.entry(name).or_insert(id);
                 }
             }
+            if kind == KIND_TYPEDEF
+                && let Some(name) = self.string(self.u32(at)?)?.strip_prefix(TRACEPOINT)
+            {
+                let name = name.to_vec();
+                self.tracepoints.insert(name);
+            }
             self.types.push(at);
             at += TYPE_LEN
                 + match kind {
@@ -118,6 +135,12 @@ impl Btf {
                 };
         }
         Ok(())
+    }
+
+    /// Whether the kernel has a tracepoint that a program with types can hang on.
+    #[must_use]
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.tracepoints.contains(name.as_bytes())
     }
 
     /// Byte offset of a field, such as `task_struct.thread_info.status`, looked for also in anonymous structs

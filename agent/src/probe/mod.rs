@@ -7,10 +7,12 @@ mod batch;
 pub mod btf;
 mod events;
 mod name;
+mod programs;
 mod selftest;
 mod stats;
 
 pub use name::PathBelowMount;
+pub use programs::{Need, ProgramSpec, SPECS};
 pub use stats::{MapStats, ProgramStats, count_runs};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
