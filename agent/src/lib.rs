@@ -9,6 +9,7 @@
 pub mod attribution;
 pub mod config;
 pub mod discovery;
+pub mod explain;
 pub mod memory;
 pub mod metrics;
 pub mod mounts;

@@ -6,6 +6,7 @@ mod screen;
 use anyhow::bail;
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
+use isotherm_agent::explain::explain;
 use isotherm_agent::support::Support;
 use isotherm_agent::top::{Query, once};
 use isotherm_agent::{rights, rule};
@@ -43,6 +44,18 @@ enum Command {
         /// A path to try on the rules of every target; may be given several times.
         #[arg(long = "path", value_name = "PATH")]
         paths: Vec<String>,
+    },
+    /// Say whom a process, a file or a block device counts for, and why.
+    Explain {
+        /// Configuration file.
+        #[arg(long, value_name = "FILE", default_value = "/etc/isotherm/agent.toml")]
+        config: PathBuf,
+        /// A process id, a path, or the name of a block device.
+        #[arg(value_name = "PID|PATH|DEVICE")]
+        what: String,
+        /// Form of the answer.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
     },
     /// Say what this kernel and these rights can do, layer by layer; fails if system calls cannot be watched.
     Probe {
@@ -97,6 +110,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run { config } => run::run(&config),
         Command::Check { config, paths } => check(&config, &paths),
+        Command::Explain { config, what, output } => explain_one(&config, &what, output),
         Command::Probe { output } => probe(output),
         Command::Top { path, pids, once, duration, output } => {
             top(Query { path, pids }, once, duration, output)
@@ -146,6 +160,16 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
             };
             println!("  {path}: {whose}");
         }
+    }
+    Ok(())
+}
+
+fn explain_one(config: &std::path::Path, what: &str, output: Output) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let story = explain(&config, what)?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&story)?),
+        Output::Table => print!("{story}"),
     }
     Ok(())
 }
