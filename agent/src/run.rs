@@ -114,6 +114,8 @@ async fn serve_metrics(
     };
     match tokio::net::TcpListener::bind(address).await {
         Ok(listener) => {
+            // Port 0 is any that is free.
+            let address = listener.local_addr().unwrap_or(address);
             info!("metrics at http://{address}/metrics");
             if !address.ip().is_loopback() {
                 warn!("metrics.listen: whoever reaches {address} can read the names of this host's nodes");
