@@ -4,6 +4,7 @@
 
 use caps::{CapSet, Capability};
 use isotherm_agent::config::Config;
+use isotherm_agent::discovery::{self, Depth, Listeners, Selector};
 use isotherm_agent::probe::Probe;
 use isotherm_agent::rights;
 use isotherm_agent::watch::{Reload, Watcher};
@@ -345,4 +346,31 @@ fn probe_says_what_works_here_and_its_exit_code_agrees() {
     let layer = layer(&output);
     assert_eq!(layer["state"], "not_available");
     assert!(layer["reasons"][0].as_str().unwrap().starts_with("missing CAP_PERFMON"), "{layer}");
+}
+
+#[test]
+fn a_listener_in_another_network_namespace_is_found_and_not_looked_for_all_the_time() {
+    let name = "a_listener_in_another_network_namespace_is_found_and_not_looked_for_all_the_time";
+    if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap() {
+        return skipped(name, "missing CAP_SYS_ADMIN, for a network namespace");
+    }
+    let folder = folder();
+    let script =
+        "import socket, time\ns = socket.socket()\ns.bind(('0.0.0.0', 4711))\ns.listen()\ntime.sleep(60)\n";
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", "ip link set lo up; exec python3 -c \"$0\"", script]);
+    let listener = spawn("listener", &mut command, &folder.path().join("log")).unwrap();
+    let mut listeners = Listeners::default();
+    // The same port elsewhere is another matter: this address is local in that namespace only as loopback.
+    let wanted = Selector { listen: Some("127.0.0.1:4711".parse().unwrap()), ..Selector::default() };
+    let found = |listeners: &mut Listeners, depth| {
+        let candidates = discovery::candidates().unwrap();
+        listeners.update(&candidates, depth);
+        let selection = discovery::select_with(&candidates, [(0, &wanted)].into_iter(), listeners);
+        selection.processes.contains(&(listener.pid(), 0))
+    };
+    wait_for("the listener to be found", LIMIT, || Ok(found(&mut listeners, Depth::Full).then_some(())))
+        .unwrap();
+    // A short look right after it keeps what it knows, and says that it did not read again.
+    assert!(found(&mut listeners, Depth::Short) && listeners.is_stale());
 }
