@@ -44,8 +44,10 @@ pub(crate) fn other(ops: u64) -> Row {
     }
 }
 
+/// What a node did. Reads and writes of the logical layer were watched, and what has rows.
 pub(crate) fn node(name: &str, rows: Vec<Row>) -> NodeWindow {
-    let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
+    let watched = [Operation::Read, Operation::Write].map(|operation| (Layer::Logical, operation));
+    let mut totals: BTreeMap<_, Counts> = watched.map(|place| (place, Counts::default())).into();
     for row in &rows {
         let total = totals.entry((row.layer, row.operation)).or_default();
         *total = total.plus(row.counts);
