@@ -286,6 +286,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_agent_says_of_a_peer_wins() {
+        let other = NodeId::new(SystemId::new("t").unwrap(), "x").unwrap();
+        let ends = |remote: Option<&str>, node| Ends {
+            local: address("10.0.0.1:80"),
+            remote: remote.map(address),
+            node,
+        };
+        let told = |ends| {
+            let found = peer(&id("a"), ends, &Exchanged::new(), &Addresses::default());
+            (found.kind(), found.node_system, found.node)
+        };
+        let own = ends(Some("10.0.0.1:0"), Some(other));
+        assert_eq!(told(own), (wire::PeerKind::Node, "t".to_owned(), "x".to_owned()));
+        assert_eq!(told(ends(None, None)).0, wire::PeerKind::Others);
+        assert_eq!(told(ends(Some("10.0.0.9:0"), None)).0, wire::PeerKind::Client);
+    }
+
+    #[test]
     fn the_side_without_a_port_opened_the_connection() {
         let of = |local: &str, remote: Option<&str>| {
             direction(&Ends { local: address(local), remote: remote.map(address), node: None })

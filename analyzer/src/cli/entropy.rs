@@ -84,7 +84,8 @@ impl From<PeerEntropy> for PeerEntropyJson {
 #[derive(Serialize)]
 struct ShareJson {
     node: String,
-    reads: u64,
+    /// `null`: not watched.
+    reads: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -200,9 +200,8 @@ fn row(node: &Node, layer: LayerArg) -> Vec<String> {
         total.map_or_else(dash, |total| shown.of(total))
     }));
     let of_layer = node.accesses.iter().filter(|accesses| accesses.layer() == layer.into());
-    let unattributed = of_layer
-        .map(|accesses| accesses.unattributed.unwrap_or_default().ops)
-        .reduce(|sum, ops| sum.saturating_add(ops));
+    let unattributed =
+        of_layer.map(|accesses| accesses.unattributed.unwrap_or_default().ops).reduce(u64::saturating_add);
     cells.extend([
         unattributed.map_or_else(dash, |ops| ops.to_string()),
         lost(node).map_or_else(dash, |lost| lost.to_string()),

@@ -77,7 +77,7 @@ pub struct PartitionEntropy {
     pub reads: Option<u64>,
     /// Writes by all nodes, likewise.
     pub writes: Option<u64>,
-    /// Reads by each eligible node, zeros included, by name.
+    /// Reads by each eligible node, by name.
     pub shares: Vec<Share>,
     /// Who said that they are eligible.
     pub source: EligibleSource,
@@ -107,8 +107,8 @@ pub struct PeerEntropy {
 pub struct Share {
     /// Who.
     pub node: NodeId,
-    /// How many reads.
-    pub reads: u64,
+    /// How many reads; `None` when the layer was watched at it in no part of the time.
+    pub reads: Option<u64>,
 }
 
 /// How the nodes that may serve a partition are known.

@@ -146,7 +146,7 @@ impl System {
                 };
                 let cell = candidate.cells.remove(&step).unwrap_or(Cell::EMPTY);
                 let answer = undecided(partition.clone(), time, &candidate, cell, coverage);
-                counts.push(answer.shares.iter().map(|share| share.reads).collect::<Vec<_>>());
+                counts.push(answer.shares.iter().map(|share| share.reads.unwrap_or(0)).collect::<Vec<_>>());
                 answers.push(answer);
             }
         }
@@ -172,7 +172,11 @@ fn undecided(
     let shares: Vec<Share> = candidate
         .eligible
         .iter()
-        .map(|node| Share { node: node.clone(), reads: cell.reads.get(node).copied().unwrap_or(0) })
+        .map(|node| {
+            let counted = cell.reads.get(node).copied().unwrap_or(0);
+            let watched = counted > 0 || coverage.touches(node, time);
+            Share { node: node.clone(), reads: watched.then_some(counted) }
+        })
         .collect();
     let silent: Vec<String> = candidate
         .eligible
@@ -181,22 +185,21 @@ fn undecided(
         .map(|node| node.name().to_owned())
         .collect();
     let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0, u64::saturating_add);
-    let looked = silent.len() < shares.len()
-        || candidate.eligible.iter().any(|node| coverage.touches(node, time))
-        || !cell.reads.is_empty();
+    let looked =
+        cell.reads.values().any(|reads| *reads > 0) || shares.iter().any(|share| share.reads.is_some());
     let node_entropy = if shares.len() < 2 {
         NodeEntropy::NotApplicable { eligible: shares.len() }
     } else if !silent.is_empty() {
         NodeEntropy::Unknown { silent: silent.clone() }
     } else {
-        let have = sum(&mut shares.iter().map(|share| share.reads));
+        let have = sum(&mut shares.iter().filter_map(|share| share.reads));
         NodeEntropy::Insufficient { have, need: MIN_ACCESSES }
     };
     PartitionEntropy {
         partition,
         time,
         reads: looked.then(|| sum(&mut cell.reads.values().copied())),
-        writes: looked.then_some(cell.writes),
+        writes: (looked || cell.writes > 0).then_some(cell.writes),
         shares,
         source: candidate.source,
         node_entropy,

@@ -189,7 +189,7 @@ fn an_eligible_node_without_reads_is_counted_as_a_place() {
     let submission = batch(&run("agent"), 1, vec![window(1_000, vec![busy, idle])]);
     let found = Bench::new(&[submission]).with_subset("p", &["busy", "idle"]).whole();
     assert_eq!((known(&found[0]).bits, known(&found[0]).places), (0.0, 2));
-    assert_eq!(found[0].shares[1], Share { node: node("idle"), reads: 0 });
+    assert_eq!(found[0].shares[1], Share { node: node("idle"), reads: Some(0) });
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn layers_are_judged_by_their_own_counts_and_windows() {
     assert_eq!(known(&in_layer(&bench, Layer::Logical)).accesses, 120);
     let device = in_layer(&bench, Layer::Device);
     assert_eq!(device.node_entropy, NodeEntropy::Unknown { silent: vec!["b".into()] });
-    assert_eq!(device.reads, Some(200));
+    assert_eq!((device.reads, device.shares[1].reads), (Some(200), Some(80)));
     let query = EntropyQuery { layer: Layer::Device, ..bench.query(span(1_000, 3_000), Step::Whole) };
     let device = bench.ask(&query).remove(0);
     assert_eq!((known(&device).accesses, known(&device).bits), (160, 1.0));
@@ -312,6 +312,7 @@ fn a_layer_that_nobody_watched_has_no_reads_to_tell() {
     let bench = Bench::new(&steady(10..20)).with_subset("p", &["a", "b"]);
     let device = in_layer(&bench, Layer::Device);
     assert_eq!((device.reads, device.writes, device.offset_bits), (None, None, None));
+    assert!(device.shares.iter().all(|share| share.reads.is_none()));
     assert_eq!(device.node_entropy, NodeEntropy::Unknown { silent: vec!["a".into(), "b".into()] });
 }
 
