@@ -227,7 +227,7 @@ fn add_rows(frame: &DataFrame, totals: &mut BTreeMap<(NodeId, Place), [Counts; 3
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 64, ..ProptestConfig::with_cases(6) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 8, ..ProptestConfig::with_cases(6) })]
     #[test]
     fn what_windows_say_is_answered_before_and_after_merging_and_exported(
         nodes in prop::collection::vec((any_node("a"), any_node("b")), BATCHES)
