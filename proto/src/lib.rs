@@ -3,9 +3,12 @@
 //! A message is parsed once, here, into model types whose constructors cannot be bypassed; past this crate
 //! nobody looks at a raw message of telemetry again. Malformed input is refused with the path of the field.
 
+mod compress;
 mod parse;
 mod render;
+pub mod tls;
 
+pub use compress::{compressed, unpacked, unpacked_bytes};
 pub use parse::{Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload};
 pub use render::{gap_to_wire, hello_to_wire, window_set_to_payload};
 
