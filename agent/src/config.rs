@@ -7,6 +7,11 @@
 //!
 //! [analyzer]
 //! endpoint = "http://127.0.0.1:7600"
+//! # with https://: ca (default: the system's), cert and key, PEM files
+//!
+//! [spool]                        # what is not delivered yet
+//! dir = "/var/lib/isotherm-agent/spool"
+//! max_bytes = "256MiB"
 //!
 //! [[target]]
 //! system = "seaweedfs"
@@ -17,10 +22,14 @@
 //! partition = "$volume"
 //! ```
 
+mod delivery;
+
 use crate::discovery::Selector;
 use crate::rule::{Rule, RuleError};
+use crate::spool::Bounds;
 use isotherm_agent_ebpf::{DEFAULT_FILES, SELF_TEST_TARGET};
 use isotherm_model::{AgentId, InvalidName, NodeId, SystemId};
+use isotherm_proto::tls::ClientFiles;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -41,6 +50,11 @@ pub struct Config {
     pub window: Duration,
     /// Where the analyzer listens; default `http://127.0.0.1:7600`.
     pub endpoint: String,
+    /// Certificates for an `https://` endpoint; `None` for `http://`.
+    pub tls: Option<ClientFiles>,
+    /// What is not delivered yet; default 256 MiB in `/var/lib/isotherm-agent/spool` for root, else in
+    /// `$XDG_STATE_HOME/isotherm-agent/spool`.
+    pub spool: Bounds,
     /// Bounds of memory.
     pub limits: Limits,
     /// What to watch; at least one, at most 63.
@@ -54,8 +68,6 @@ pub struct Limits {
     pub files: u32,
     /// Partitions told apart; default 10,000. Accesses of further ones count as `other`.
     pub partitions: usize,
-    /// Batches kept for an analyzer that does not answer; default 360, an hour of 10 s windows.
-    pub unacked_batches: usize,
 }
 
 /// A node to watch.
@@ -109,7 +121,8 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     agent: Option<RawAgent>,
-    analyzer: Option<RawAnalyzer>,
+    analyzer: Option<delivery::RawAnalyzer>,
+    spool: Option<delivery::RawSpool>,
     limits: Option<RawLimits>,
     #[serde(default)]
     target: Vec<Spanned<RawTarget>>,
@@ -120,12 +133,6 @@ struct RawConfig {
 struct RawAgent {
     id: Option<Spanned<String>>,
     window: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAnalyzer {
-    endpoint: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -180,20 +187,16 @@ impl Config {
         })?;
         let agent = raw.agent.unwrap_or_default();
         let limits = raw.limits.unwrap_or_default();
+        let (endpoint, tls) = source.analyzer(raw.analyzer.unwrap_or_default())?;
         Ok(Self {
             agent: source.agent(agent.id)?,
             window: source.window(agent.window)?,
-            endpoint: source.endpoint(raw.analyzer.and_then(|analyzer| analyzer.endpoint))?,
+            endpoint,
+            tls,
+            spool: source.spool(raw.spool.unwrap_or_default(), limits.unacked_batches)?,
             limits: Limits {
                 files: source.limit("limits.files", limits.files, 64, 1 << 20, DEFAULT_FILES)?,
                 partitions: source.limit("limits.partitions", limits.partitions, 1, 20_000, 10_000)?,
-                unacked_batches: source.limit(
-                    "limits.unacked_batches",
-                    limits.unacked_batches,
-                    2,
-                    100_000,
-                    360,
-                )?,
             },
             targets: source.targets(raw.target)?,
         })
@@ -244,22 +247,6 @@ impl Source<'_> {
             ));
         }
         Ok(length)
-    }
-
-    fn endpoint(&self, endpoint: Option<Spanned<String>>) -> Result<String, ConfigError> {
-        let Some(endpoint) = endpoint else { return Ok("http://127.0.0.1:7600".to_owned()) };
-        let good = endpoint
-            .get_ref()
-            .parse::<tonic::codegen::http::Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-        if !good {
-            return Err(self.error(
-                endpoint.span().start,
-                "analyzer.endpoint",
-                format!("{:?} is no address such as \"http://10.0.0.5:7600\"", endpoint.get_ref()),
-            ));
-        }
-        Ok(endpoint.into_inner())
     }
 
     fn limit<T: PartialOrd + Copy + std::fmt::Display>(
@@ -434,7 +421,7 @@ mod tests {
             ),
             (
                 "[analyzer]\nendpoint = \"nowhere\"".into(),
-                "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://10.0.0.5:7600\"",
+                "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://127.0.0.1:7600\" or \"https://analyzer.example:7600\"",
             ),
             ("[limits]\nfiles = 1".into(), "agent.toml:2: limits.files: must be from 64 to 1048576"),
             ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `node`"),

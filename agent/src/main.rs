@@ -6,9 +6,11 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
 use isotherm_agent::probe::Probe;
+use isotherm_agent::spool::Spool;
 use isotherm_agent::top::{Query, once};
-use isotherm_agent::watch::Watcher;
-use isotherm_agent::{rights, rule, uplink};
+use isotherm_agent::uplink::{self, Analyzer, Farewell};
+use isotherm_agent::watch::{Watcher, wall_clock};
+use isotherm_agent::{rights, rule};
 use isotherm_model::BootId;
 use isotherm_proto::Hello;
 use sd_notify::NotifyState;
@@ -24,9 +26,16 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 /// Windows between the watching thread and the uplink. The uplink takes them at once; this is for a hiccup.
 const WINDOW_QUEUE: usize = 16;
 
+/// A build whose spool tests can stop says so.
+const VERSION: &str = if fail::has_failpoints() {
+    concat!(env!("CARGO_PKG_VERSION"), " (with failpoints)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Watches storage processes from the kernel and counts accesses per partition.
 #[derive(Parser)]
-#[command(version, about, after_help = "Messages go to stderr; RUST_LOG=debug shows more of them.")]
+#[command(version = VERSION, about, after_help = "Messages go to stderr; RUST_LOG=debug shows more of them.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -80,6 +89,8 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    // Failpoints are named in the environment of tests; other builds read nothing.
+    let _scenario = fail::has_failpoints().then(fail::FailScenario::setup);
     let arguments = Arguments::parse();
     // Messages would tear the live table.
     let live = matches!(arguments.command, Command::Top { once: false, .. });
@@ -109,7 +120,11 @@ fn show_messages(writer: BoxMakeWriter) {
 
 fn run(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
+    if let Some(files) = &config.tls {
+        files.read().context("the certificates for the analyzer")?;
+    }
     rights::check()?;
+    let spool = open_spool(&config)?;
     let probe = Probe::attach(config.limits.files)?;
     info!(
         "probes attached; {} KiB of kernel memory, {} files and {} partitions told apart at most",
@@ -120,14 +135,10 @@ fn run(path: &std::path::Path) -> anyhow::Result<()> {
     rights::reduce()?;
     let watcher = Watcher::new(probe, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(watch_and_send(watcher, config))
+    runtime.block_on(watch_and_send(watcher, spool, config))
 }
 
-async fn watch_and_send(watcher: Watcher, config: Config) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let (stop, stopped) = std::sync::mpsc::channel();
-    let (windows, received) = tokio::sync::mpsc::channel(WINDOW_QUEUE);
+fn open_spool(config: &Config) -> anyhow::Result<Spool> {
     let hello = Hello {
         agent: config.agent.clone(),
         boot: BootId::new(uuid::Uuid::new_v4().to_string()).context("a new boot id")?,
@@ -135,8 +146,17 @@ async fn watch_and_send(watcher: Watcher, config: Config) -> anyhow::Result<()> 
         window_ms: config.window.as_millis() as u32,
         targets: config.targets.iter().map(|target| target.node.clone()).collect(),
     };
+    Ok(Spool::open(config.spool.clone(), hello, wall_clock())?)
+}
+
+async fn watch_and_send(watcher: Watcher, spool: Spool, config: Config) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let (windows, received) = tokio::sync::mpsc::channel(WINDOW_QUEUE);
     let mut watching = tokio::task::spawn_blocking(move || watcher.run(&stopped, &windows, ready));
-    let uplink = tokio::spawn(uplink::run(config.endpoint, hello, config.limits.unacked_batches, received));
+    let analyzer = Analyzer { endpoint: config.endpoint, tls: config.tls };
+    let uplink = tokio::spawn(uplink::run(analyzer, spool, received));
     let early = tokio::select! {
         result = &mut watching => Some(result),
         _ = interrupt.recv() => None,
@@ -150,9 +170,12 @@ async fn watch_and_send(watcher: Watcher, config: Config) -> anyhow::Result<()> 
             watching.await
         }
     };
-    let undelivered = uplink.await.context("the uplink")?;
-    if undelivered > 0 {
-        error!("{undelivered} batches were not delivered and are lost with this process");
+    let Farewell { kept, lost } = uplink.await.context("the uplink")?;
+    if kept > 0 {
+        info!("{kept} batches were not delivered; they stay in the spool for the next start");
+    }
+    if lost > 0 {
+        error!("{lost} batches could be neither delivered nor written, and are lost with this process");
     }
     result.context("the watching thread")??;
     Ok(())
@@ -167,6 +190,9 @@ fn ready(summary: &str) {
 
 fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
     let config = Config::read(path)?;
+    if let Some(files) = &config.tls {
+        files.read().context("the certificates for the analyzer")?;
+    }
     println!(
         "{}: agent {}, {} targets, windows of {:?}",
         path.display(),
