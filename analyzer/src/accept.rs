@@ -1,7 +1,7 @@
 //! Connections that prove who they are: TLS with certificates of both ends.
 //!
 //! A handshake that fails is told with the peer's address and the reason, as nothing else would say why an agent
-//! does not get through; one from a peer after the other, and no more than [`TOLD_PER_MINUTE`].
+//! does not get through; no more of them than [`TOLD_PER_MINUTE`].
 
 use futures::Stream;
 use rustls::ServerConfig;
@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
@@ -18,6 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// How long a peer may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a refused peer is heard out.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Handshakes at a time. A peer that says nothing holds one for [`HANDSHAKE`].
 const HANDSHAKES: usize = 256;
@@ -68,7 +72,23 @@ pub(crate) fn accept(
 
 async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     tcp.set_nodelay(true)?;
-    timeout(HANDSHAKE, acceptor.accept(tcp)).await?
+    match timeout(HANDSHAKE, acceptor.accept(tcp).into_fallible()).await? {
+        Ok(stream) => Ok(stream),
+        Err((error, tcp)) => {
+            // Whether it listens is its own affair.
+            let _ = timeout(PARTING, part(tcp)).await;
+            Err(error)
+        }
+    }
+}
+
+/// Hears a refused peer out. To close while it is still sending would reset the connection, and it would lose
+/// the alert that tells it why.
+async fn part(mut tcp: TcpStream) -> io::Result<()> {
+    tcp.shutdown().await?;
+    let mut ignored = [0; 1_024];
+    while tcp.read(&mut ignored).await? > 0 {}
+    Ok(())
 }
 
 fn tell(peer: SocketAddr, error: &io::Error, (since, told): &mut (Instant, u32)) {
