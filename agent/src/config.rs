@@ -7,6 +7,11 @@
 //!
 //! [analyzer]
 //! endpoint = "http://127.0.0.1:7600"
+//! # with https://: ca (default: the system's), cert and key, PEM files
+//!
+//! [spool]                        # what is not delivered yet
+//! dir = "/var/lib/isotherm-agent/spool"
+//! max_bytes = "256MiB"
 //!
 //! [metrics]
 //! listen = "127.0.0.1:7601"      # default; "off"
@@ -20,6 +25,7 @@
 //! partition = "$volume"
 //! ```
 
+mod delivery;
 mod metrics;
 mod rule;
 mod target;
@@ -28,8 +34,10 @@ pub use metrics::{Listen, Metrics};
 pub use target::Target;
 
 use crate::probe::Capacity;
+use crate::spool::Bounds;
 use isotherm_agent_ebpf::{DEFAULT_BLOCKS, DEFAULT_FILES, DEFAULT_PEERS};
 use isotherm_model::AgentId;
+use isotherm_proto::tls::ClientFiles;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +55,11 @@ pub struct Config {
     pub window: Duration,
     /// Where the analyzer listens; default `http://127.0.0.1:7600`.
     pub endpoint: String,
+    /// Certificates for an `https://` endpoint; `None` for `http://`.
+    pub tls: Option<ClientFiles>,
+    /// What is not delivered yet; default 256 MiB in `/var/lib/isotherm-agent/spool` for root, else in
+    /// `$XDG_STATE_HOME/isotherm-agent/spool`.
+    pub spool: Bounds,
     /// Bounds of memory.
     pub limits: Limits,
     /// The agent's own numbers.
@@ -63,8 +76,6 @@ pub struct Limits {
     pub capacity: Capacity,
     /// Partitions told apart; default 10,000. Accesses of further ones count as `other`.
     pub partitions: usize,
-    /// Batches kept for an analyzer that does not answer; default 360, an hour of 10 s windows.
-    pub unacked_batches: usize,
 }
 
 /// A configuration that cannot be used, and where.
@@ -107,7 +118,8 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     agent: Option<RawAgent>,
-    analyzer: Option<RawAnalyzer>,
+    analyzer: Option<delivery::RawAnalyzer>,
+    spool: Option<delivery::RawSpool>,
     limits: Option<RawLimits>,
     metrics: Option<metrics::RawMetrics>,
     #[serde(default)]
@@ -119,12 +131,6 @@ struct RawConfig {
 struct RawAgent {
     id: Option<Spanned<String>>,
     window: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAnalyzer {
-    endpoint: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -155,10 +161,13 @@ impl Config {
         })?;
         let agent = raw.agent.unwrap_or_default();
         let limits = raw.limits.unwrap_or_default();
+        let (endpoint, tls) = source.analyzer(raw.analyzer.unwrap_or_default())?;
         Ok(Self {
             agent: source.agent(agent.id)?,
             window: source.window(agent.window)?,
-            endpoint: source.endpoint(raw.analyzer.and_then(|analyzer| analyzer.endpoint))?,
+            endpoint,
+            tls,
+            spool: source.spool(raw.spool.unwrap_or_default(), limits.unacked_batches)?,
             limits: Limits {
                 capacity: Capacity {
                     files: source.limit("limits.files", limits.files, 64, 1 << 20, DEFAULT_FILES)?,
@@ -172,13 +181,6 @@ impl Config {
                     peers: source.limit("limits.peers", limits.peers, 64, 1 << 20, DEFAULT_PEERS)?,
                 },
                 partitions: source.limit("limits.partitions", limits.partitions, 1, 20_000, 10_000)?,
-                unacked_batches: source.limit(
-                    "limits.unacked_batches",
-                    limits.unacked_batches,
-                    2,
-                    100_000,
-                    360,
-                )?,
             },
             metrics: source.metrics(raw.metrics.unwrap_or_default())?,
             targets: source.targets(raw.target)?,
@@ -191,11 +193,13 @@ impl Config {
     #[must_use]
     pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
         // Without `..`, so that a new setting has to be thought of here.
-        let Self { agent, window, endpoint, limits, metrics, targets: _ } = self;
+        let Self { agent, window, endpoint, tls, spool, limits, metrics, targets: _ } = self;
         [
             ("agent.id", *agent != new.agent),
             ("agent.window", *window != new.window),
             ("analyzer.endpoint", *endpoint != new.endpoint),
+            ("analyzer.ca, cert, key", *tls != new.tls),
+            ("spool", *spool != new.spool),
             ("limits", *limits != new.limits),
             ("metrics", *metrics != new.metrics),
         ]
@@ -250,22 +254,6 @@ impl Source<'_> {
             ));
         }
         Ok(length)
-    }
-
-    fn endpoint(&self, endpoint: Option<Spanned<String>>) -> Result<String, ConfigError> {
-        let Some(endpoint) = endpoint else { return Ok("http://127.0.0.1:7600".to_owned()) };
-        let good = endpoint
-            .get_ref()
-            .parse::<tonic::codegen::http::Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-        if !good {
-            return Err(self.error(
-                endpoint.span().start,
-                "analyzer.endpoint",
-                format!("{:?} is no address such as \"http://10.0.0.5:7600\"", endpoint.get_ref()),
-            ));
-        }
-        Ok(endpoint.into_inner())
     }
 
     fn limit<T: PartialOrd + Copy + std::fmt::Display>(

@@ -1,8 +1,9 @@
 //! Watches storage processes from the kernel and counts accesses per partition.
 //!
 //! The way of the data: [`probe`] (kernel counters) -> [`attribution`] (whose they are, by [`rule`]s) ->
-//! [`window`] (differences per window) -> [`outbox`] -> [`uplink`] (gRPC to the analyzer). [`discovery`] says
-//! which processes are watched; [`watch`] is the thread that drives it all; [`top`] shows it on a terminal.
+//! [`window`] (differences per window) -> [`spool`] (on the disk, in the order of an [`outbox`]) -> [`uplink`]
+//! (gRPC to the analyzer). [`discovery`] says which processes are watched; [`watch`] is the thread that drives it
+//! all; [`top`] shows it on a terminal.
 //!
 //! Absent here: what is in a file or a socket, entropy over nodes, and any decision about partitions.
 
@@ -19,6 +20,7 @@ pub mod rights;
 pub mod rule;
 pub mod service;
 pub mod slot;
+pub mod spool;
 pub mod store;
 pub mod support;
 pub mod top;

@@ -3,7 +3,7 @@
 mod run;
 mod screen;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
 use isotherm_agent::explain::explain;
@@ -18,9 +18,16 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+/// A build whose spool tests can stop says so.
+const VERSION: &str = if fail::has_failpoints() {
+    concat!(env!("CARGO_PKG_VERSION"), " (with failpoints)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// Watches storage processes from the kernel and counts accesses per partition.
 #[derive(Parser)]
-#[command(version, about, after_help = "Messages go to stderr; RUST_LOG=debug shows more of them.")]
+#[command(version = VERSION, about, after_help = "Messages go to stderr; RUST_LOG=debug shows more of them.")]
 struct Arguments {
     /// Form of the messages.
     #[arg(long, global = true, default_value = "text")]
@@ -103,6 +110,8 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    // Failpoints are named in the environment of tests; other builds read nothing.
+    let _scenario = fail::has_failpoints().then(fail::FailScenario::setup);
     let arguments = Arguments::parse();
     // Messages would tear the live table.
     let live = matches!(arguments.command, Command::Top { once: false, .. });
@@ -144,6 +153,9 @@ fn show_messages(writer: BoxMakeWriter, format: LogFormat) {
 
 fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
     let config = Config::read(path)?;
+    if let Some(files) = &config.tls {
+        files.read().context("the certificates for the analyzer")?;
+    }
     println!(
         "{}: agent {}, {} targets, windows of {:?}",
         path.display(),

@@ -4,8 +4,10 @@ use anyhow::Context;
 use isotherm_agent::config::{Config, Listen};
 use isotherm_agent::metrics::{self, Telemetry};
 use isotherm_agent::probe::{Probe, count_runs};
-use isotherm_agent::watch::{Reload, Watcher};
-use isotherm_agent::{memory, rights, service, uplink};
+use isotherm_agent::spool::Spool;
+use isotherm_agent::uplink::{self, Analyzer, Farewell};
+use isotherm_agent::watch::{Reload, Watcher, wall_clock};
+use isotherm_agent::{memory, rights, service};
 use isotherm_model::BootId;
 use isotherm_proto::Hello;
 use std::os::fd::OwnedFd;
@@ -22,7 +24,11 @@ const WINDOW_QUEUE: usize = 16;
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
+    if let Some(files) = &config.tls {
+        files.read().context("the certificates for the analyzer")?;
+    }
     rights::check()?;
+    let spool = open_spool(&config)?;
     // The kernel counts until the descriptor is closed, also when the right to ask for it is gone.
     let counting = config.metrics.probe_stats.then(count).flatten();
     let mut probe = Probe::attach(config.limits.capacity)?;
@@ -38,9 +44,20 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let telemetry = Arc::new(Telemetry::default());
     let watcher = Watcher::new(probe, &config)?.with_telemetry(Arc::clone(&telemetry));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let result = runtime.block_on(watch_and_send(watcher, path, config, telemetry));
+    let result = runtime.block_on(watch_and_send(watcher, spool, path, config, telemetry));
     drop(counting);
     result
+}
+
+fn open_spool(config: &Config) -> anyhow::Result<Spool> {
+    let hello = Hello {
+        agent: config.agent.clone(),
+        boot: BootId::new(uuid::Uuid::new_v4().to_string()).context("a new boot id")?,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        window_ms: config.window.as_millis() as u32,
+        targets: config.targets.iter().map(|target| target.node.clone()).collect(),
+    };
+    Ok(Spool::open(config.spool.clone(), hello, wall_clock())?)
 }
 
 fn count() -> Option<OwnedFd> {
@@ -56,6 +73,7 @@ fn count() -> Option<OwnedFd> {
 
 async fn watch_and_send(
     watcher: Watcher,
+    spool: Spool,
     path: &Path,
     config: Config,
     telemetry: Arc<Telemetry>,
@@ -67,17 +85,10 @@ async fn watch_and_send(
     let (reloads, reload_requests) = channel();
     let (windows, received) = tokio::sync::mpsc::channel(WINDOW_QUEUE);
     let scrapes = serve_metrics(config.metrics.listen, &telemetry).await?;
-    let hello = Hello {
-        agent: config.agent.clone(),
-        boot: BootId::new(uuid::Uuid::new_v4().to_string()).context("a new boot id")?,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        window_ms: config.window.as_millis() as u32,
-        targets: config.targets.iter().map(|target| target.node.clone()).collect(),
-    };
     let watcher = watcher.with_reloads(reload_requests);
     let mut watching = tokio::task::spawn_blocking(move || watcher.run(&stopped, &windows, ready));
-    let endpoint = config.endpoint.clone();
-    let uplink = tokio::spawn(uplink::run(endpoint, hello, config.limits.unacked_batches, received));
+    let analyzer = Analyzer { endpoint: config.endpoint.clone(), tls: config.tls.clone() };
+    let uplink = tokio::spawn(uplink::run(analyzer, spool, received));
     let reloader = Reloader { path: path.to_owned(), running: config, reloads, telemetry };
     let early = tokio::select! {
         result = &mut watching => Some(result),
@@ -94,12 +105,15 @@ async fn watch_and_send(
             watching.await
         }
     };
-    let undelivered = uplink.await.context("the uplink")?;
+    let Farewell { kept, lost } = uplink.await.context("the uplink")?;
     if let Some(scrapes) = scrapes {
         scrapes.abort();
     }
-    if undelivered > 0 {
-        error!("{undelivered} batches were not delivered and are lost with this process");
+    if kept > 0 {
+        info!("{kept} batches were not delivered; they stay in the spool for the next start");
+    }
+    if lost > 0 {
+        error!("{lost} batches could be neither delivered nor written, and are lost with this process");
     }
     result.context("the watching thread")??;
     Ok(())

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::serve;
 use crate::writer::with_causes;
 use clap::{Args, Parser, Subcommand};
+use isotherm_proto::tls::{IdentityFiles, ServerFiles};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -79,6 +80,15 @@ struct ServeArgs {
     /// Folder for segments and catalog [default: /var/lib/isotherm for root, else $XDG_DATA_HOME/isotherm]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Certificate to show to agents and tools, PEM; with it, only clients with one of --tls-client-ca get in
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "tls_client_ca")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authority whose certificates clients must show, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// Listen on other addresses than this host's own although nothing is encrypted or authenticated
     #[arg(long)]
     insecure_listen: bool,
@@ -169,10 +179,14 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
     let mut config = config.map_err(|error| anyhow::anyhow!(with_causes(&error)))?;
     config.listen = args.listen.unwrap_or(config.listen);
     config.data_dir = args.data_dir.unwrap_or(config.data_dir);
-    if !config.listen.ip().is_loopback() && !args.insecure_listen {
+    if let (Some(cert), Some(key), Some(client_ca)) = (args.tls_cert, args.tls_key, args.tls_client_ca) {
+        config.tls = Some(ServerFiles { identity: IdentityFiles { cert, key }, client_ca });
+    }
+    if !config.listen.ip().is_loopback() && config.tls.is_none() && !args.insecure_listen {
         return Err(Failure::Usage(format!(
-            "{} can be reached from other hosts, and connections are neither encrypted nor authenticated yet; \
-             listen on 127.0.0.1, or accept that with --insecure-listen",
+            "{} can be reached from other hosts, and without certificates connections are neither encrypted nor \
+             authenticated; give it some in [listen.tls] or with --tls-cert, listen on 127.0.0.1, or accept that \
+             with --insecure-listen",
             config.listen
         )));
     }

@@ -2,9 +2,11 @@
 //!
 //! Everything has a default, so that no file is needed. An error names the file, the line and the key.
 
+mod listen;
 mod topology;
 
 use crate::topology::Topology;
+use isotherm_proto::tls::ServerFiles;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
@@ -25,6 +27,8 @@ const STEP: Duration = Duration::from_secs(60);
 pub(crate) struct Config {
     /// Address to listen on. Port 0 takes a free one. Default `127.0.0.1:7600`.
     pub(crate) listen: SocketAddr,
+    /// Certificates; `None` to take any connection unencrypted. Default: none.
+    pub(crate) tls: Option<ServerFiles>,
     /// Folder of the segments and the catalog. Default `/var/lib/isotherm` for root,
     /// `$XDG_DATA_HOME/isotherm` for others.
     pub(crate) data_dir: PathBuf,
@@ -55,7 +59,7 @@ pub(crate) enum ConfigError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    listen: Option<Spanned<String>>,
+    listen: Option<Spanned<listen::RawListen>>,
     data_dir: Option<Spanned<PathBuf>>,
     step: Option<Spanned<String>>,
     #[serde(default)]
@@ -105,7 +109,7 @@ impl Config {
                 message: error.message().to_owned(),
             }
         })?;
-        let listen = raw.listen.map_or(Ok(LISTEN), |raw| address(&raw)).map_err(invalid)?;
+        let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
         let step = raw.step.map_or(Ok(STEP), |raw| step(&raw)).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
         let data_dir = match raw.data_dir {
@@ -115,15 +119,8 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, data_dir, step, topology })
+        Ok(Self { listen, tls, data_dir, step, topology })
     }
-}
-
-fn address(raw: &Spanned<String>) -> Result<SocketAddr, Problem> {
-    raw.get_ref().parse().map_err(|_| {
-        let message = format!("{:?} is not an address and port, such as \"127.0.0.1:7600\"", raw.get_ref());
-        Problem::new(raw.span(), "listen", message)
-    })
 }
 
 fn step(raw: &Spanned<String>) -> Result<Duration, Problem> {

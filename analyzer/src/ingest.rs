@@ -1,12 +1,16 @@
 //! The telemetry service: one stream per run of an agent.
 //!
-//! A stream reads at most [`IN_FLIGHT`] submissions ahead of its answers, and what all streams together parse and
-//! hold takes at most [`MEMORY_KIB`]; beyond that nothing is read, and HTTP/2 flow control holds the agents back.
-//! Beside it each stream holds the one message that it has read and waits to parse.
+//! A stream gives its agent [credit](Credit) for what the writer's queue has room for, and ends where an agent
+//! sends more than that. What all streams together parse and hold takes at most [`MEMORY_KIB`]; beyond that nothing
+//! is read, and HTTP/2 flow control holds the agents back. Beside it each stream holds the one message that it has
+//! read and waits to parse, and [`UNPACKING`] of them together a payload that was unpacked to count its rows.
 //! Answers come in the order of what they answer. What cannot be understood is refused alone; only a stream
 //! that does not follow the protocol is ended.
 
+mod credit;
+
 use crate::writer::{Job, Reply, with_causes};
+use credit::Credit;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use isotherm_model::{Seq, Window};
@@ -16,18 +20,17 @@ use isotherm_proto::telemetry::v1::{
     stream_response,
 };
 use isotherm_proto::{
-    MAX_PAYLOAD_BYTES, Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload,
+    MAX_PAYLOAD_BYTES, Malformed, gap_from_wire, hello_from_wire, rows_in_payload, unpacked, unpacked_bytes,
+    window_set_from_payload,
 };
 use isotherm_store::{Entry, Reader, Run, Submission, Verdict, hours_of};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-
-/// Submissions of one stream that wait for their answers.
-const IN_FLIGHT: usize = 16;
 
 /// Answers that wait for the agent to read them.
 const ANSWERS: usize = 16;
@@ -41,6 +44,10 @@ const MEMORY_KIB: u32 = 400 << 10;
 /// the system's name is as long as a name may be.
 const ROW_BYTES: usize = 1_536;
 
+/// Compressed payloads that are unpacked, to at most 8 MiB, and wait for memory to be parsed in. They do not
+/// count as [`MEMORY_KIB`], as nobody may wait for memory while holding some.
+const UNPACKING: usize = 4;
+
 /// Hours that the windows of one batch may start in: each makes a segment.
 const MAX_HOURS: usize = 24;
 
@@ -53,6 +60,9 @@ pub(crate) struct Ingest {
     jobs: mpsc::Sender<Job>,
     reader: Reader,
     memory: Arc<Semaphore>,
+    unpacking: Arc<Semaphore>,
+    /// Shared by the service and every open stream, each of which works on a clone.
+    open: Arc<()>,
     streams: TaskTracker,
     stop: CancellationToken,
 }
@@ -64,7 +74,9 @@ impl Ingest {
         streams: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { jobs, reader, memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)), streams, stop }
+        let memory = Arc::new(Semaphore::new(MEMORY_KIB as usize));
+        let unpacking = Arc::new(Semaphore::new(UNPACKING));
+        Self { jobs, reader, memory, unpacking, open: Arc::new(()), streams, stop }
     }
 }
 
@@ -98,9 +110,11 @@ impl TelemetryService for Ingest {
 
 impl Ingest {
     async fn serve(&self, mut requests: Streaming<StreamRequest>, answers: &Answers) -> Result<(), Status> {
+        let mut credit = Credit::default();
         let run = match requests.message().await? {
             Some(StreamRequest { message: Some(stream_request::Message::Hello(hello)) }) => {
-                self.welcome(hello, answers).await?
+                let granted = credit.grant(0, self.room());
+                self.welcome(hello, granted, answers).await?
             }
             Some(_) => return Err(Status::invalid_argument("the first message must be a hello")),
             None => return Ok(()),
@@ -109,13 +123,23 @@ impl Ingest {
         let mut open = true;
         loop {
             tokio::select! {
-                Some(answer) = waiting.next(), if !waiting.is_empty() => {
+                Some(mut answer) = waiting.next(), if !waiting.is_empty() => {
+                    credit.answered();
+                    if let Some(stream_response::Message::Ack(ack)) = &mut answer.message {
+                        ack.credit = credit.grant(waiting.len(), self.room());
+                    }
                     if answers.send(Ok(answer)).await.is_err() {
                         return Ok(());
                     }
                 }
-                message = requests.message(), if open && waiting.len() < IN_FLIGHT => match message? {
-                    Some(request) => waiting.push_back(self.accept(&run, request).await?),
+                message = requests.message(), if open => match message? {
+                    Some(request) => {
+                        credit.received().map_err(|overdrawn| {
+                            tracing::warn!(agent = %run.agent, boot = %run.boot, "{overdrawn}");
+                            Status::resource_exhausted(overdrawn.to_string())
+                        })?;
+                        waiting.push_back(self.accept(&run, request).await?);
+                    }
                     None => open = false,
                 },
                 else => return Ok(()),
@@ -123,7 +147,13 @@ impl Ingest {
         }
     }
 
-    async fn welcome(&self, hello: Hello, answers: &Answers) -> Result<Run, Status> {
+    /// The part of the queue's free room that is one stream's.
+    fn room(&self) -> usize {
+        // One of those who share it is the service.
+        self.jobs.capacity() / (Arc::strong_count(&self.open) - 1).max(1)
+    }
+
+    async fn welcome(&self, hello: Hello, credit: u32, answers: &Answers) -> Result<Run, Status> {
         let hello =
             hello_from_wire(hello).map_err(|malformed| Status::invalid_argument(with_causes(&malformed)))?;
         let run = Run { agent: hello.agent, boot: hello.boot };
@@ -137,7 +167,7 @@ impl Ingest {
             committed = committed.map_or(0, Seq::get), targets = hello.targets.len(), "agent connected"
         );
         let welcome = Welcome {
-            credit: 0,
+            credit,
             committed_seq: committed.map_or(0, Seq::get),
             max_payload_bytes: u32::try_from(MAX_PAYLOAD_BYTES).unwrap_or(u32::MAX),
         };
@@ -171,18 +201,22 @@ impl Ingest {
         let Some(seq) = valid_seq(number) else {
             return Ok(refusal(number, NackReason::Malformed, "batch.seq is out of range".to_owned()));
         };
-        if batch.payload.len() > MAX_PAYLOAD_BYTES {
-            let detail = Malformed::TooLarge { len: batch.payload.len() }.to_string();
-            return Ok(refusal(number, NackReason::TooLarge, detail));
-        }
-        let rows = match rows_in_payload(&batch.payload) {
-            Ok(rows) => rows,
+        let unpacked_bytes = match unpacked_bytes(batch.encoding, &batch.payload) {
+            Ok(bytes) => bytes,
             Err(malformed) => return Ok(refusal(number, refused(&malformed), with_causes(&malformed))),
         };
-        let memory = self.reserve(batch.payload.len() + rows * ROW_BYTES).await?;
-        let parsed = tokio::task::spawn_blocking(move || parse(&batch.payload))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
+        let unpacking = match unpacked_bytes {
+            0 => None,
+            _ => Some(permits(&self.unpacking, 1).await?),
+        };
+        let content = blocking(move || unpack(batch)).await?;
+        let (payload, rows) = match content {
+            Ok(content) => content,
+            Err(malformed) => return Ok(refusal(number, refused(&malformed), with_causes(&malformed))),
+        };
+        let memory = self.reserve(payload.len() + rows * ROW_BYTES).await?;
+        drop(unpacking);
+        let parsed = blocking(move || parse(&payload)).await?;
         match parsed {
             Ok(windows) => self.submit(run, Entry::Batch { seq, windows }, Some(memory)).await,
             Err((reason, detail)) => Ok(refusal(number, reason, detail)),
@@ -226,11 +260,28 @@ impl Ingest {
 
     async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(MEMORY_KIB).clamp(1, MEMORY_KIB);
-        Arc::clone(&self.memory)
-            .acquire_many_owned(kib)
-            .await
-            .map_err(|_| Status::unavailable("the analyzer is shutting down"))
+        permits(&self.memory, kib).await
     }
+}
+
+async fn permits(of: &Arc<Semaphore>, number: u32) -> Result<OwnedSemaphorePermit, Status> {
+    let permits = Arc::clone(of).acquire_many_owned(number).await;
+    permits.map_err(|_| Status::unavailable("the analyzer is shutting down"))
+}
+
+/// Runs what takes its time where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
+}
+
+/// The payload without its compression, and its rows.
+fn unpack(batch: Batch) -> Result<(Vec<u8>, usize), Malformed> {
+    let content = match unpacked(batch.encoding, &batch.payload)? {
+        Cow::Owned(content) => content,
+        Cow::Borrowed(_) => batch.payload,
+    };
+    let rows = rows_in_payload(&content)?;
+    Ok((content, rows))
 }
 
 fn parse(payload: &[u8]) -> Result<Vec<Window>, (NackReason, String)> {
@@ -247,7 +298,8 @@ fn parse(payload: &[u8]) -> Result<Vec<Window>, (NackReason, String)> {
 fn refused(malformed: &Malformed) -> NackReason {
     match malformed {
         Malformed::TooLarge { .. } | Malformed::TooManyRows => NackReason::TooLarge,
-        Malformed::Encoding(_)
+        Malformed::Frame { .. }
+        | Malformed::Encoding(_)
         | Malformed::Name { .. }
         | Malformed::Value { .. }
         | Malformed::Repeated { .. }
@@ -262,6 +314,7 @@ fn valid_seq(number: u64) -> Option<Seq> {
 fn decided(number: u64, reply: Reply) -> StreamResponse {
     match reply {
         Reply::Decided(Verdict::Committed { through }) => {
+            // The credit is given when it is sent.
             response(stream_response::Message::Ack(Ack { seq: through.get(), credit: 0 }))
         }
         Reply::Decided(Verdict::OutOfOrder { expected }) => {

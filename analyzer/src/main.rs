@@ -1,6 +1,7 @@
 //! The analyzer: `isotherm serve` takes in what agents count and answers questions about it; the other
 //! commands ask them.
 
+mod accept;
 mod api;
 mod cli;
 mod config;

@@ -1,5 +1,6 @@
 //! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
 
+use crate::accept::accept;
 use crate::api::Control;
 use crate::config::Config;
 use crate::ingest::Ingest;
@@ -7,9 +8,12 @@ use crate::writer;
 use anyhow::{Context, anyhow};
 use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
+use isotherm_proto::tls::ServerFiles;
 use isotherm_proto::{DESCRIPTORS, MAX_MESSAGE_BYTES};
 use isotherm_store::{Reader, Store};
+use rustls::ServerConfig;
 use sd_notify::NotifyState;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,6 +38,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let store = tokio::task::spawn_blocking(move || Store::open(&dir))
         .await?
         .with_context(|| format!("cannot open the data folder {}", config.data_dir.display()))?;
+    let tls =
+        config.tls.as_ref().map(ServerFiles::read).transpose().context("the certificates of [listen.tls]")?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -48,9 +54,20 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, &until));
     let mut servers = JoinSet::new();
     let ingest = Ingest::new(jobs, reader.clone(), streams.clone(), stop.clone());
-    servers.spawn(services(listener, ingest, reader, config.clone(), streams.clone(), stop.clone()));
+    servers.spawn(services(
+        listener,
+        tls.clone(),
+        ingest,
+        reader,
+        config.clone(),
+        streams.clone(),
+        stop.clone(),
+    ));
 
     let status = format!("listening on {address}");
+    if tls.is_some() {
+        tracing::info!("only clients with a certificate of the configured authority are let in");
+    }
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])
         .context("cannot tell the service manager that all is ready")?;
     tracing::info!(
@@ -94,6 +111,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
 async fn services(
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     ingest: Ingest,
     reader: Reader,
     config: Config,
@@ -111,19 +129,22 @@ async fn services(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Server::builder()
+    let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(telemetry)
         .add_service(control)
         .add_service(health)
         .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.cancelled_owned(),
-        )
-        .await
-        .context("the server failed")
+        .add_service(reflection().build_v1alpha()?);
+    let stopped = stop.cancelled_owned();
+    let served = match tls {
+        Some(tls) => router.serve_with_incoming_shutdown(accept(listener, tls), stopped).await,
+        None => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming_shutdown(incoming, stopped).await
+        }
+    };
+    served.context("the server failed")
 }
 
 async fn stopped((interrupt, terminate): &mut (Signal, Signal)) -> &'static str {

@@ -3,9 +3,12 @@
 //! A message is parsed once, here, into model types whose constructors cannot be bypassed; past this crate
 //! nobody looks at a raw message of telemetry again. Malformed input is refused with the path of the field.
 
+mod compress;
 mod parse;
 mod render;
+pub mod tls;
 
+pub use compress::{compressed, unpacked, unpacked_bytes};
 pub use parse::{Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload};
 pub use render::{gap_to_wire, hello_to_wire, window_set_to_payload};
 
@@ -82,6 +85,8 @@ pub enum GapReason {
     Refused,
     /// The analyzer had acknowledged them, and has them no more: its data is gone, or older than it was.
     AnalyzerLost,
+    /// They were damaged where the agent kept them.
+    Damaged,
 }
 
 impl GapReason {
@@ -92,6 +97,7 @@ impl GapReason {
             Self::QueueFull => "queue_full",
             Self::Refused => "refused",
             Self::AnalyzerLost => "analyzer_lost",
+            Self::Damaged => "damaged",
         }
     }
 }

@@ -27,6 +27,12 @@ pub enum Malformed {
     /// More rows than are accepted.
     #[error("the payload has more than the {MAX_ROWS} rows accepted")]
     TooManyRows,
+    /// Compressed, but not as one whole zstd frame that states the length of its content.
+    #[error("the payload is no zstd frame: {what}")]
+    Frame {
+        /// What is wrong with it.
+        what: String,
+    },
     /// Not an encoded message of the expected kind.
     #[error("the payload is not a WindowSet")]
     Encoding(#[source] prost::DecodeError),
@@ -62,7 +68,7 @@ pub enum Malformed {
         field: String,
         /// The identity that fails.
         #[source]
-        source: NotConserved,
+        source: Box<NotConserved>,
     },
 }
 
@@ -177,6 +183,7 @@ pub fn gap_from_wire(raw: wire::Gap) -> Result<Gap> {
         wire::GapReason::QueueFull => GapReason::QueueFull,
         wire::GapReason::Refused => GapReason::Refused,
         wire::GapReason::AnalyzerLost => GapReason::AnalyzerLost,
+        wire::GapReason::Damaged => GapReason::Damaged,
         wire::GapReason::Unspecified => return Err(unspecified("gap.reason")),
     };
     Ok(Gap { first, last, time, reason })
@@ -253,7 +260,9 @@ fn node_window(field: &str, raw: wire::NodeWindow) -> Result<NodeWindow> {
     let peers = peers.map(|(i, raw)| peer(&format!("{field}.peers[{i}]"), node.system(), raw));
     let peers = peers.collect::<Result<_>>()?;
     let window = NodeWindow { node, processes: raw.processes, listening, totals, rows, peers, lost };
-    window.check_conserved().map_err(|source| Malformed::NotConserved { field: field.to_owned(), source })?;
+    window
+        .check_conserved()
+        .map_err(|source| Malformed::NotConserved { field: field.to_owned(), source: Box::new(source) })?;
     Ok(window)
 }
 

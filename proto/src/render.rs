@@ -37,6 +37,7 @@ pub fn gap_to_wire(gap: &Gap) -> wire::Gap {
         GapReason::QueueFull => wire::GapReason::QueueFull,
         GapReason::Refused => wire::GapReason::Refused,
         GapReason::AnalyzerLost => wire::GapReason::AnalyzerLost,
+        GapReason::Damaged => wire::GapReason::Damaged,
     };
     wire::Gap {
         first_seq: gap.first.get(),

@@ -219,8 +219,9 @@ fn a_target_without_a_process_is_waited_for() {
     // The pattern must not match the command line of anything else, this test's children included.
     let marker = folder.path().file_name().unwrap().to_string_lossy().into_owned();
     let text = format!(
-        "[agent]\nwindow = \"1s\"\n[analyzer]\nendpoint = \"http://127.0.0.1:1\"\n[[target]]\nsystem = \"s\"\nnode = \"n\"\n\
-         select = {{ cmdline = '{marker} shared$' }}\n"
+        "[agent]\nwindow = \"1s\"\n[analyzer]\nendpoint = \"http://127.0.0.1:1\"\n[spool]\ndir = \"{}\"\n[[target]]\n\
+         system = \"s\"\nnode = \"n\"\nselect = {{ cmdline = '{marker} shared$' }}\n",
+        folder.path().join("spool").display()
     );
     std::fs::write(&config, text).unwrap();
     let log = folder.path().join("log");
@@ -243,7 +244,7 @@ fn a_target_without_a_process_is_waited_for() {
     let status = wait_for("the agent to stop", LIMIT, || running.ended()).unwrap();
     assert!(status.success(), "{status}\n{}", running.log_tail());
     assert!(
-        std::fs::read_to_string(&log).unwrap().contains("batches were not delivered"),
-        "it says what was lost"
+        std::fs::read_to_string(&log).unwrap().contains("batches were not delivered; they stay in the spool"),
+        "it says what became of them"
     );
 }

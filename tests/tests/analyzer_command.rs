@@ -28,12 +28,7 @@ fn dirs() -> (tempfile::TempDir, tempfile::TempDir) {
 
 async fn deliver(analyzer: &Analyzer, windows: &[Window]) {
     let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
-    for (seq, window) in (1..).zip(windows) {
-        agent.send(seq, std::slice::from_ref(window)).await.unwrap();
-    }
-    for seq in 1..=windows.len() as u64 {
-        assert_eq!(agent.answer().await.unwrap(), Answer::Ack(seq));
-    }
+    agent.deliver_all(1, windows).await.unwrap();
 }
 
 /// Two minutes in which `a` serves three quarters and `b` a quarter of the reads of partition `1`, `a` alone

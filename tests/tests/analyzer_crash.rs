@@ -90,7 +90,7 @@ async fn killed_again_and_again_it_loses_nothing_that_it_acknowledged() {
         let committed = agent.welcome.committed_seq;
         assert!(committed + 1 >= next, "{committed} is less than what was acknowledged");
         next = committed + 1;
-        for seq in next..next + 20 {
+        for seq in next..next + u64::from(agent.credit) {
             agent.send(seq, &[ten_reads(seq)]).await.unwrap();
         }
         for _ in 0..3 {

@@ -5,11 +5,11 @@
 mod support;
 
 use isotherm_model::Operation;
-use isotherm_proto::telemetry::v1::NackReason;
-use isotherm_proto::{MAX_PAYLOAD_BYTES, MAX_ROWS, window_set_to_payload};
+use isotherm_proto::telemetry::v1::{Encoding, NackReason};
+use isotherm_proto::{MAX_PAYLOAD_BYTES, MAX_ROWS, compressed, window_set_to_payload};
 use support::analyzer::Analyzer;
 use support::sample::{node, row, ten_reads, window};
-use support::telemetry::{Agent, Answer, hello};
+use support::telemetry::{Agent, Answer, Ended, hello};
 
 fn dirs() -> (tempfile::TempDir, tempfile::TempDir) {
     (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
@@ -36,12 +36,8 @@ async fn pipelined_batches_are_answered_in_order() {
     let (data, scratch) = dirs();
     let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
     let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
-    for seq in 1..=40 {
-        agent.send(seq, &[ten_reads(seq)]).await.unwrap();
-    }
-    for seq in 1..=40 {
-        assert_eq!(agent.answer().await.unwrap(), Answer::Ack(seq));
-    }
+    let windows: Vec<_> = (1..=40).map(ten_reads).collect();
+    agent.deliver_all(1, &windows).await.unwrap();
     assert_eq!(analyzer.counted_reads().await.unwrap(), 400);
 }
 
@@ -119,6 +115,79 @@ async fn what_cannot_be_understood_is_refused_alone() {
     assert!(matches!(backwards, Answer::Nack(2, NackReason::Malformed, _)), "{backwards:?}");
 
     assert_eq!(agent.deliver(1, &[ten_reads(1)]).await.unwrap(), Answer::Ack(1));
+}
+
+#[tokio::test]
+async fn compressed_batches_are_counted_and_bombs_and_damaged_ones_refused_alone() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
+    let zstd = Encoding::Zstd.into();
+    let good = compressed(&window_set_to_payload(&[ten_reads(1)]));
+    let bomb = compressed(&vec![0; MAX_PAYLOAD_BYTES + 1]);
+    assert!(bomb.len() < 10_000);
+    for (payload, encoding, reason, what) in [
+        (bomb, zstd, NackReason::TooLarge, "the payload has 8388609 bytes"),
+        (good[..good.len() - 3].to_vec(), zstd, NackReason::Malformed, "the payload is no zstd frame"),
+        (vec![7; 100], zstd, NackReason::Malformed, "the payload is no zstd frame"),
+        (compressed(&[0xff; 100]), zstd, NackReason::Malformed, "the payload is not a WindowSet"),
+        (good.clone(), 7, NackReason::Malformed, "batch.encoding is 7"),
+        (good.clone(), 0, NackReason::Malformed, "the payload is not a WindowSet"),
+    ] {
+        agent.send_encoded(1, payload, encoding).await.unwrap();
+        let answer = agent.answer().await.unwrap();
+        let Answer::Nack(1, found, detail) = &answer else { panic!("{answer:?}") };
+        assert_eq!((*found, detail.starts_with(what)), (reason, true), "{detail}");
+    }
+    agent.send_encoded(1, good, zstd).await.unwrap();
+    assert_eq!(agent.answer().await.unwrap(), Answer::Ack(1));
+    assert_eq!(agent.deliver(2, &[ten_reads(2)]).await.unwrap(), Answer::Ack(2));
+    assert_eq!(analyzer.counted_reads().await.unwrap(), 20);
+}
+
+#[tokio::test]
+async fn an_agent_that_sends_more_than_its_credit_is_told_so() {
+    let (data, scratch) = dirs();
+    let analyzer =
+        Analyzer::start_with(data.path(), scratch.path(), "store::segment_written=sleep(1000)").unwrap();
+    let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
+    let credit = u64::from(agent.credit);
+    assert!((1..=16).contains(&credit), "{credit}");
+    // Nothing is answered within the first second, and all of its credit is taken.
+    for seq in 1..=credit {
+        agent.send(seq, &[ten_reads(seq)]).await.unwrap();
+    }
+    for seq in 1..=credit {
+        assert_eq!(agent.answer().await.unwrap(), Answer::Ack(seq));
+    }
+    let next = credit + 1;
+    for seq in next..=next + u64::from(agent.credit) {
+        agent.send(seq, &[ten_reads(seq)]).await.unwrap();
+    }
+    let error = loop {
+        match agent.answer().await {
+            Ok(answer) => assert!(matches!(answer, Answer::Ack(_)), "{answer:?}"),
+            Err(error) => break error,
+        }
+    };
+    let Ended(code, message) = error.downcast_ref().unwrap();
+    assert_eq!(*code, tonic::Code::ResourceExhausted);
+    assert!(message.contains("was sent with credit for"), "{message}");
+}
+
+#[tokio::test]
+async fn credit_is_shared_by_streams_and_never_none() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    let mut agents = Vec::new();
+    for id in 0..100 {
+        agents.push(Agent::connect(&analyzer.url, &format!("n{id}"), "boot").await.unwrap());
+    }
+    let credits: Vec<u32> = agents.iter().map(|agent| agent.credit).collect();
+    assert_eq!((credits[0], credits[99]), (16, 1), "{credits:?}");
+    for agent in &mut agents {
+        assert_eq!(agent.deliver(1, &[ten_reads(1)]).await.unwrap(), Answer::Ack(1));
+    }
 }
 
 #[tokio::test]

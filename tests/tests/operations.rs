@@ -5,7 +5,7 @@
 use caps::{CapSet, Capability};
 use isotherm_agent::config::Config;
 use isotherm_agent::discovery::{self, Depth, Listeners, Selector};
-use isotherm_agent::probe::Probe;
+use isotherm_agent::probe::{Capacity, Probe};
 use isotherm_agent::rights;
 use isotherm_agent::watch::{Reload, Watcher};
 use isotherm_model::{Completeness, Subject, Window};
@@ -47,6 +47,14 @@ fn no_rights(test: &str) -> bool {
     }
 }
 
+/// An analyzer that does not answer, metrics at any port, and a spool in the folder.
+fn head(folder: &TempDir) -> String {
+    let spool = folder.path().join("spool");
+    format!(
+        "[analyzer]\nendpoint = \"http://127.0.0.1:1\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[spool]\ndir = {spool:?}\n"
+    )
+}
+
 /// A configuration of targets, each a node, a selector and the template of its partitions.
 fn targets(head: &str, targets: &[(&str, &str, &str)]) -> String {
     let mut text = format!("[agent]\nwindow = \"300ms\"\n{head}");
@@ -83,7 +91,7 @@ fn a_reload_loses_nothing_and_each_window_has_one_set_of_rules() {
     let chosen = format!("pid = {}", generator.pid());
     let me = format!("pid = {}", std::process::id());
     let old = config(&targets("", &[("n", &chosen, "a$1")]));
-    let watcher = Watcher::new(Probe::attach(4_096).unwrap(), &old).unwrap();
+    let watcher = Watcher::new(Probe::attach(Capacity::default()).unwrap(), &old).unwrap();
     let (stop, stopped) = std::sync::mpsc::channel();
     let (reloads, requests) = std::sync::mpsc::channel();
     let (sender, mut received) = tokio::sync::mpsc::channel(1_024);
@@ -204,8 +212,8 @@ fn the_service_manager_is_told_of_progress_and_of_reloads() {
     }
     let folder = folder();
     let file = folder.path().join("agent.toml");
-    let head = "[analyzer]\nendpoint = \"http://127.0.0.1:1\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let good = targets(head, &[("n", "pid = 1", "a$1")]);
+    let head = head(&folder);
+    let good = targets(&head, &[("n", "pid = 1", "a$1")]);
     std::fs::write(&file, &good).unwrap();
     let mut command = Command::new(program("isotherm-agent"));
     command.args(["--log-format", "json", "run", "--config"]).arg(&file);
@@ -222,7 +230,7 @@ fn the_service_manager_is_told_of_progress_and_of_reloads() {
     running.tells("READY=1");
     let status = running.told.last().unwrap().clone();
     assert!(
-        status.contains("stays as it was") && status.contains("agent.toml:10: unknown field `port`"),
+        status.contains("stays as it was") && status.contains("agent.toml:12: unknown field `port`"),
         "{status}"
     );
     // A good one is taken; what needs a restart is named.
@@ -279,8 +287,10 @@ fn a_user_without_other_rights_counts_and_then_has_fewer() {
     std::fs::copy(program("isotherm-agent"), &binary).unwrap();
     let mut generator = generator(&folder);
     let file = folder.path().join("agent.toml");
-    let head = "[analyzer]\nendpoint = \"http://127.0.0.1:1\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    std::fs::write(&file, targets(head, &[("n", &format!("pid = {}", generator.pid()), "a$1")])).unwrap();
+    let head = head(&folder);
+    std::fs::write(&file, targets(&head, &[("n", &format!("pid = {}", generator.pid()), "a$1")])).unwrap();
+    std::fs::create_dir(folder.path().join("spool")).unwrap();
+    std::os::unix::fs::chown(folder.path().join("spool"), Some(NOBODY), Some(NOBODY)).unwrap();
     let rights = "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search,+syslog";
     let mut command = Command::new("setpriv");
     command

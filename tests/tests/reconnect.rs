@@ -86,8 +86,10 @@ impl Scene {
         let address = status.strip_prefix("listening on ").unwrap().to_owned();
         let config = folder.path().join("agent.toml");
         let text = format!(
-            "[agent]\nwindow = \"200ms\"\n[analyzer]\nendpoint = \"http://{address}\"\n[[target]]\nsystem = \"truth\"\n\
-             node = \"n\"\nselect = {{ pid = {} }}\n[[target.rule]]\npath = '/(shared)$'\npartition = \"$1\"\n",
+            "[agent]\nwindow = \"200ms\"\n[analyzer]\nendpoint = \"http://{address}\"\n[spool]\ndir = \"{}\"\n\
+             [[target]]\nsystem = \"truth\"\nnode = \"n\"\nselect = {{ pid = {} }}\n[[target.rule]]\n\
+             path = '/(shared)$'\npartition = \"$1\"\n",
+            folder.path().join("spool").display(),
             generator.pid()
         );
         std::fs::write(&config, text).unwrap();

@@ -41,7 +41,7 @@ pub(crate) struct Program {
 
 /// All programs that are installed for demo or tests; a C compiler is not among them, as without one this
 /// would not have been linked.
-pub(crate) const PROGRAMS: [Program; 9] = [
+pub(crate) const PROGRAMS: [Program; 10] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -64,6 +64,12 @@ pub(crate) const PROGRAMS: [Program; 9] = [
         name: "unshare",
         package: "util-linux",
         needed_for: "tests of a lacking kernel",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "faketime",
+        package: "faketime",
+        needed_for: "tests of a clock that is set",
         purpose: Purpose::Tests,
     },
     Program {

@@ -34,7 +34,7 @@ fn errors_name_line_and_key() {
         ),
         (
             "[analyzer]\nendpoint = \"nowhere\"".into(),
-            "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://10.0.0.5:7600\"",
+            "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://127.0.0.1:7600\" or \"https://analyzer.example:7600\"",
         ),
         ("[limits]\nfiles = 1".into(), "agent.toml:2: limits.files: must be from 64 to 1048576"),
         ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `node`"),

@@ -2,10 +2,13 @@
 
 use super::Failure;
 use super::print::Format;
+use crate::writer::with_causes;
 use clap::Args;
 use isotherm_proto::MAX_MESSAGE_BYTES;
 use isotherm_proto::control::v1::control_service_client::ControlServiceClient;
+use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -27,6 +30,15 @@ pub(super) struct ClientArgs {
     /// The analyzer to ask
     #[arg(long, value_name = "URL", env = "ISOTHERM_SERVER", default_value = "http://127.0.0.1:7600")]
     server: Endpoint,
+    /// Authority that the analyzer's certificate must be of, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "ISOTHERM_CA")]
+    ca: Option<PathBuf>,
+    /// Certificate to show to the analyzer, PEM
+    #[arg(long, value_name = "FILE", env = "ISOTHERM_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", env = "ISOTHERM_KEY", requires = "cert")]
+    key: Option<PathBuf>,
     /// A table for people, or JSON for programs
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
@@ -42,7 +54,11 @@ impl ClientArgs {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let server = self.server.uri().to_string().trim_end_matches('/').to_owned();
         let endpoint = self.server.clone().connect_timeout(CONNECT).timeout(ANSWER);
-        let endpoint = endpoint.http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
+        let mut endpoint = endpoint.http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE);
+        if let Some(files) = self.certificates()? {
+            let config = files.read().map_err(|error| anyhow::anyhow!(with_causes(&error)))?;
+            endpoint = endpoint.tls_config(config).map_err(|error| anyhow::anyhow!(with_causes(&error)))?;
+        }
         let channel = endpoint
             .connect()
             .await
@@ -50,12 +66,31 @@ impl ClientArgs {
         let control = ControlServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Client { control, server })
     }
+
+    /// What an encrypted connection takes; `None` for `http://`.
+    fn certificates(&self) -> Result<Option<ClientFiles>, Failure> {
+        let identity = self.cert.clone().zip(self.key.clone());
+        let identity = identity.map(|(cert, key)| IdentityFiles { cert, key });
+        let files = ClientFiles { ca: self.ca.clone(), identity };
+        if self.server.uri().scheme_str() == Some("https") {
+            return Ok(Some(files));
+        }
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let what = format!("{} is not encrypted; certificates need https://", self.server.uri());
+        Err(Failure::Usage(what))
+    }
 }
 
 impl Client {
     /// What a refusal means to the caller of the command.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other codes mean the same: it failed")]
     pub(super) fn failure(&self, status: &Status) -> Failure {
+        // Only what this end made up has a cause: the connection broke, such as by a refused certificate.
+        if status.source().is_some() {
+            return Failure::Unreachable { server: self.server.clone(), cause: root_cause(status) };
+        }
         match status.code() {
             Code::NotFound => Failure::NotFound(status.message().to_owned()),
             Code::InvalidArgument => Failure::Usage(status.message().to_owned()),

@@ -1,5 +1,6 @@
 use super::*;
 use isotherm_model::{NodeId, PartitionId, SystemId};
+use isotherm_proto::tls::IdentityFiles;
 
 const FULL: &str = r#"listen = "127.0.0.1:7601"
 data_dir = "/srv/isotherm"
@@ -33,6 +34,18 @@ fn a_full_file_is_understood() {
 }
 
 #[test]
+fn listening_takes_an_address_or_a_table_with_certificates() {
+    let text =
+        "[listen]\naddress = \"0.0.0.0:1\"\n[listen.tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/ca\"\n";
+    let config = Config::from_text(Path::new("c.toml"), text).unwrap();
+    let identity = IdentityFiles { cert: "/c".into(), key: "/k".into() };
+    assert_eq!(config.listen.to_string(), "0.0.0.0:1");
+    assert_eq!(config.tls, Some(ServerFiles { identity, client_ca: "/ca".into() }));
+    let config = Config::from_text(Path::new("c.toml"), FULL).unwrap();
+    assert_eq!(config.tls, None);
+}
+
+#[test]
 fn no_file_is_needed() {
     let config = Config::without_file().unwrap();
     assert_eq!((config.listen, config.step), (LISTEN, STEP));
@@ -50,6 +63,15 @@ fn mistakes_are_named_by_file_line_and_key() {
         (
             with("127.0.0.1:7601", "localhost"),
             r#"c.toml:1: listen: "localhost" is not an address and port, such as "127.0.0.1:7600""#,
+        ),
+        (
+            with("\"127.0.0.1:7601\"", "{ address = \"here\" }"),
+            r#"c.toml:1: listen: "here" is not an address and port, such as "127.0.0.1:7600""#,
+        ),
+        (with("\"127.0.0.1:7601\"", "{ tls = { cert = \"/c\" } }"), "c.toml:1: listen: missing field `key`"),
+        (
+            with("\"127.0.0.1:7601\"", "7601"),
+            "c.toml:1: listen: invalid type: integer `7601`, expected an address, or a table of address and tls",
         ),
         (with("/srv/isotherm", ""), "c.toml:2: data_dir: is empty"),
         (

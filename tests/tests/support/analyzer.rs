@@ -31,8 +31,13 @@ pub(crate) fn program() -> Result<PathBuf> {
 
 /// `isotherm serve` on a free port.
 pub(crate) fn serve(data_dir: &Path) -> Result<Command> {
+    serve_on("127.0.0.1:0", data_dir)
+}
+
+/// `isotherm serve` on this address.
+pub(crate) fn serve_on(listen: &str, data_dir: &Path) -> Result<Command> {
     let mut command = Command::new(program()?);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command.args(["serve", "--listen", listen, "--data-dir"]).arg(data_dir);
     // What the caller's environment says must not reach the test.
     command.env_remove("ISOTHERM_SERVER").env_remove("FAILPOINTS").env("RUST_LOG", "info");
     Ok(command)

@@ -4,5 +4,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod analyzer;
+pub(crate) mod proxy;
+pub(crate) mod recorder;
 pub(crate) mod sample;
+pub(crate) mod scene;
 pub(crate) mod telemetry;

@@ -2,12 +2,12 @@
 
 use super::analyzer::LIMIT;
 use super::sample::WINDOW_MS;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use isotherm_model::Window;
 use isotherm_proto::telemetry::v1::telemetry_service_client::TelemetryServiceClient;
 use isotherm_proto::telemetry::v1::{
-    Batch, Gap, GapReason, Hello, NackReason, StreamRequest, StreamResponse, Welcome, stream_request,
-    stream_response,
+    Batch, Encoding, Gap, GapReason, Hello, NackReason, StreamRequest, StreamResponse, Welcome,
+    stream_request, stream_response,
 };
 use isotherm_proto::window_set_to_payload;
 use tokio::sync::mpsc;
@@ -17,6 +17,8 @@ use tonic::{Status, Streaming};
 /// An open stream.
 pub(crate) struct Agent {
     pub(crate) welcome: Welcome,
+    /// As it was last given.
+    pub(crate) credit: u32,
     requests: mpsc::Sender<StreamRequest>,
     responses: Streaming<StreamResponse>,
 }
@@ -46,7 +48,7 @@ impl Agent {
         let mut responses = client.stream(ReceiverStream::new(stream)).await?.into_inner();
         match tokio::time::timeout(LIMIT, responses.message()).await.context("no welcome came")? {
             Ok(Some(StreamResponse { message: Some(stream_response::Message::Welcome(welcome)) })) => {
-                Ok(Ok(Self { welcome, requests, responses }))
+                Ok(Ok(Self { credit: welcome.credit, welcome, requests, responses }))
             }
             Ok(other) => bail!("expected a welcome, got {other:?}"),
             Err(status) => Ok(Err(status)),
@@ -58,7 +60,11 @@ impl Agent {
     }
 
     pub(crate) async fn send_payload(&self, seq: u64, payload: Vec<u8>) -> Result<()> {
-        let batch = stream_request::Message::Batch(Batch { seq, payload, encoding: 0 });
+        self.send_encoded(seq, payload, Encoding::Unspecified.into()).await
+    }
+
+    pub(crate) async fn send_encoded(&self, seq: u64, payload: Vec<u8>, encoding: i32) -> Result<()> {
+        let batch = stream_request::Message::Batch(Batch { seq, payload, encoding });
         self.requests.send(request(batch)).await.context("the stream has ended")
     }
 
@@ -71,13 +77,32 @@ impl Agent {
     pub(crate) async fn answer(&mut self) -> Result<Answer> {
         let response =
             tokio::time::timeout(LIMIT, self.responses.message()).await.context("no answer came")?;
-        match response?.and_then(|response| response.message) {
-            Some(stream_response::Message::Ack(ack)) => Ok(Answer::Ack(ack.seq)),
+        let response = response.map_err(|status| Ended(status.code(), status.message().to_owned()))?;
+        match response.and_then(|response| response.message) {
+            Some(stream_response::Message::Ack(ack)) => {
+                self.credit = ack.credit;
+                Ok(Answer::Ack(ack.seq))
+            }
             Some(stream_response::Message::Nack(nack)) => {
                 Ok(Answer::Nack(nack.seq, nack.reason(), nack.detail))
             }
             other => bail!("expected an answer, got {other:?}"),
         }
+    }
+
+    /// Sends a window in each batch from `first` on, as far ahead of the answers as there is credit, and fails
+    /// unless all are taken.
+    pub(crate) async fn deliver_all(&mut self, first: u64, windows: &[Window]) -> Result<()> {
+        let mut sent = 0;
+        for answered in 0..windows.len() {
+            while sent < windows.len() && sent < answered + self.credit as usize {
+                self.send(first + sent as u64, &windows[sent..=sent]).await?;
+                sent += 1;
+            }
+            let (answer, seq) = (self.answer().await?, first + answered as u64);
+            ensure!(answer == Answer::Ack(seq), "batch {seq} came to {answer:?}");
+        }
+        Ok(())
     }
 
     /// Sends a batch and waits for what becomes of it.
@@ -86,6 +111,11 @@ impl Agent {
         self.answer().await
     }
 }
+
+/// The analyzer ended the stream.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?}: {1}")]
+pub(crate) struct Ended(pub(crate) tonic::Code, pub(crate) String);
 
 fn request(message: stream_request::Message) -> StreamRequest {
     StreamRequest { message: Some(message) }

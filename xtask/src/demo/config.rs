@@ -15,12 +15,14 @@ pub(super) const WINDOW_MS: u64 = 1_000;
 const RULE: &str = r"/(?:(?P<collection>[^/]+)_)?(?P<volume>[0-9]+)\.dat$";
 
 /// One target per volume server, found by the address it listens on, and by its data's folder below `store`:
-/// a second demo on this host has the same addresses, in a network namespace of its own.
-pub(super) fn agent(nodes: &[Node], endpoint: &str, store: &Path) -> String {
+/// a second demo on this host has the same addresses, in a network namespace of its own, and another spool.
+pub(super) fn agent(nodes: &[Node], endpoint: &str, store: &Path, spool: &Path) -> String {
     let data = format!("-dir={}/", regex::escape(&store.display().to_string()));
     let data = toml::Value::String(data);
     let mut text = format!(
-        "[agent]\nid = \"demo-host\"\nwindow = \"{WINDOW_MS}ms\"\n\n[analyzer]\nendpoint = \"{endpoint}\"\n"
+        "[agent]\nid = \"demo-host\"\nwindow = \"{WINDOW_MS}ms\"\n\n[analyzer]\nendpoint = \"{endpoint}\"\n\n\
+         [spool]\ndir = '{}'\n",
+        spool.display()
     );
     for Node { name, .. } in nodes {
         let _ = write!(
@@ -58,7 +60,10 @@ mod tests {
     fn both_are_toml_and_name_every_node_and_volume() {
         let nodes = [Node { name: "10.77.0.1:8080".into(), rack: "rackA" }];
         let volume = Volume { id: 3, nodes: vec!["10.77.0.1:8080".into()], keys: vec![], object_bytes: 1 };
-        let agent: toml::Table = agent(&nodes, "http://127.0.0.1:1", Path::new("/a.b/it's")).parse().unwrap();
+        let agent: toml::Table =
+            agent(&nodes, "http://127.0.0.1:1", Path::new("/a.b/it's"), Path::new("/tmp/spool"))
+                .parse()
+                .unwrap();
         assert_eq!(agent["target"][0]["select"]["cmdline"].as_str(), Some(r"-dir=/a\.b/it's/"));
         assert_eq!(agent["target"][0]["select"]["listen"].as_str(), Some("10.77.0.1:8080"));
         let analyzer: toml::Table =

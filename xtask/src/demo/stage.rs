@@ -63,7 +63,8 @@ impl Stage {
         let data = subfolder(folder, "analyzer")?;
         let analyzer_config = config::analyzer(cluster.nodes(), &volumes, &listen, &data);
         let analyzer_config = write(folder, "analyzer.toml", &analyzer_config)?;
-        let agent_config = config::agent(cluster.nodes(), &endpoint, &store);
+        let spool = subfolder(folder, "spool")?;
+        let agent_config = config::agent(cluster.nodes(), &endpoint, &store, &spool);
         let agent_config = write(folder, "agent.toml", &agent_config)?;
         eprintln!("starting isotherm serve at {endpoint}");
         let mut serve = Command::new(workspace::program("isotherm"));
