@@ -111,6 +111,7 @@ fn every_call_is_counted_with_its_bytes_and_offset() {
     let (truth, window) = run(&mut agent, &mut generator);
     assert!(truth.files.len() > 300, "the generator did {} files", truth.files.len());
     assert_equal(&truth, &window, 0, &folder);
+    assert_settled(&agent.read());
     assert_eq!(unattributed(&window, Layer::Logical), []);
     assert!(truth.compat_calls > 0);
     assert_eq!(window.nodes[0].lost.get(&LostReason::Compat), Some(&truth.compat_calls));

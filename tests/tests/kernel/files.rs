@@ -234,8 +234,8 @@ fn fio_is_counted_as_it_reports() {
     let targets = targets(1, &[files_of(volume.path())]);
     let Some(mut agent) = Agent::start(name, &targets, ROOM) else { return };
     let engines: [(&str, &[&str]); 10] = [
-        ("sync", &["fsync=64"]),
-        ("psync", &["fdatasync=64"]),
+        ("sync", &[]),
+        ("psync", &[]),
         ("vsync", &[]),
         ("pvsync", &[]),
         ("pvsync2", &[]),

@@ -4,4 +4,5 @@
 
 mod agent;
 mod calls;
+mod device;
 mod files;
