@@ -50,7 +50,7 @@ pub fn iso_bio(ctx: BtfTracePointContext) -> i32 {
     if bytes == 0 {
         return 0;
     }
-    let Some(origin) = origin_of(bio, bytes) else { return 0 };
+    let Some(origin) = origin_of(bio, bytes, Stage::Queue) else { return 0 };
     let key = origin.key;
     tallied(key.target, Slot::Block, u16::from(key.operation), bytes, || {
         let mut counters = BLOCKS.get_ptr_mut(&key);
@@ -84,38 +84,77 @@ pub fn iso_bio(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Measures one request that a device has finished, for the operation that it begins with.
+/// Measures one request that a device has finished, for the operation that it begins with: from the moment when
+/// the request was made, as the kernel's own statistics do.
 #[btf_tracepoint(function = "block_rq_complete")]
 pub fn iso_request(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the arguments are (struct request *, blk_status_t, unsigned int) on every kernel that has them.
     let (request, done): (u64, u32) = (ctx.arg(0), ctx.arg(2));
     let started = load_u64(request, field::rq_start());
-    // A part of a request; what remains of it completes later.
-    if started == 0 || load_u32(request, field::rq_len()) != done {
+    // A part of a request, what remains of it completes later; or the end of a flush, whose data has been.
+    if started == 0 || done == 0 || load_u32(request, field::rq_len()) != done {
         return 0;
     }
     let bio = load_u64(request, field::rq_bio());
     if bio == 0 {
         return 0;
     }
-    let Some(origin) = origin_of(bio, u64::from(load_u32(bio, field::bio_size()))) else { return 0 };
+    let Some(origin) = origin_of(bio, u64::from(load_u32(bio, field::bio_size())), Stage::Request) else {
+        return 0;
+    };
+    let key = origin.key;
     // SAFETY: no arguments.
     let ns = unsafe { bpf_ktime_get_ns() }.saturating_sub(started);
-    if let Some(counters) = BLOCKS.get_ptr_mut(&origin.key) {
+    // The file may have grown since, to wider buckets.
+    let mut counters = BLOCKS.get_ptr_mut(&key);
+    if counters.is_none() {
+        let _lost_race_is_fine = BLOCKS.insert(&key, &ZERO_BLOCK, NO_EXIST);
+        counters = BLOCKS.get_ptr_mut(&key);
+    }
+    if counters.is_none() {
+        counters = BLOCKS.get_ptr_mut(&BlockKey::overflow(key.target, u16::from(key.operation)));
+    }
+    if let Some(counters) = counters {
         // SAFETY: a live map value, only added to atomically.
         unsafe { add(&raw mut (*counters).latency[latency_bucket(ns)], 1) };
     }
     0
 }
 
+/// Whether an operation is a copy that a stacked device made. The mark alone does not tell: direct I/O from memory
+/// that the kernel holds already (registered buffers, a loop device's own) shares that memory's description, and
+/// is marked like a copy.
+#[inline(always)]
+fn is_copy(bio: u64, end: u64) -> bool {
+    let marked = u32::from(load_u16(bio, field::bio_flags())) >> (field::cloned_bit() & 15) & 1 != 0;
+    let direct = [field::direct_end(), field::raw_end(), field::raw_async_end(), field::wait_end()];
+    marked && !direct.into_iter().any(|known| is(end, known))
+}
+
+/// Whether a function is the one at an address; the address of an unknown one is 0.
+#[inline(always)]
+fn is(function: u64, known: u64) -> bool {
+    known != 0 && function == known
+}
+
 fn has_offset(kind: u8) -> bool {
     kind == BlockKind::File as u8 || kind == BlockKind::Stripe as u8
 }
 
-/// `None` for what is not counted: operations that move no data, and copies that a stacked device (dm, md) makes
-/// of an operation that was counted when it entered that device.
+/// When an operation is looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// It enters a device's queue. A copy that a stacked device (dm, md) makes has been counted as what it is a
+    /// copy of, when that entered the stacked device.
+    Queue,
+    /// It is the first one of a request that has ended. Only the lowest device has requests, and it may have
+    /// divided an operation that is too large for it: what it has then is a copy.
+    Request,
+}
+
+/// `None` for what is not counted: operations that move no data, and copies in the queue.
 #[inline(always)]
-fn origin_of(bio: u64, bytes: u64) -> Option<Origin> {
+fn origin_of(bio: u64, bytes: u64, stage: Stage) -> Option<Origin> {
     let flags = load_u32(bio, field::bio_opf());
     let operation = match flags & 0xff {
         0 => READ,
@@ -128,12 +167,21 @@ fn origin_of(bio: u64, bytes: u64) -> Option<Origin> {
         return None;
     }
     let dev = load_u32(device, field::bdev_dev());
-    let copied = u32::from(load_u16(bio, field::bio_flags())) >> (field::cloned_bit() & 15) & 1 != 0;
-    let block = Block { dev, operation: operation as u8, copied };
+    let mut end = load_u64(bio, field::bio_end());
+    let mut private = load_u64(bio, field::bio_private());
+    if is(end, field::chain_end()) {
+        // A part of a divided operation, which leads to the rest of it.
+        let rest = private;
+        end = probe(rest, field::bio_end());
+        private = probe(rest, field::bio_private());
+    }
+    let block = Block { dev, operation: operation as u8, copied: stage == Stage::Queue && is_copy(bio, end) };
     if let Some(stripes) = STRIPES.get_ptr(&dev) {
         // SAFETY: a map value that is only replaced whole.
         let (target, shift) = unsafe { ((*stripes).target, (*stripes).shift & 63) };
-        let address = load_u64(bio, field::bio_sector()) << SECTOR_SHIFT;
+        // The kernel has made an address on a partition one on the whole disk by now.
+        let start = load_u64(device, field::bdev_start());
+        let address = load_u64(bio, field::bio_sector()).wrapping_sub(start) << SECTOR_SHIFT;
         let bucket = (shift - BUCKETS_SHIFT) as u8 & 63;
         let mut origin = block.whole(BlockKind::Stripe)?;
         origin.key.number = address >> shift;
@@ -142,9 +190,7 @@ fn origin_of(bio: u64, bytes: u64) -> Option<Origin> {
         origin.offset = address & ((1 << shift) - 1);
         return Some(origin);
     }
-    let end = load_u64(bio, field::bio_end());
-    let private = load_u64(bio, field::bio_private());
-    if end == field::direct_end() {
+    if is(end, field::direct_end()) {
         let request: u64 = probe(private, field::dio_iocb());
         let file = File::of(probe(request, field::kiocb_file()));
         return match Inode::regular(file.inode) {
@@ -158,8 +204,8 @@ fn origin_of(bio: u64, bytes: u64) -> Option<Origin> {
             None => block.whole(BlockKind::Unknown),
         };
     }
-    let is_journal = end == field::xlog_end()
-        || (end == field::buffer_end() && probe::<u64>(private, field::bh_end()) == field::jbd2_end());
+    let is_journal = is(end, field::xlog_end())
+        || (is(end, field::buffer_end()) && is(probe(private, field::bh_end()), field::jbd2_end()));
     if is_journal {
         return block.whole(BlockKind::Journal);
     }

@@ -95,6 +95,7 @@ pub const FIELDS: &[Field] = &[
     field(Part::Block, "BVEC_PAGE", "bio_vec.bv_page"),
     field(Part::Block, "BVEC_OFFSET", "bio_vec.bv_offset"),
     field(Part::Block, "BDEV_DEV", "block_device.bd_dev"),
+    field(Part::Block, "BDEV_START", "block_device.bd_start_sect"),
     field(Part::Block, "PAGE_HEAD", "page.compound_head"),
     field(Part::Block, "FOLIO_MAPPING", "folio.mapping"),
     field(Part::Block, "FOLIO_INDEX", "folio.index"),
@@ -110,7 +111,7 @@ pub const FIELDS: &[Field] = &[
     field(Part::Block, "BH_END", "buffer_head.b_end_io"),
     field(Part::BlockLatency, "RQ_BIO", "request.bio"),
     field(Part::BlockLatency, "RQ_LEN", "request.__data_len"),
-    field(Part::BlockLatency, "RQ_START", "request.io_start_time_ns"),
+    field(Part::BlockLatency, "RQ_START", "request.start_time_ns"),
     field(Part::Socket, "FILE_PRIVATE", "file.private_data"),
     field(Part::Socket, "SOCKET_SK", "socket.sk"),
     field(Part::Socket, "SK_FAMILY", "sock_common.skc_family"),
@@ -132,7 +133,11 @@ pub const NUMBERS: &[(&str, &str, Part)] = &[
 /// Addresses of kernel functions by which operations of block devices are told apart. One that is not known
 /// stays 0: then direct I/O of ext4 and xfs, or the journal, is counted as what it looks like.
 pub const SYMBOLS: &[(&str, &str)] = &[
+    ("CHAIN_END", "bio_chain_endio"),
     ("DIRECT_END", "iomap_dio_bio_end_io"),
+    ("RAW_END", "blkdev_bio_end_io"),
+    ("RAW_ASYNC_END", "blkdev_bio_end_io_async"),
+    ("WAIT_END", "submit_bio_wait_endio"),
     ("BUFFER_END", "end_bio_bh_io_sync"),
     ("JBD2_END", "journal_end_buffer_io_sync"),
     ("XLOG_END", "xlog_bio_end_io"),

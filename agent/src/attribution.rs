@@ -2,10 +2,19 @@
 //!
 //! Keeps the names of files as the kernel sent them, and the claims of the rules on them. Counts nothing.
 //! A file without a name is `unattributed` until its name arrives; it never falls to a guess.
+//!
+//! A file is an inode (device, number, generation), under one path: that by which it was first accessed, as the
+//! process sees it. Hard links are one file. A file that was renamed changes hands when its name is renewed,
+//! one that was deleted keeps its last name, and one that takes over the inode number of another has a
+//! generation of its own. On an overlay, the logical layer has the file as the overlay shows it, before
+//! and after it was copied up; the device layer has the file of the layer that holds the blocks, under its path
+//! there, which no target is known to use: it is a partition's only if exactly one target's rules claim that
+//! path.
 
 use crate::config::Target;
 use crate::discovery::is_alive;
-use crate::mounts::{Mounts, is_at};
+use crate::mounts::{Place, View, is_at, namespace_of};
+
 use crate::probe::PathBelowMount;
 use crate::rule::Rules;
 use crate::window::{Attribute, Owner};
@@ -13,12 +22,16 @@ use isotherm_agent_ebpf::{BlockKey, BlockKind, FileKey, HOST_TARGET, PeerKey, St
 use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, UnattributedReason};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Files whose path is checked per round, at most: a look at each costs a system call.
 const CHECKS_PER_ROUND: usize = 1_000;
 
 /// Rounds between two looks at what is mounted.
 const MOUNTS_EVERY: u64 = 6;
+
+/// Mount namespaces of watched processes that are remembered.
+const MAX_VIEWS: usize = 64;
 
 /// What makes a file unique on its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,8 +56,10 @@ impl From<&BlockKey> for InodeId {
 #[derive(Debug)]
 struct KnownFile {
     path: PathBuf,
-    /// A process that touched it, in whose view the path holds.
+    /// A process in whose view the path holds.
     tgid: u32,
+    /// That was a watched process.
+    watched: bool,
     /// The kernel still gives this path, although the file is not there: it was deleted while open.
     detached: bool,
 }
@@ -58,9 +73,25 @@ struct Named {
     round: u64,
 }
 
+/// What a look for the devices of rules found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// What the probe has to claim: the device's kernel number, and how it is divided.
+    pub claims: Vec<(u32, Stripes)>,
+    /// Paths of rules that lead to no block device, with the node whose rule it is.
+    pub missing: Vec<(NodeId, PathBuf)>,
+    /// Devices that rules of two nodes name; they are counted for the first.
+    pub disputed: Vec<(u32, NodeId, NodeId)>,
+}
+
 /// Names and claims.
 pub struct Attribution {
     targets: Vec<(NodeId, Rules)>,
+    /// Watched processes.
+    viewers: HashSet<u32>,
+    /// What they see mounted, by mount namespace, the latest last. Kept when they have ended, as names of their
+    /// files come later.
+    views: Vec<(u64, View)>,
     files: HashMap<InodeId, Named>,
     /// Targets whose processes were seen to access a file, a bit for each.
     users: HashMap<InodeId, u64>,
@@ -83,6 +114,8 @@ impl Attribution {
     pub fn new(targets: &[Target], max_partitions: usize) -> Self {
         Self {
             targets: compiled(targets),
+            viewers: HashSet::new(),
+            views: Vec::new(),
             files: HashMap::new(),
             users: HashMap::new(),
             owners: HashMap::new(),
@@ -105,36 +138,99 @@ impl Attribution {
         self.limit_reported = false;
     }
 
-    /// Looks the devices up that rules name. Returns how each is to be counted; the log says which are no device.
-    pub fn find_devices(&mut self) -> Vec<(u32, Stripes)> {
-        let mut found = Vec::new();
+    /// Says which processes are watched. In their views, paths of files are looked for that a thread of the kernel
+    /// or an unknown process brought to a device.
+    pub fn set_viewers(&mut self, pids: impl IntoIterator<Item = u32>) {
+        self.viewers = pids.into_iter().collect();
+        let mut seen = HashSet::new();
+        for pid in &self.viewers {
+            let Some(namespace) = namespace_of(*pid).filter(|namespace| seen.insert(*namespace)) else {
+                continue;
+            };
+            let Some(view) = View::of(*pid) else { continue };
+            self.views.retain(|(known, _)| *known != namespace);
+            self.views.push((namespace, view));
+        }
+        let excess = self.views.len().saturating_sub(MAX_VIEWS);
+        self.views.drain(..excess);
+    }
+
+    /// Looks up the devices that rules name, by a function that gives a path's number in kernel form, as
+    /// [`crate::mounts::block_device`] does. To be repeated when a device may have come.
+    pub fn find_devices(&mut self, number_of: impl Fn(&Path) -> Option<u32>) -> Devices {
+        let mut found = Devices::default();
+        let mut first: HashMap<u32, NodeId> = HashMap::new();
         for (index, (node, rules)) in self.targets.iter_mut().enumerate() {
-            let (stripes, missing) = rules.find_devices(index as u32, crate::mounts::device_number);
-            for path in missing {
-                tracing::warn!(%node, "a rule names {}, which is no block device now", path.display());
+            let (claims, missing) = rules.find_devices(index as u32, &number_of);
+            found.missing.extend(missing.into_iter().map(|path| (node.clone(), path.to_owned())));
+            for (dev, stripes) in claims {
+                match first.get(&dev) {
+                    Some(other) => found.disputed.push((dev, other.clone(), node.clone())),
+                    None => {
+                        first.insert(dev, node.clone());
+                        found.claims.push((dev, stripes));
+                    }
+                }
             }
-            found.extend(stripes);
         }
         found
     }
 
     /// Takes in names that the kernel has sent.
     pub fn learn(&mut self, names: Vec<PathBelowMount>) {
-        let mut mounts = Mounts::default();
+        let mut views = HashMap::new();
         for name in names {
             let id = InodeId { ino: name.ino, dev: name.dev, generation: name.generation };
+            // What has files is mounted, if only where the agent does not see it.
+            self.mounted.insert(name.dev);
+            let file = name.path.as_ref().map(|below_root| self.find(&mut views, id, &name, below_root));
             let before = self.files.get(&id).and_then(|named| named.file.as_ref());
-            let file = name.path.map(|below_root| {
-                let path = mounts.path_of(name.tgid, name.dev, name.ino, &below_root);
-                let same = before.is_some_and(|before| before.path == path);
-                KnownFile { detached: same && !is_at(name.tgid, &path, name.ino), path, tgid: name.tgid }
-            });
             if before.map(|before| &before.path) != file.as_ref().map(|file| &file.path) {
                 self.claims.retain(|(_, claimed), _| *claimed != id);
                 self.owners.remove(&id);
             }
             self.files.insert(id, Named { file, round: self.round });
         }
+    }
+
+    /// Where a file is: as its sender sees it, if that is watched; else as the watched process saw it that had
+    /// it before, else as any watched one sees it. Only a file that none of them sees is where its sender, or the
+    /// agent, sees it. One that is nowhere, such as an anonymous memory file, has a path without its leading
+    /// slash, which no path of a process looks like.
+    fn find(
+        &self,
+        views: &mut HashMap<u32, Option<Rc<View>>>,
+        id: InodeId,
+        name: &PathBelowMount,
+        below_root: &Path,
+    ) -> KnownFile {
+        let before = self.files.get(&id).and_then(|named| named.file.as_ref());
+        let sender = (name.tgid, self.viewers.contains(&name.tgid));
+        let known = before.filter(|before| before.watched).map(|before| (before.tgid, true));
+        let first = sender.1.then_some(sender).into_iter().chain(known);
+        let last = [sender, (std::process::id(), false)];
+        let mut perhaps = None;
+        let mut look = |view: &View, watched: bool| match view.place(id.dev, id.ino, below_root) {
+            Place::There(path) => Some(KnownFile { path, tgid: view.tgid(), watched, detached: false }),
+            Place::Perhaps(path) => {
+                perhaps.get_or_insert((path, view.tgid(), watched));
+                None
+            }
+            Place::Nowhere => None,
+        };
+        let mut view_of = |tgid| views.entry(tgid).or_insert_with(|| View::of(tgid).map(Rc::new)).clone();
+        let mut found = first.into_iter().find_map(|(tgid, watched)| look(view_of(tgid)?.as_ref(), watched));
+        if found.is_none() {
+            found = self.views.iter().find_map(|(_, view)| look(view, true));
+        }
+        if found.is_none() {
+            found = last.into_iter().find_map(|(tgid, watched)| look(view_of(tgid)?.as_ref(), watched));
+        }
+        found.unwrap_or_else(|| {
+            let nowhere = || below_root.strip_prefix("/").unwrap_or(below_root).to_owned();
+            let (path, tgid, watched) = perhaps.unwrap_or_else(|| (nowhere(), name.tgid, false));
+            KnownFile { detached: before.is_some_and(|before| before.path == path), path, tgid, watched }
+        })
     }
 
     /// The path of the file under a key, if it is known.
@@ -209,6 +305,7 @@ impl Attribution {
         self.round += 1;
         if self.round.is_multiple_of(MOUNTS_EVERY) {
             self.mounted = crate::mounts::mounted_devices();
+            self.mounted.extend(self.files.keys().map(|id| id.dev));
         }
     }
 

@@ -1,24 +1,54 @@
-//! From a path inside a file system to the path that its process uses.
+//! From a path inside a file system to the path that a process uses.
+//!
+//! A file system can be mounted at several places, also parts of it (bind mounts), and each container sees its
+//! own. A file's path is the one that the process sees which accessed it, through the mount of the smallest
+//! part of the file system, and among equals the one mounted last.
 
 use procfs::process::{MountInfo, Process};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Mount tables of processes, each read once. Throw away after a round of names: mounts change.
-#[derive(Default)]
-pub struct Mounts {
-    tables: HashMap<u32, Vec<MountInfo>>,
+/// What a process sees mounted.
+#[derive(Debug, Clone)]
+pub struct View {
+    tgid: u32,
+    table: Vec<MountInfo>,
 }
 
-impl Mounts {
-    /// The path as process `tgid` sees it, `/a/b` being the path from the root of the file system on
-    /// device `dev` (kernel form). A file system that is mounted nowhere, such as that of anonymous memory
-    /// files, gives the path without its leading slash, which no path of a process looks like.
-    pub fn path_of(&mut self, tgid: u32, dev: u32, ino: u64, below_root: &Path) -> PathBuf {
-        let table = self.tables.entry(tgid).or_insert_with(|| table_of(tgid));
+/// Where a file is in a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// It is there.
+    There(PathBuf),
+    /// Its file system is mounted, but the path leads to something else or nowhere: the file was deleted, or the
+    /// process whose view it is has ended.
+    Perhaps(PathBuf),
+    /// Its file system is not to be seen.
+    Nowhere,
+}
+
+impl View {
+    /// `None` if there is no such process.
+    #[must_use]
+    pub fn of(tgid: u32) -> Option<Self> {
+        let mounts = Process::new(tgid.cast_signed()).and_then(|process| process.mountinfo());
+        Some(Self { tgid, table: mounts.ok()?.0 })
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn tgid(&self) -> u32 {
+        self.tgid
+    }
+
+    /// The path as the process sees it, `/a/b` being the path from the root of the file system on
+    /// device `dev` (kernel form).
+    #[must_use]
+    pub fn place(&self, dev: u32, ino: u64, below_root: &Path) -> Place {
         let device = format!("{}:{}", dev >> 20, dev & 0xf_ffff);
-        let mut candidates: Vec<(usize, PathBuf)> = table
+        let mut candidates: Vec<(usize, PathBuf)> = self
+            .table
             .iter()
             .filter(|mount| mount.majmin == device)
             .filter_map(|mount| {
@@ -30,13 +60,19 @@ impl Mounts {
         candidates.sort_by_key(|(specific, _)| *specific);
         let mut fallback = None;
         while let Some((_, path)) = candidates.pop() {
-            if is_at(tgid, &path, ino) {
-                return path;
+            if is_at(self.tgid, &path, ino) {
+                return Place::There(path);
             }
             fallback.get_or_insert(path);
         }
-        fallback.unwrap_or_else(|| below_root.strip_prefix("/").unwrap_or(below_root).to_owned())
+        fallback.map_or(Place::Nowhere, Place::Perhaps)
     }
+}
+
+/// What tells the mount namespace of a process. `None` if there is no such process.
+#[must_use]
+pub fn namespace_of(tgid: u32) -> Option<u64> {
+    std::fs::metadata(format!("/proc/{tgid}/ns/mnt")).ok().map(|metadata| metadata.ino())
 }
 
 /// Numbers, in kernel form, of the devices that hold a file system mounted in the agent's view, those that a
@@ -47,23 +83,15 @@ pub fn mounted_devices() -> HashSet<u32> {
         let (major, minor) = text.split_once(':')?;
         Some(major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?)
     };
-    table_of(std::process::id()).iter().filter_map(|mount| number(&mount.majmin)).collect()
+    let own = View::of(std::process::id());
+    own.iter().flat_map(|view| &view.table).filter_map(|mount| number(&mount.majmin)).collect()
 }
 
-/// The number of a block device, in kernel form. `None` for what is no block device.
+/// The number, in kernel form, of a block device. `None` if the path leads to nothing, or to something else.
 #[must_use]
-pub fn device_number(path: &Path) -> Option<u32> {
+pub fn block_device(path: &Path) -> Option<u32> {
     let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
     Some(libc::major(metadata.rdev()) << 20 | libc::minor(metadata.rdev()))
-}
-
-fn table_of(tgid: u32) -> Vec<MountInfo> {
-    let mounts = |process: Process| process.mountinfo().map(|infos| infos.0);
-    Process::new(tgid.cast_signed())
-        .and_then(mounts)
-        // The process may have ended; most share the agent's own mounts.
-        .or_else(|_| Process::myself().and_then(mounts))
-        .unwrap_or_default()
 }
 
 /// Whether a path, as a process sees it, leads to an inode now.
@@ -80,7 +108,9 @@ pub fn is_at(tgid: u32, path: &Path, ino: u64) -> bool {
 pub(crate) fn below_root(path: &Path) -> (u64, u32, PathBuf) {
     let metadata = std::fs::metadata(path).unwrap();
     let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
-    let mount = table_of(std::process::id())
+    let mount = View::of(std::process::id())
+        .unwrap()
+        .table
         .into_iter()
         .filter(|mount| mount.majmin == format!("{major}:{minor}") && path.starts_with(&mount.mount_point))
         .max_by_key(|mount| mount.mount_point.as_os_str().len())
@@ -99,15 +129,20 @@ mod tests {
         let path = file.path().canonicalize().unwrap();
         let (ino, dev, below_root) = below_root(&path);
         let me = std::process::id();
-        let found = Mounts::default().path_of(me, dev, ino, &below_root);
-        assert_eq!(found, path);
-        assert!(is_at(me, &found, ino));
-        assert!(!is_at(me, &found, ino + 1));
+        let view = View::of(me).unwrap();
+        assert_eq!(view.place(dev, ino, &below_root), Place::There(path.clone()));
+        assert_eq!(view.place(dev, ino + 1, &below_root), Place::Perhaps(path));
     }
 
     #[test]
-    fn a_file_system_that_is_mounted_nowhere_gives_a_relative_path() {
-        let found = Mounts::default().path_of(std::process::id(), 0xfff << 20, 1, Path::new("/memfd:x"));
-        assert_eq!(found, Path::new("memfd:x"));
+    fn a_file_system_that_is_mounted_nowhere_has_no_place() {
+        let view = View::of(std::process::id()).unwrap();
+        assert_eq!(view.place(0xfff << 20, 1, Path::new("/memfd:x")), Place::Nowhere);
+    }
+
+    #[test]
+    fn only_block_devices_have_a_number() {
+        assert_eq!(block_device(Path::new("/dev/null")), None);
+        assert_eq!(block_device(Path::new("/no such device")), None);
     }
 }

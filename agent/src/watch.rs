@@ -7,10 +7,11 @@ mod reload;
 
 pub use reload::Reload;
 
-use crate::attribution::Attribution;
+use crate::attribution::{Attribution, Devices};
 use crate::config::Config;
 use crate::discovery::Depth;
 use crate::metrics::Telemetry;
+use crate::mounts::block_device;
 use crate::probe::{Probe, ProbeError};
 use crate::service::Watchdog;
 use crate::upkeep::Upkeep;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
-use tracing::error;
+use tracing::{error, warn};
 
 /// How often names are fetched and messages of the kernel side shown. The ring of names holds about 1,500.
 const POLL: Duration = Duration::from_millis(200);
@@ -117,6 +118,7 @@ impl Watcher {
 
     fn cut(&mut self, span: Span) -> Result<Window, ProbeError> {
         self.before_cut()?;
+        self.attribution.set_viewers(self.watched.pids());
         let nodes = self.told();
         let mut round = self.cutter.round(&mut self.attribution, &self.watching);
         let totals = self.probe.visit(&mut round)?;
@@ -153,13 +155,24 @@ impl Watcher {
 
     /// Counts by stripes what rules claim of devices, and by file what none claims any more.
     fn claim_devices(&mut self) -> Result<(), ProbeError> {
-        let devices = self.attribution.find_devices();
-        for gone in self.devices.iter().filter(|dev| !devices.iter().any(|(claimed, _)| claimed == *dev)) {
+        let Devices { claims, missing, disputed } = self.attribution.find_devices(block_device);
+        for (node, path) in missing {
+            warn!("a rule of {node} names {}, which is no block device now", path.display());
+        }
+        for (dev, first, second) in disputed {
+            warn!("rules of {first} and {second} name device {}; it counts for {first}", dev_name(dev));
+        }
+        for gone in self.devices.iter().filter(|dev| !claims.iter().any(|(claimed, _)| claimed == *dev)) {
             self.probe.release_device(*gone)?;
         }
-        self.devices = devices.iter().map(|(dev, _)| *dev).collect();
-        devices.into_iter().try_for_each(|(dev, stripes)| self.probe.claim_device(dev, stripes))
+        self.devices = claims.iter().map(|(dev, _)| *dev).collect();
+        claims.into_iter().try_for_each(|(dev, stripes)| self.probe.claim_device(dev, stripes))
     }
+}
+
+/// As in /proc: `8:16`.
+fn dev_name(dev: u32) -> String {
+    format!("{}:{}", dev >> 20, dev & 0xf_ffff)
 }
 
 /// Now, by the wall clock. Before 1970 it is 1970.

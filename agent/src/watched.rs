@@ -274,6 +274,11 @@ impl Watched {
         processes
     }
 
+    /// Every watched process.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.known.keys().copied()
+    }
+
     /// Addresses that a target's processes listen on, as far as known.
     #[must_use]
     pub fn listening(&self, index: usize) -> Vec<SocketAddr> {

@@ -1,19 +1,13 @@
 //! What the kernel programs count is what the truth generator did: calls, bytes and offsets.
 
-#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
-
-use isotherm_agent::attribution::Attribution;
-use isotherm_agent::config::{Config, Target};
-use isotherm_agent::discovery::Selector;
-use isotherm_agent::probe::{Probe, Reading, TargetIndex};
+use crate::agent::{Agent, FOREVER, ROOM, escaped, files_of, row, targets, unattributed};
+use isotherm_agent::config::Config;
+use isotherm_agent::probe::{Capacity, Probe, Reading};
 use isotherm_agent::rights;
-use isotherm_agent::rule::Rule;
-use isotherm_agent::upkeep::Upkeep;
 use isotherm_agent::watch::Watcher;
-use isotherm_agent::window::{Cutter, Span};
-use isotherm_agent_ebpf::{READ, WRITE, tally_index};
+use isotherm_agent_ebpf::{READ, Slot, WRITE, tally_index};
 use isotherm_model::{
-    Completeness, Counts, LostReason, NodeId, OffsetHistogram, Operation, Row, Subject, SystemId, Timestamp,
+    Completeness, Counts, Layer, LostReason, NodeWindow, OffsetHistogram, Operation, Subject,
     UnattributedReason, Window, shift_for,
 };
 use isotherm_tests::process::wait_for;
@@ -24,11 +18,6 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const FILES: u32 = 4_096;
-
-/// No file is idle for so many readings.
-const FOREVER: u64 = 1_000_000;
-
 /// A folder on a real disk, because memory file systems have no direct I/O.
 fn folder() -> TempDir {
     let parent = target_dir().join("tmp");
@@ -36,96 +25,25 @@ fn folder() -> TempDir {
     TempDir::new_in(parent).unwrap()
 }
 
-/// An agent's inner parts, with every file of a folder as a partition of its own.
-struct Agent {
-    probe: Probe,
-    attribution: Attribution,
-    cutter: Cutter,
-    upkeep: Upkeep,
-    /// The kernel's totals then have more than the files that are left.
-    evicted: bool,
-    nodes: Vec<(NodeId, u32)>,
+/// An agent for so many targets, to each of which every file of the folder is a partition.
+fn start(test: &str, folder: &TempDir, files: u32, count: usize) -> Option<Agent> {
+    Agent::start(test, &targets(count, &[files_of(folder.path())]), Capacity { files, ..ROOM })
 }
 
-impl Agent {
-    /// `None`, told as skipped, where the rights are missing.
-    fn start(test: &str, folder: &Path, files: u32, targets: usize) -> Option<Self> {
-        if let Err(missing) = rights::check() {
-            skipped(test, &missing.to_string());
-            return None;
-        }
-        let pattern =
-            format!("^{}/([^/]+)$", regex_escape(&folder.canonicalize().unwrap().to_string_lossy()));
-        let targets: Vec<Target> = (0..targets)
-            .map(|index| Target {
-                node: NodeId::new(SystemId::new("truth").unwrap(), format!("node-{index}")).unwrap(),
-                select: Selector::default(),
-                rules: vec![Rule::new(&pattern, "$1").unwrap()],
-            })
-            .collect();
-        let mut probe = Probe::attach(files).unwrap();
-        for index in 0..targets.len() {
-            probe.add_target(TargetIndex::new(index).unwrap()).unwrap();
-        }
-        let nodes = targets.iter().map(|target| (target.node.clone(), 1)).collect();
-        Some(Self {
-            probe,
-            attribution: Attribution::new(&targets, 10_000),
-            cutter: Cutter::default(),
-            upkeep: Upkeep::default(),
-            evicted: false,
-            nodes,
-        })
-    }
-
-    fn watch(&mut self, generator: &Generator, target: usize) {
-        self.probe.watch(generator.pid(), TargetIndex::new(target).unwrap()).unwrap();
-    }
-
-    fn learn(&mut self) {
-        self.attribution.learn(self.probe.take_names());
-    }
-
-    /// Runs the generator to its end, and cuts everything it did into one window.
-    fn run(&mut self, generator: &mut Generator) -> (Truth, Window) {
-        generator.go().unwrap();
-        let truth = generator
-            .done(|| {
-                self.learn();
-                Ok(())
-            })
-            .unwrap();
-        (truth, self.cut())
-    }
-
-    fn upkeep(&mut self, idle_readings: u64) {
-        let Self { probe, attribution, cutter, upkeep, .. } = self;
-        upkeep.run(probe, cutter, attribution, idle_readings, |_| None).unwrap();
-        self.evicted = idle_readings != FOREVER;
-    }
-
-    fn cut(&mut self) -> Window {
-        let reading = self.probe.read().unwrap();
-        self.learn();
-        assert_eq!(self.cutter.reconcile(&reading, self.nodes.len()), []);
-        if !self.evicted {
-            assert_settled(&reading);
-        }
-        let span =
-            Span { start: Timestamp::from_ms(0), length_ms: 1_000, completeness: Completeness::Complete };
-        let attribution = &mut self.attribution;
-        let window = self.cutter.cut(&reading, span, &self.nodes, |key| attribution.subject(key));
-        for node in &window.nodes {
-            node.check_conserved().unwrap();
-        }
-        window
-    }
+/// Runs the generator to its end, and cuts everything it did into one window.
+fn run(agent: &mut Agent, generator: &mut Generator) -> (Truth, Window) {
+    generator.go().unwrap();
+    let truth = generator.done(|| {
+        agent.learn();
+        Ok(())
+    });
+    (truth.unwrap(), agent.cut())
 }
 
 /// When nobody is at work, the kernel's totals and the files agree exactly.
 fn assert_settled(reading: &Reading) {
     for operation in [READ, WRITE] {
-        let tally = reading.after[tally_index(0, operation) as usize];
+        let tally = reading.totals.after[tally_index(0, Slot::Calls, operation) as usize];
         let sum = reading
             .files
             .iter()
@@ -136,19 +54,17 @@ fn assert_settled(reading: &Reading) {
     }
 }
 
-fn regex_escape(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_alphanumeric() || c == '/' { vec![c] } else { vec!['\\', c] }).collect()
-}
-
 fn generator(folder: &TempDir, scenario: &str) -> Generator {
     Generator::start(Path::new(env!("CARGO_BIN_EXE_truth")), folder.path(), scenario).unwrap()
 }
 
-fn row<'a>(window: &'a Window, node: usize, file: &str, write: bool) -> Option<&'a Row> {
-    let operation = if write { Operation::Write } else { Operation::Read };
-    window.nodes[node].rows.iter().find(|row| {
-        row.operation == operation && matches!(&row.subject, Subject::Partition(id) if id.name() == file)
-    })
+/// Whether no process of the node accessed a file. Its device may still be writing.
+fn is_idle(node: &NodeWindow) -> bool {
+    node.rows.iter().all(|row| row.layer != Layer::Logical)
+}
+
+fn direction(write: bool) -> Operation {
+    if write { Operation::Write } else { Operation::Read }
 }
 
 fn assert_equal(truth: &Truth, window: &Window, node: usize, folder: &TempDir) {
@@ -157,7 +73,7 @@ fn assert_equal(truth: &Truth, window: &Window, node: usize, folder: &TempDir) {
         let size = std::fs::metadata(folder.path().join(file)).map_or(1 << 20, |metadata| metadata.len());
         for write in [false, true] {
             let (ops, bytes) = truth.counts(file, write);
-            let counted = row(window, node, file, write);
+            let counted = row(&window.nodes[node], Layer::Logical, direction(write), file);
             let counts = counted.map(|row| row.counts).unwrap_or_default();
             assert_eq!(counts, Counts { ops, bytes }, "{file}, write: {write}");
             if let Some(row) = counted {
@@ -169,7 +85,7 @@ fn assert_equal(truth: &Truth, window: &Window, node: usize, folder: &TempDir) {
     let partitions: u64 = window.nodes[node]
         .rows
         .iter()
-        .filter(|row| matches!(row.subject, Subject::Partition(_)))
+        .filter(|row| row.layer == Layer::Logical && matches!(row.subject, Subject::Partition(_)))
         .map(|row| row.counts.ops)
         .sum();
     assert_eq!(partitions, truth.files.values().map(|accesses| accesses.len() as u64).sum::<u64>());
@@ -183,29 +99,20 @@ fn histogram(accesses: &[Access], write: bool, shift: u8) -> OffsetHistogram {
     OffsetHistogram::new(shift, counts).unwrap()
 }
 
-fn unattributed(window: &Window) -> Vec<(UnattributedReason, u64)> {
-    let rows = window.nodes.iter().flat_map(|node| &node.rows);
-    rows.filter_map(|row| match row.subject {
-        Subject::Unattributed(reason) => Some((reason, row.counts.ops)),
-        Subject::Partition(_) | Subject::Other(_) => None,
-    })
-    .collect()
-}
-
 #[test]
 fn every_call_is_counted_with_its_bytes_and_offset() {
     let folder = folder();
     let mut generator = generator(&folder, "all");
-    let Some(mut agent) =
-        Agent::start("every_call_is_counted_with_its_bytes_and_offset", folder.path(), FILES, 1)
+    let Some(mut agent) = start("every_call_is_counted_with_its_bytes_and_offset", &folder, ROOM.files, 1)
     else {
         return;
     };
-    agent.watch(&generator, 0);
-    let (truth, window) = agent.run(&mut generator);
+    agent.watch(generator.pid(), 0);
+    let (truth, window) = run(&mut agent, &mut generator);
     assert!(truth.files.len() > 300, "the generator did {} files", truth.files.len());
     assert_equal(&truth, &window, 0, &folder);
-    assert_eq!(unattributed(&window), []);
+    assert_settled(&agent.read());
+    assert_eq!(unattributed(&window, Layer::Logical), []);
     assert!(truth.compat_calls > 0);
     assert_eq!(window.nodes[0].lost.get(&LostReason::Compat), Some(&truth.compat_calls));
     assert_eq!(window.nodes[0].lost.len(), 1, "{:?}", window.nodes[0].lost);
@@ -215,19 +122,23 @@ fn every_call_is_counted_with_its_bytes_and_offset() {
 fn a_full_map_of_files_loses_nothing_and_says_so() {
     let folder = folder();
     let mut generator = generator(&folder, "burst");
-    let Some(mut agent) = Agent::start("a_full_map_of_files_loses_nothing_and_says_so", folder.path(), 64, 1)
-    else {
+    let Some(mut agent) = start("a_full_map_of_files_loses_nothing_and_says_so", &folder, 64, 1) else {
         return;
     };
-    agent.watch(&generator, 0);
-    let (truth, window) = agent.run(&mut generator);
+    agent.watch(generator.pid(), 0);
+    let (truth, window) = run(&mut agent, &mut generator);
     let done: u64 = truth.files.values().map(|accesses| accesses.len() as u64).sum();
-    let counted: u64 = window.nodes[0].totals.values().map(|counts| counts.ops).sum();
+    let totals = window.nodes[0].totals.iter().filter(|((layer, _), _)| *layer == Layer::Logical);
+    let counted: u64 = totals.map(|(_, counts)| counts.ops).sum();
     assert_eq!(counted, done);
-    let full: u64 = unattributed(&window).iter().map(|(_, ops)| ops).sum();
-    assert!(unattributed(&window).iter().all(|(reason, _)| *reason == UnattributedReason::FilesFull));
+    let full: u64 = unattributed(&window, Layer::Logical).iter().map(|(_, ops)| ops).sum();
+    assert!(
+        unattributed(&window, Layer::Logical)
+            .iter()
+            .all(|(reason, _)| *reason == UnattributedReason::FilesFull)
+    );
     assert!(full > 0 && full < done, "{full} of {done} found no room");
-    assert_eq!(agent.probe.read().unwrap().lost[0].files_full, full);
+    assert_eq!(agent.probe.read().unwrap().totals.lost[0].files_full, full);
 }
 
 #[test]
@@ -236,37 +147,36 @@ fn files_that_made_room_are_counted_again_when_they_come_back() {
     let (mut first, mut second) = (generator(&folder, "burst"), generator(&folder, "burst"));
     let name = "files_that_made_room_are_counted_again_when_they_come_back";
     // The 600 entries of a burst fit, and are more than three quarters of the room.
-    let Some(mut agent) = Agent::start(name, folder.path(), 640, 1) else { return };
-    agent.watch(&first, 0);
-    agent.watch(&second, 0);
-    let (truth, window) = agent.run(&mut first);
+    let Some(mut agent) = start(name, &folder, 640, 1) else { return };
+    agent.watch(first.pid(), 0);
+    agent.watch(second.pid(), 0);
+    let (truth, window) = run(&mut agent, &mut first);
     assert_equal(&truth, &window, 0, &folder);
-    assert!(agent.cut().nodes[0].rows.is_empty());
+    assert!(is_idle(&agent.cut().nodes[0]));
     agent.upkeep(1);
     let left = agent.probe.read().unwrap().files.len();
     assert!(left < 500, "{left} entries are left of 600");
-    let (truth, window) = agent.run(&mut second);
+    let (truth, window) = run(&mut agent, &mut second);
     assert_equal(&truth, &window, 0, &folder);
-    assert_eq!(unattributed(&window), []);
-    assert!(agent.cut().nodes[0].rows.is_empty());
+    assert_eq!(unattributed(&window, Layer::Logical), []);
+    assert!(is_idle(&agent.cut().nodes[0]));
 }
 
 #[test]
 fn two_nodes_on_one_file_are_counted_apart() {
     let folder = folder();
     let (mut one, mut two) = (generator(&folder, "shared"), generator(&folder, "shared"));
-    let Some(mut agent) = Agent::start("two_nodes_on_one_file_are_counted_apart", folder.path(), FILES, 2)
-    else {
+    let Some(mut agent) = start("two_nodes_on_one_file_are_counted_apart", &folder, ROOM.files, 2) else {
         return;
     };
-    agent.watch(&one, 0);
-    agent.watch(&two, 1);
-    let (first, window) = agent.run(&mut one);
+    agent.watch(one.pid(), 0);
+    agent.watch(two.pid(), 1);
+    let (first, window) = run(&mut agent, &mut one);
     assert_equal(&first, &window, 0, &folder);
-    assert!(window.nodes[1].rows.is_empty());
-    let (second, window) = agent.run(&mut two);
+    assert!(is_idle(&window.nodes[1]));
+    let (second, window) = run(&mut agent, &mut two);
     assert_equal(&second, &window, 1, &folder);
-    assert!(window.nodes[0].rows.is_empty());
+    assert!(is_idle(&window.nodes[0]));
 }
 
 #[test]
@@ -274,11 +184,11 @@ fn an_unwatched_process_is_not_counted_and_an_ended_one_is_forgotten() {
     let folder = folder();
     let (mut watched, mut unwatched) = (generator(&folder, "shared"), generator(&folder, "shared"));
     let name = "an_unwatched_process_is_not_counted_and_an_ended_one_is_forgotten";
-    let Some(mut agent) = Agent::start(name, folder.path(), FILES, 1) else { return };
-    agent.watch(&watched, 0);
-    agent.run(&mut watched);
-    let (_, window) = agent.run(&mut unwatched);
-    assert!(window.nodes[0].rows.is_empty());
+    let Some(mut agent) = start(name, &folder, ROOM.files, 1) else { return };
+    agent.watch(watched.pid(), 0);
+    run(&mut agent, &mut watched);
+    let (_, window) = run(&mut agent, &mut unwatched);
+    assert!(is_idle(&window.nodes[0]));
     let pid = watched.pid();
     assert_eq!(agent.probe.watched().unwrap(), [(pid, 0)]);
     drop(watched);
@@ -292,21 +202,16 @@ fn an_unwatched_process_is_not_counted_and_an_ended_one_is_forgotten() {
 fn a_renamed_file_is_named_anew() {
     let folder = folder();
     let mut generator = generator(&folder, "steady");
-    let Some(mut agent) = Agent::start("a_renamed_file_is_named_anew", folder.path(), FILES, 1) else {
+    let Some(mut agent) = start("a_renamed_file_is_named_anew", &folder, ROOM.files, 1) else {
         return;
     };
-    agent.watch(&generator, 0);
+    agent.watch(generator.pid(), 0);
     generator.go().unwrap();
     let counted = |agent: &mut Agent, file: &str| {
         wait_for(&format!("accesses of {file}"), Duration::from_secs(10), || {
-            let reading = agent.probe.read()?;
-            agent.learn();
-            let attribution = &mut agent.attribution;
-            let span =
-                Span { start: Timestamp::from_ms(0), length_ms: 1, completeness: Completeness::Partial };
-            let window = agent.cutter.cut(&reading, span, &agent.nodes, |key| attribution.subject(key));
+            let window = agent.cut();
             agent.upkeep(FOREVER);
-            Ok(row(&window, 0, file, false).map(|_| ()))
+            Ok(row(&window.nodes[0], Layer::Logical, Operation::Read, file).map(|_| ()))
         })
         .unwrap();
     };
@@ -323,7 +228,8 @@ fn the_fields_offsets_are_those_of_pahole() {
     }
     let btf = isotherm_agent::probe::btf::Btf::of_running_kernel().unwrap();
     let mut compared = 0;
-    for (_, path) in isotherm_agent_ebpf::FIELDS {
+    for field in isotherm_agent_ebpf::FIELDS {
+        let path = field.path;
         let (structure, member) = path.split_once('.').unwrap();
         // Members of members are in the expanded form; offsets there are relative to the whole.
         let output = std::process::Command::new("pahole")
@@ -336,7 +242,8 @@ fn the_fields_offsets_are_those_of_pahole() {
         let mine = text.lines().any(|line| {
             let Some((declaration, comment)) = line.split_once(';') else { return false };
             let named = declaration.trim_end().ends_with(&format!(" {last}"))
-                || declaration.trim_end().ends_with(&format!("*{last}"));
+                || declaration.trim_end().ends_with(&format!("*{last}"))
+                || declaration.trim_end().ends_with(&format!("}}{last}"));
             let at = comment.trim_start().trim_start_matches("/*").split_whitespace().next();
             named && at.and_then(|at| at.parse::<u64>().ok()) == Some(offset)
         });
@@ -358,10 +265,10 @@ fn a_window_in_which_a_process_was_found_is_not_complete() {
     let text = format!(
         "[agent]\nwindow = \"300ms\"\n[[target]]\nsystem = \"s\"\nnode = \"n\"\n\
          select = {{ cmdline = '{} shared$' }}\n",
-        regex_escape(&marker)
+        escaped(&marker)
     );
     let config = Config::parse(Path::new("agent.toml"), &text).unwrap();
-    let watcher = Watcher::new(Probe::attach(FILES).unwrap(), &config).unwrap();
+    let watcher = Watcher::new(Probe::attach(ROOM).unwrap(), &config).unwrap();
     let (stop, stopped) = std::sync::mpsc::channel();
     let (sender, mut windows) = tokio::sync::mpsc::channel(64);
     let watching = std::thread::spawn(move || watcher.run(&stopped, &sender, |_| ()));

@@ -1,0 +1,8 @@
+//! What the kernel programs count is what the generators did: operations, bytes and offsets.
+
+#![allow(clippy::unwrap_used, reason = "the whole file is a test")]
+
+mod agent;
+mod calls;
+mod device;
+mod files;
