@@ -8,6 +8,7 @@ pub mod btf;
 mod error;
 mod load;
 mod name;
+mod network;
 pub mod part;
 mod processes;
 mod reading;
@@ -22,7 +23,7 @@ use aya::programs::BtfTracePoint;
 use aya::{Ebpf, Pod};
 use isotherm_agent_ebpf::{
     self as abi, BlockCounters, BlockKey, FileCounters, FileKey, HOST_TARGET, Part, PeerCounters, PeerKey,
-    Port, SLOTS, Stripes,
+    SLOTS, Stripes,
 };
 use isotherm_model::Layer;
 use processes::Processes;
@@ -152,14 +153,6 @@ impl Probe {
             pids.filter_map(|pid| Some((pid, target(pid)? as usize))).collect();
         watched.sort_unstable();
         Ok(watched)
-    }
-
-    /// A port that a target listens on: connections to it were opened by their peers. Known by itself for ports
-    /// that are opened by a watched process.
-    pub fn add_port(&mut self, target: TargetIndex, port: u16) -> Result<(), ProbeError> {
-        let mut ports: HashMap<_, Raw<Port>, u32> = self.map_mut("PORTS", HashMap::try_from)?;
-        let key = Raw(Port { target: target.get() as u32, port: u32::from(port) });
-        insert_new("PORTS", ports.insert(key, 1, NEW))
     }
 
     /// Counts a device, by its kernel number, for a target in stripes instead of by file. Replaces what was said
@@ -309,9 +302,9 @@ pub fn kernel_memory_bytes(capacity: Capacity) -> u64 {
     hash(capacity.files, size_of::<FileKey>() + size_of::<FileCounters>())
         + hash(capacity.blocks, size_of::<BlockKey>() + size_of::<BlockCounters>())
         + hash(capacity.peers, size_of::<PeerKey>() + size_of::<PeerCounters>())
-        + hash(abi::MAX_CONNECTIONS, 8 + 24)
-        + hash(abi::MAX_CONNECTIONS, size_of::<abi::Address>() + 4)
-        + hash(abi::MAX_PORTS, size_of::<Port>() + 4)
+        + hash(abi::MAX_OPENING, 8 + 4)
+        + hash(abi::MAX_CONNECTIONS, size_of::<abi::End>() + size_of::<abi::Opener>())
+        + hash(abi::MAX_PORTS, size_of::<abi::Port>() + 4)
         + u64::from(abi::MAX_PIDS)
         + u64::from(abi::NAME_RING_BYTES)
         + cpus * per_cpu
@@ -340,5 +333,6 @@ mod tests {
         assert_eq!(size_of::<BlockCounters>(), 8 * (3 + abi::BUCKETS + abi::LATENCY_BUCKETS));
         assert_eq!(size_of::<PeerKey>(), 4 + 2 * 2 + 2 * (16 + 2 * 2));
         assert_eq!(size_of::<PeerCounters>(), 8 * 2);
+        assert_eq!(size_of::<abi::End>(), 8 + 2 * (16 + 2 * 2));
     }
 }
