@@ -93,6 +93,7 @@ fields! {
     SK_PEER_IP4 sk_peer_ip4 "`sock_common.skc_daddr`",
     SK_IP6 sk_ip6 "`sock_common.skc_v6_rcv_saddr`",
     SK_PEER_IP6 sk_peer_ip6 "`sock_common.skc_v6_daddr`",
+    SK_PROTOCOL sk_protocol "`sock.sk_protocol`",
     SK_NET sk_net "`sock_common.skc_net.net`",
     NET_INUM net_inum "`net.ns.inum`",
     INET_PORT inet_port "`inet_sock.inet_sport`",

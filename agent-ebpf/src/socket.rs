@@ -15,6 +15,13 @@ const AF_INET6: u16 = 10;
 /// The caller only looked, and will receive the bytes again.
 const MSG_PEEK: u32 = 2;
 
+// Protocols with ports.
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+const SCTP: u16 = 132;
+const UDP_LITE: u16 = 136;
+const MPTCP: u16 = 262;
+
 // States of net/tcp_states.h.
 const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
@@ -211,9 +218,13 @@ struct Sides {
 }
 
 impl Sides {
-    /// Of a socket that the verifier knows as one, without a helper call per field. `None` if it is not of IP.
+    /// Of a socket that the verifier knows as one, without a helper call per field. `None` if it is not of IP, or
+    /// raw: what then is in place of the port is none.
     #[inline(always)]
     fn of(sock: u64) -> Option<Self> {
+        if !matches!(load_u16(sock, field::sk_protocol()), TCP | UDP | UDP_LITE | SCTP | MPTCP) {
+            return None;
+        }
         let family = load_u16(sock, field::sk_family());
         let (local, remote) = if family == AF_INET {
             (mapped(load_u32(sock, field::sk_ip4())), mapped(load_u32(sock, field::sk_peer_ip4())))
@@ -237,7 +248,7 @@ impl Sides {
         })
     }
 
-    /// The same of a socket by its mere address.
+    /// The same by the mere address of a socket that was accepted, and so has ports.
     #[inline(always)]
     fn probed(sock: u64) -> Option<Self> {
         let mut head = Head::<11>::new();
