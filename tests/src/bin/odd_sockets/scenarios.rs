@@ -13,6 +13,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
+/// The question to the program `sockets` that a file has; the answer is not waited for.
+const FILE_BYTES: u32 = 100_000;
+
 /// What is done when the program is told to go.
 type Act = Box<dyn FnOnce() -> Result<SocketTruth>>;
 
@@ -107,14 +110,13 @@ fn families() -> Result<SocketTruth> {
     one.send(&[1; 100]).context("send")?;
     two.recv(&mut [0; 100]).context("receive")?;
 
-    // RTM_GETLINK with NLM_F_REQUEST and NLM_F_DUMP, and a struct ifinfomsg of zeros.
+    // NLMSG_NOOP with NLM_F_REQUEST, to which the kernel has no answer.
     let netlink = any_socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
-    let mut request = [0; 32];
-    request[..8].copy_from_slice(&[32, 0, 0, 0, 18, 0, 1, 3]);
+    let mut request = [0; 16];
+    request[..8].copy_from_slice(&[16, 0, 0, 0, 1, 0, 1, 0]);
     // SAFETY: the buffer outlives the call.
     let sent = unsafe { libc::send(netlink.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
-    ensure!(sent == 32, "netlink took {sent} bytes");
-    ensure!(borrowed(&netlink).recv(&mut [0; 8_192]).context("netlink")? > 0, "netlink says nothing");
+    ensure!(sent == 16, "netlink took {sent} bytes");
 
     // An echo request, to which the kernel fills in the checksum only for those who may not do so themselves.
     let raw = any_socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)?;
@@ -145,7 +147,9 @@ fn many() -> Result<SocketTruth> {
 /// sendfile into a stream. The kernel sends a file by pages, so the truth has bytes only, as if by one call.
 fn file(server: SocketAddr) -> Result<Scenario> {
     let mut data = tempfile::tempfile().context("a file")?;
-    data.write_all(&[7; 100_000]).context("write the file")?;
+    let mut question = vec![1; FILE_BYTES as usize];
+    question[..4].copy_from_slice(&FILE_BYTES.to_le_bytes());
+    data.write_all(&question).context("write the file")?;
     let stream = connect(stream_socket(None)?, server)?;
     let act = move || -> Result<SocketTruth> {
         let mut sent = flow(&stream, Origin::Connected)?;
@@ -157,9 +161,11 @@ fn file(server: SocketAddr) -> Result<Scenario> {
 
 fn send_file(data: &File, stream: &TcpStream, flow: &mut Flow) -> Result<()> {
     let mut offset = 0;
-    while offset < 100_000 {
+    while offset < i64::from(FILE_BYTES) {
         // SAFETY: the offset outlives the call.
-        let sent = unsafe { libc::sendfile(stream.as_raw_fd(), data.as_raw_fd(), &raw mut offset, 100_000) };
+        let sent = unsafe {
+            libc::sendfile(stream.as_raw_fd(), data.as_raw_fd(), &raw mut offset, FILE_BYTES as usize)
+        };
         ensure!(sent > 0, "sendfile: {}", std::io::Error::last_os_error());
         flow.sent.bytes += sent.cast_unsigned() as u64;
     }
