@@ -121,6 +121,10 @@ pub const FIELDS: &[Field] = &[
     field(Part::Socket, "SK_PEER_IP4", "sock_common.skc_daddr"),
     field(Part::Socket, "SK_IP6", "sock_common.skc_v6_rcv_saddr"),
     field(Part::Socket, "SK_PEER_IP6", "sock_common.skc_v6_daddr"),
+    field(Part::Socket, "SK_PROTOCOL", "sock.sk_protocol"),
+    field(Part::Socket, "SK_NET", "sock_common.skc_net.net"),
+    field(Part::Socket, "NET_INUM", "net.ns.inum"),
+    field(Part::Socket, "INET_PORT", "inet_sock.inet_sport"),
 ];
 
 /// Numbers that the kernel gives: the static, the enumerator that has it, and what needs it.

@@ -12,7 +12,7 @@ pub use block::{
     latency_bucket,
 };
 pub use fields::{FIELDS, Field, NUMBERS, Part, SYMBOLS};
-pub use peer::{Address, PeerCounters, PeerKey, Port};
+pub use peer::{Address, End, LISTENED, Opener, PeerCounters, PeerKey, Port, SHARED};
 
 /// Buckets of the offset histogram. Bucket `i` counts offsets `i << shift .. (i + 1) << shift`.
 pub const BUCKETS: usize = 64;
@@ -60,10 +60,13 @@ pub const DEFAULT_BLOCKS: u32 = 16_384;
 /// Peers that are counted apart unless the agent says otherwise, per port and operation.
 pub const DEFAULT_PEERS: u32 = 16_384;
 
-/// Ports that are known to be listened on at once, per target.
+/// Ports that are known to be listened on at once, of all targets.
 pub const MAX_PORTS: u32 = 4_096;
 
-/// Connections of watched processes that are being opened, and those that are open, whose ends are remembered.
+/// Connections that watched processes are about to open at once.
+pub const MAX_OPENING: u32 = 4_096;
+
+/// Open connections of watched processes whose opener is remembered, so that the other end can be told who it is.
 pub const MAX_CONNECTIONS: u32 = 16_384;
 
 /// Data came from the file, the device, the peer.

@@ -6,9 +6,9 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::{read_volatile, write_volatile};
 use isotherm_agent_ebpf::{
-    Address, BlockCounters, BlockKey, DEFAULT_BLOCKS, DEFAULT_FILES, DEFAULT_PEERS, FileCounters, FileKey,
-    FileName, Lost, MAX_CONNECTIONS, MAX_PIDS, MAX_PORTS, MAX_TARGETS, NAME_RING_BYTES, PIDS_PER_PAGE,
-    PeerCounters, PeerKey, PidPage, Port, SLOTS, Settings, Slot, Stripes, Tally, tally_index,
+    BlockCounters, BlockKey, DEFAULT_BLOCKS, DEFAULT_FILES, DEFAULT_PEERS, End, FileCounters, FileKey,
+    FileName, Lost, MAX_CONNECTIONS, MAX_OPENING, MAX_PIDS, MAX_PORTS, MAX_TARGETS, NAME_RING_BYTES, Opener,
+    PIDS_PER_PAGE, PeerCounters, PeerKey, PidPage, Port, SLOTS, Settings, Slot, Stripes, Tally, tally_index,
 };
 
 /// The agent may map the memory (BPF_F_MMAPABLE).
@@ -34,17 +34,18 @@ pub(crate) static STRIPES: HashMap<u32, Stripes> = HashMap::with_max_entries(MAX
 #[map]
 pub(crate) static PEERS: HashMap<PeerKey, PeerCounters> = HashMap::with_max_entries(DEFAULT_PEERS, 0);
 
-/// Ports that targets listen on; the value says nothing.
+/// Ports that targets listen on, as [`LISTENED`](isotherm_agent_ebpf::LISTENED) or
+/// [`SHARED`](isotherm_agent_ebpf::SHARED).
 #[map]
 pub(crate) static PORTS: HashMap<Port, u32> = HashMap::with_max_entries(MAX_PORTS, 0);
 
-/// Connections that watched processes open, by socket.
+/// Connections that watched processes are about to open: the target, by socket.
 #[map]
-pub(crate) static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(MAX_CONNECTIONS, 0);
+pub(crate) static OPENING: HashMap<u64, u32> = HashMap::with_max_entries(MAX_OPENING, 0);
 
-/// Whose connection it is that comes from an address.
+/// Whose connection it is, by the end that has opened it.
 #[map]
-pub(crate) static ENDS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_CONNECTIONS, 0);
+pub(crate) static ENDS: HashMap<End, Opener> = HashMap::with_max_entries(MAX_CONNECTIONS, 0);
 
 /// See [`Tally`]; one per target and slot.
 #[map]
@@ -70,15 +71,6 @@ static NAME_SCRATCH: PerCpuArray<FileName> = PerCpuArray::with_max_entries(3, 0)
 /// One entry.
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
-
-/// An open connection of a watched process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Connection {
-    pub(crate) target: u32,
-    /// The process's own side, once it is known.
-    pub(crate) local: Address,
-}
 
 /// Whose scratch memory.
 #[derive(Clone, Copy)]

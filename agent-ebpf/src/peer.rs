@@ -62,3 +62,37 @@ pub struct Port {
     /// The port, host byte order.
     pub port: u32,
 }
+
+/// Value of a [`Port`]: listened on.
+pub const LISTENED: u32 = 1;
+/// Value of a [`Port`]: a connection was also opened from it, so that the port alone does not tell who came.
+pub const SHARED: u32 = 2;
+
+/// One end of a connection: the one that has opened it. Both addresses, because a port can be used by several
+/// connections at once if they lead to different peers.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct End {
+    /// Inode number of the network namespace for loopback addresses, which are the same ones in each; else 0,
+    /// as the ends may be in different namespaces.
+    pub namespace: u64,
+    /// Of this end.
+    pub local: Address,
+    /// Of the other end.
+    pub remote: Address,
+}
+
+/// Who has opened a connection.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opener {
+    /// Its target.
+    pub target: u32,
+    /// 0 or [`Opener::BOTH_HERE`].
+    pub flags: u32,
+}
+
+impl Opener {
+    /// The other end is on this host, so that its closing is seen.
+    pub const BOTH_HERE: u32 = 1;
+}

@@ -111,13 +111,12 @@ pub fn maps(capacity: Capacity) -> Vec<MapSize> {
     let file = (size_of::<abi::FileKey>(), size_of::<abi::FileCounters>());
     let block = (size_of::<abi::BlockKey>(), size_of::<abi::BlockCounters>());
     let peer = (size_of::<abi::PeerKey>(), size_of::<abi::PeerCounters>());
-    let address = size_of::<abi::Address>();
     vec![
         map("FILES", Kind::Hash, file, capacity.files + beside),
         map("BLOCKS", Kind::Hash, block, capacity.blocks + beside),
         map("PEERS", Kind::Hash, peer, capacity.peers + beside),
-        map("CONNECTIONS", Kind::Hash, (8, 4 + address), abi::MAX_CONNECTIONS),
-        map("ENDS", Kind::Hash, (address, 4), abi::MAX_CONNECTIONS),
+        map("OPENING", Kind::Hash, (8, 4), abi::MAX_OPENING),
+        map("ENDS", Kind::Hash, (size_of::<abi::End>(), size_of::<abi::Opener>()), abi::MAX_CONNECTIONS),
         map("PORTS", Kind::Hash, (size_of::<abi::Port>(), 4), abi::MAX_PORTS),
         map("STRIPES", Kind::Hash, (4, size_of::<abi::Stripes>()), abi::MAX_TARGETS),
         map("PROCESSES", Kind::Array, (4, PIDS_PER_PAGE as usize), abi::MAX_PIDS / PIDS_PER_PAGE),

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod load;
 mod name;
+mod network;
 pub mod part;
 mod processes;
 mod reading;
@@ -25,7 +26,7 @@ use aya::programs::BtfTracePoint;
 use aya::{Ebpf, Pod};
 use isotherm_agent_ebpf::{
     self as abi, BlockCounters, BlockKey, FileCounters, FileKey, HOST_TARGET, Part, PeerCounters, PeerKey,
-    Port, Stripes,
+    Stripes,
 };
 use isotherm_model::Layer;
 use processes::Processes;
@@ -157,14 +158,6 @@ impl Probe {
         Ok(watched)
     }
 
-    /// A port that a target listens on: connections to it were opened by their peers. Known by itself for ports
-    /// that are opened by a watched process.
-    pub fn add_port(&mut self, target: TargetIndex, port: u16) -> Result<(), ProbeError> {
-        let mut ports: HashMap<_, Raw<Port>, u32> = self.map_mut("PORTS", HashMap::try_from)?;
-        let key = Raw(Port { target: target.get() as u32, port: u32::from(port) });
-        insert_new("PORTS", ports.insert(key, 1, NEW))
-    }
-
     /// Counts a device, by its kernel number, for a target in stripes instead of by file. Replaces what was said
     /// of the device before.
     pub fn claim_device(&mut self, dev: u32, stripes: Stripes) -> Result<(), ProbeError> {
@@ -270,6 +263,15 @@ impl Probe {
         let map = self.object.map_mut(name).expect("the object and this name are built together");
         open(map).map_err(|source| ProbeError::Map { map: name, source: Box::new(source) })
     }
+
+    fn map_ref<'a, T>(
+        &'a self,
+        name: &'static str,
+        open: impl FnOnce(&'a aya::maps::Map) -> Result<T, MapError>,
+    ) -> Result<T, ProbeError> {
+        let map = self.object.map(name).expect("the object and this name are built together");
+        open(map).map_err(|source| ProbeError::Map { map: name, source: Box::new(source) })
+    }
 }
 
 /// Do not replace an entry (BPF_NOEXIST of linux/bpf.h).
@@ -306,5 +308,6 @@ mod tests {
         assert_eq!(size_of::<BlockCounters>(), 8 * (3 + abi::BUCKETS + abi::LATENCY_BUCKETS));
         assert_eq!(size_of::<PeerKey>(), 4 + 2 * 2 + 2 * (16 + 2 * 2));
         assert_eq!(size_of::<PeerCounters>(), 8 * 2);
+        assert_eq!(size_of::<abi::End>(), 8 + 2 * (16 + 2 * 2));
     }
 }
