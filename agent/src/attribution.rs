@@ -347,7 +347,7 @@ impl Attribute for Attribution {
     }
 
     fn block(&mut self, key: &BlockKey) -> (Owner, Subject) {
-        let host = |subject| (Owner::Host, subject);
+        let host = |subject| (Owner::Device(key.dev), subject);
         let no_file = Subject::Unattributed(UnattributedReason::NoFile);
         match BlockKind::of(key.kind) {
             Some(BlockKind::File) => self.owner_of(InodeId::from(key)),
@@ -390,7 +390,7 @@ impl Attribution {
         }
         let users = self.users.get(&id).copied().unwrap_or_default();
         if users.count_ones() != 1 && self.path_of(&id).is_none() {
-            return (Owner::Host, Subject::Unattributed(UnattributedReason::NoPath));
+            return (Owner::Device(id.dev), Subject::Unattributed(UnattributedReason::NoPath));
         }
         let may = |target: &u32| users == 0 || users & 1 << target != 0;
         let candidates: Vec<u32> = (0..self.targets.len() as u32).filter(may).collect();
@@ -403,8 +403,8 @@ impl Attribution {
                 let mut claimed = claims.iter().filter(|(_, subject)| is_claim(subject));
                 match (claimed.next(), claimed.next()) {
                     (Some((target, subject)), None) => (Owner::Target(*target), subject.clone()),
-                    (None, _) if users == 0 => (Owner::Host, Subject::Other(OtherReason::NoTarget)),
-                    _ => (Owner::Host, Subject::Unattributed(UnattributedReason::SeveralTargets)),
+                    (None, _) if users == 0 => (Owner::Device(id.dev), Subject::Other(OtherReason::NoTarget)),
+                    _ => (Owner::Device(id.dev), Subject::Unattributed(UnattributedReason::SeveralTargets)),
                 }
             }
         };

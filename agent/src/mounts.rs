@@ -87,6 +87,16 @@ pub fn mounted_devices() -> HashSet<u32> {
     own.iter().flat_map(|view| &view.table).filter_map(|mount| number(&mount.majmin)).collect()
 }
 
+/// The name of a block device, such as `sdb1`, by its number in kernel form; `8:17` if the system has none of
+/// the number, as for file systems on devices of their own making.
+#[must_use]
+pub fn device_name(dev: u32) -> String {
+    let number = format!("{}:{}", dev >> 20, dev & 0xf_ffff);
+    let link = std::fs::read_link(format!("/sys/dev/block/{number}")).ok();
+    let name = link.and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
+    name.unwrap_or(number)
+}
+
 /// The number, in kernel form, of a block device. `None` if the path leads to nothing, or to something else.
 #[must_use]
 pub fn block_device(path: &Path) -> Option<u32> {

@@ -11,12 +11,12 @@ use crate::attribution::{Attribution, Devices};
 use crate::config::Config;
 use crate::discovery::Depth;
 use crate::metrics::Telemetry;
-use crate::mounts::block_device;
+use crate::mounts::{block_device, device_name};
 use crate::probe::{Probe, ProbeError};
 use crate::service::Watchdog;
 use crate::upkeep::Upkeep;
 use crate::watched::Watched;
-use crate::window::{Cutter, Span, Told, Watching, WindowClock};
+use crate::window::{Cutter, Host, Span, Told, Watching, WindowClock};
 use isotherm_agent_ebpf::Part;
 use isotherm_model::{Completeness, NodeId, Timestamp, Window};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Watcher {
     /// What the clock's monotonic time is counted from.
     started: Instant,
     nodes: Vec<NodeId>,
-    host: NodeId,
+    host: Host,
     watching: Watching,
     /// Devices that are counted by stripes.
     devices: Vec<u32>,
@@ -61,7 +61,7 @@ impl Watcher {
         let mut watcher = Self {
             watched: Watched::new(&mut probe, &config.targets)?,
             probe,
-            host: NodeId::of_host(&config.agent),
+            host: Host { agent: config.agent.clone(), device_name },
             watching,
             devices: Vec::new(),
             attribution: Attribution::new(&config.targets, config.limits.partitions),
@@ -160,7 +160,7 @@ impl Watcher {
             warn!("a rule of {node} names {}, which is no block device now", path.display());
         }
         for (dev, first, second) in disputed {
-            warn!("rules of {first} and {second} name device {}; it counts for {first}", dev_name(dev));
+            warn!("rules of {first} and {second} name {}; it counts for {first}", device_name(dev));
         }
         for gone in self.devices.iter().filter(|dev| !claims.iter().any(|(claimed, _)| claimed == *dev)) {
             self.probe.release_device(*gone)?;
@@ -168,11 +168,6 @@ impl Watcher {
         self.devices = claims.iter().map(|(dev, _)| *dev).collect();
         claims.into_iter().try_for_each(|(dev, stripes)| self.probe.claim_device(dev, stripes))
     }
-}
-
-/// As in /proc: `8:16`.
-fn dev_name(dev: u32) -> String {
-    format!("{}:{}", dev >> 20, dev & 0xf_ffff)
 }
 
 /// Now, by the wall clock. Before 1970 it is 1970.

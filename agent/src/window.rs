@@ -20,7 +20,7 @@ use isotherm_agent_ebpf::{
     SYNC, WRITE,
 };
 use isotherm_model::{
-    Counts, Layer, LostReason, NodeId, NodeWindow, Operation, Subject, UnattributedReason, Window,
+    AgentId, Counts, Layer, LostReason, NodeId, NodeWindow, Operation, Subject, UnattributedReason, Window,
 };
 use rows::Rows;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +29,27 @@ use std::net::SocketAddr;
 /// Peers of a row that are told apart; the others of it are one.
 pub const TOP_PEERS: usize = 32;
 
+/// Devices of the host that are told apart.
+const MAX_DEVICES: usize = 64;
+
 /// Who did something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     /// A target, by its index.
     Target(u32),
-    /// The host: nobody that is known.
+    /// Nobody that is known, on a block device of the host.
+    Device(u32),
+    /// Nobody that is known, on a device that is not known either.
     Host,
+}
+
+/// The host, and what its block devices are called.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The agent that watches it.
+    pub agent: AgentId,
+    /// Gives a device's name by its number in kernel form.
+    pub device_name: fn(u32) -> String,
 }
 
 /// Says whose accesses are.
@@ -82,6 +96,8 @@ pub struct Cutter {
     balance: Balance,
     lost: Vec<Lost>,
     recursion_misses: u64,
+    /// Devices on which something was nobody's; they are told from then on.
+    devices: BTreeMap<u32, NodeId>,
 }
 
 /// A reading under way.
@@ -210,14 +226,14 @@ impl<A: Attribute> Round<'_, A> {
         self.attribute
     }
 
-    /// Ends the reading: the window's nodes, the host as `host` last, and what the kernel's totals contradict. A
+    /// Ends the reading: the window's nodes, the host and its devices last, and what the kernel's totals contradict. A
     /// window with a contradiction should be partial.
     pub fn finish(
         mut self,
         totals: &Totals,
         span: Span,
         nodes: &[Told],
-        host: &NodeId,
+        host: &Host,
         watching: &Watching,
     ) -> (Window, Vec<Unbalanced>) {
         for (key, change) in std::mem::take(&mut self.nameless_files) {
@@ -250,25 +266,43 @@ impl<A: Attribute> Round<'_, A> {
         }
         if watching.layers.contains(&Layer::Device) {
             unbalanced.extend(self.compare(HOST_TARGET, totals, watching));
-            let rows = self.rows.remove(&Owner::Host).unwrap_or_default();
-            let (rows, sums, peers) = rows.finish(TOP_PEERS, node_of);
-            let totals_of_host = with_zeros(sums, &[Layer::Device]);
             let lost = self.cutter.lost_since(totals, HOST_TARGET);
-            let (node, listening) = (host.clone(), Vec::new());
-            windows.push(NodeWindow {
-                node,
-                processes: 0,
-                listening,
-                totals: totals_of_host,
-                rows,
-                peers,
-                lost,
-            });
+            windows.extend(self.of_host(host, lost));
         }
         self.cutter.lost.clone_from(&totals.lost);
         self.cutter.recursion_misses = totals.recursion_misses;
         let Span { start, length_ms, completeness } = span;
         (Window { start, length_ms, completeness, nodes: windows }, unbalanced)
+    }
+
+    /// The host itself, and its devices.
+    fn of_host(&mut self, host: &Host, lost: BTreeMap<LostReason, u64>) -> Vec<NodeWindow> {
+        for owner in self.rows.keys() {
+            if let Owner::Device(dev) = owner
+                && self.cutter.devices.len() < MAX_DEVICES
+            {
+                let node = || NodeId::of_device(&host.agent, &(host.device_name)(*dev));
+                self.cutter.devices.entry(*dev).or_insert_with(node);
+            }
+        }
+        let mut nodes = BTreeMap::from([(NodeId::of_host(&host.agent), Rows::default())]);
+        nodes.extend(self.cutter.devices.values().map(|node| (node.clone(), Rows::default())));
+        for (owner, rows) in std::mem::take(&mut self.rows) {
+            let node = match owner {
+                // A target that is not told, as it was removed long ago.
+                Owner::Target(_) => continue,
+                Owner::Device(dev) => self.cutter.devices.get(&dev).cloned(),
+                Owner::Host => None,
+            };
+            nodes.entry(node.unwrap_or_else(|| NodeId::of_host(&host.agent))).or_default().absorb(rows);
+        }
+        let window = |(node, rows): (NodeId, Rows)| {
+            let lost = if node == NodeId::of_host(&host.agent) { lost.clone() } else { BTreeMap::new() };
+            let (rows, sums, peers) = rows.finish(TOP_PEERS, |_| None);
+            let (listening, totals) = (Vec::new(), with_zeros(sums, &[Layer::Device]));
+            NodeWindow { node, processes: 0, listening, totals, rows, peers, lost }
+        };
+        nodes.into_iter().map(window).collect()
     }
 
     fn compare(&mut self, target: u32, totals: &Totals, watching: &Watching) -> Vec<Unbalanced> {

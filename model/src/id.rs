@@ -137,7 +137,7 @@ member_type!(
     "partition"
 );
 
-/// The system whose nodes are hosts: what happens on a host's block devices and is no target's.
+/// The system whose nodes are hosts and their block devices: what happens there and is no target's.
 pub const HOST_SYSTEM: &str = "host";
 
 impl NodeId {
@@ -147,7 +147,17 @@ impl NodeId {
         Self { system: SystemId(HOST_SYSTEM.to_owned()), name: agent.as_str().to_owned() }
     }
 
-    /// Whether it is a host, not a node of a storage system.
+    /// A block device of the host that an agent watches, as `AGENT:DEVICE`. The host itself if that is too long.
+    #[must_use]
+    pub fn of_device(agent: &AgentId, device: &str) -> Self {
+        let name = checked("node", format!("{agent}:{device}"));
+        name.map_or_else(
+            |_| Self::of_host(agent),
+            |name| Self { system: SystemId(HOST_SYSTEM.to_owned()), name },
+        )
+    }
+
+    /// Whether it is a host or a device of one, not a node of a storage system.
     #[must_use]
     pub fn is_host(&self) -> bool {
         self.system.as_str() == HOST_SYSTEM

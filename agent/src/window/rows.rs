@@ -83,6 +83,19 @@ impl Rows {
         *sum = sum.plus(counts);
     }
 
+    /// Adds the rows of another owner that is told as the same node. Only the device layer has such.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for row in other.rows {
+            let own = self.row(row.subject, row.layer, row.operation);
+            own.counts = own.counts.plus(row.counts);
+            own.offsets = own.offsets.merge(&row.offsets);
+            own.latency = match (own.latency.take(), row.latency) {
+                (Some(one), Some(other)) => Some(Box::new(one.merge(&other))),
+                (one, other) => one.or(other),
+            };
+        }
+    }
+
     /// The rows, their sums, and the `top` peers of each with one entry for the others of each local address.
     /// `node_of` names the target that a peer is.
     pub(super) fn finish(

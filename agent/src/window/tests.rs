@@ -24,7 +24,7 @@ impl Attribute for Simple {
 
     fn block(&mut self, key: &BlockKey) -> (Owner, Subject) {
         if key.number == 9 {
-            (Owner::Host, Subject::Other(OtherReason::NoTarget))
+            (Owner::Device(key.dev), Subject::Other(OtherReason::NoTarget))
         } else {
             (Owner::Target(0), Subject::Other(OtherReason::NoRule))
         }
@@ -87,7 +87,7 @@ fn cut(cutter: &mut Cutter, reading: &Reading) -> (Window, Vec<Unbalanced>) {
         listening: Vec::new(),
     };
     let nodes = [told(0, "a"), told(1, "b")];
-    let host = NodeId::of_host(&isotherm_model::AgentId::new("h").unwrap());
+    let host = Host { agent: AgentId::new("h").unwrap(), device_name: |dev| format!("d{dev}") };
     let watching = Watching { layers: Layer::ALL.to_vec(), latency: true };
     let mut attribute = Simple::default();
     let mut round = cutter.round(&mut attribute, &watching);
@@ -161,8 +161,10 @@ fn what_a_device_does_for_nobody_is_the_hosts() {
     balance(&mut reading);
     let (window, unbalanced) = cut(&mut Cutter::default(), &reading);
     assert_eq!(unbalanced, []);
-    let host = &window.nodes[2];
-    assert_eq!(host.node.to_string(), "host/h");
+    assert_eq!(window.nodes[2].node.to_string(), "host/h");
+    assert_eq!(window.nodes[2].totals[&(Layer::Device, Operation::Write)], Counts::default());
+    let host = &window.nodes[3];
+    assert_eq!(host.node.to_string(), "host/h:d1");
     assert_eq!(host.totals[&(Layer::Device, Operation::Write)], Counts { ops: 1, bytes: 4_096 });
     assert!(
         host.totals.keys().all(|(layer, _)| *layer == Layer::Device),
