@@ -3,7 +3,7 @@
 //! It says what comes next and what takes the place of what was given up, so that the analyzer knows what is
 //! missing. Pure: it holds places, not payloads, and neither sends nor waits.
 
-use isotherm_model::{Interval, Seq};
+use isotherm_model::{Interval, Seq, Timestamp};
 use isotherm_proto::{Gap, GapReason};
 use std::collections::VecDeque;
 
@@ -182,6 +182,12 @@ impl<P> Outbox<P> {
             self.sent = self.sent.min(previous);
         }
         true
+    }
+
+    /// The end of what was acknowledged; `None` if nothing was.
+    #[must_use]
+    pub fn acknowledged_end(&self) -> Option<Timestamp> {
+        self.acknowledged.map(|(_, time)| time.end())
     }
 
     /// All that is not acknowledged has to be sent again: the connection is new, or was told to go back.

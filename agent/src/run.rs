@@ -88,7 +88,7 @@ async fn watch_and_send(
     let watcher = watcher.with_reloads(reload_requests);
     let mut watching = tokio::task::spawn_blocking(move || watcher.run(&stopped, &windows, ready));
     let analyzer = Analyzer { endpoint: config.endpoint.clone(), tls: config.tls.clone() };
-    let uplink = tokio::spawn(uplink::run(analyzer, spool, received));
+    let uplink = tokio::spawn(uplink::run(analyzer, spool, received, Arc::clone(&telemetry)));
     let reloader = Reloader { path: path.to_owned(), running: config, reloads, telemetry };
     let early = tokio::select! {
         result = &mut watching => Some(result),

@@ -104,6 +104,25 @@ pub struct Spool {
     trouble: Option<String>,
     /// Whether batches were dropped since the last acknowledgement.
     dropping: bool,
+    /// Batches acknowledged by the analyzer, and given up, since the start.
+    counted: [u64; 2],
+}
+
+/// How full a spool is, and what became of what was in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Bytes on disk and in memory.
+    pub bytes: u64,
+    /// Batches that wait for an acknowledgement.
+    pub batches: u64,
+    /// Start of the oldest window that waits.
+    pub oldest: Option<Timestamp>,
+    /// Batches acknowledged since the start.
+    pub acknowledged: u64,
+    /// End of the last window of this run that was acknowledged.
+    pub acknowledged_end: Option<Timestamp>,
+    /// Batches given up since the start.
+    pub given_up: u64,
 }
 
 impl Spool {
@@ -122,7 +141,7 @@ impl Spool {
         let own = dir.join(format!("{number:08}-{}", hello.boot));
         runs.push_back((number, Run::begin(own, hello, now)));
         let unwritten = VecDeque::new();
-        Ok(Self { bounds, _lock: lock, runs, unwritten, trouble: None, dropping: false })
+        Ok(Self { bounds, _lock: lock, runs, unwritten, trouble: None, dropping: false, counted: [0; 2] })
     }
 
     /// Takes a compressed payload and writes it. If that cannot be done now, it waits in memory for
@@ -135,6 +154,7 @@ impl Spool {
         while self.unwritten.len() > MEMORY_BATCHES || self.unwritten_bytes() > MEMORY_BYTES {
             if let Some((seq, _)) = self.unwritten.pop_front() {
                 self.own().outbox.give_up(seq.get(), GapReason::QueueFull);
+                self.counted[1] += 1;
                 self.told_of_dropping("1 batch that could not be written");
             }
         }
@@ -164,6 +184,7 @@ impl Spool {
                 self.own().append(seq, segment_bytes)?;
             } else {
                 self.own().outbox.give_up(seq.get(), GapReason::QueueFull);
+                self.counted[1] += 1;
                 self.told_of_dropping("a batch larger than the spool");
             }
             self.unwritten.pop_front();
@@ -208,19 +229,37 @@ impl Spool {
         self.runs.iter().map(|(_, run)| run.outbox.batches()).sum()
     }
 
+    /// How full it is, and what became of what was in it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let oldest = self.runs.iter().filter_map(|(_, run)| run.outbox.items().next());
+        Status {
+            bytes: self.runs.iter().map(|(_, run)| run.bytes()).sum::<u64>() + self.unwritten_bytes() as u64,
+            batches: self.batches() as u64,
+            oldest: oldest.map(|item| item.time().start()).min(),
+            acknowledged: self.counted[0],
+            acknowledged_end: self.runs.back().and_then(|(_, run)| run.outbox.acknowledged_end()),
+            given_up: self.counted[1],
+        }
+    }
+
     /// The analyzer has the run's batches up to `committed_seq`. Returns how many it no longer has, for which
     /// a gap was made.
     pub fn welcome(&mut self, run: RunNumber, committed_seq: u64) -> u64 {
+        let before = self.batches();
         let lost = self.run_mut(run).map_or(0, |run| run.outbox.welcome(committed_seq));
+        self.counted[0] += before.saturating_sub(self.batches()) as u64;
         self.clean(run);
         lost
     }
 
     /// The run's batches up to `seq` are committed.
     pub fn acknowledge(&mut self, run: RunNumber, seq: u64) {
+        let before = self.batches();
         if let Some(run) = self.run_mut(run) {
             run.outbox.acknowledge(seq);
         }
+        self.counted[0] += before.saturating_sub(self.batches()) as u64;
         self.dropping = false;
         self.clean(run);
     }
@@ -231,6 +270,7 @@ impl Spool {
         let given_up = found.outbox.give_up(seq, GapReason::Refused);
         if given_up {
             found.outbox.resend();
+            self.counted[1] += 1;
             self.unwritten.retain(|(unwritten, _)| unwritten.get() != seq);
             self.flush();
         }
@@ -336,6 +376,7 @@ impl Spool {
             {
                 warn!("{}: cannot note what was dropped: {error}", run.dir.display());
             }
+            self.counted[1] += held.len() as u64;
             if !held.is_empty() {
                 self.told_of_dropping(&format!("the {} oldest batches (max_bytes in [spool])", held.len()));
             }
@@ -356,6 +397,7 @@ impl Spool {
         if *number == own {
             self.unwritten.retain(|(unwritten, _)| *unwritten != seq);
         }
+        self.counted[1] += 1;
         self.told_of_dropping("the oldest batch (unacked_batches in [limits])");
         self.flush();
     }

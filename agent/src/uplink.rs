@@ -6,7 +6,8 @@
 
 mod payload;
 
-use crate::spool::{RunNumber, Sending, Spool};
+use crate::metrics::Telemetry;
+use crate::spool::{RunNumber, Sending, Spool, Status as SpoolStatus};
 use isotherm_model::{Interval, Window};
 use isotherm_proto::telemetry::v1 as wire;
 use isotherm_proto::telemetry::v1::telemetry_service_client::TelemetryServiceClient;
@@ -14,6 +15,7 @@ use isotherm_proto::tls::{ClientFiles, TlsError};
 use isotherm_proto::{Hello, MAX_MESSAGE_BYTES, compressed, gap_to_wire, hello_to_wire};
 use payload::payloads;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
@@ -112,12 +114,21 @@ enum Ended {
 
 /// Runs until `windows` is closed and everything is delivered, or could not be within five seconds. To be run
 /// on a runtime of several threads, as writing to the disk blocks one.
-pub async fn run(analyzer: Analyzer, spool: Spool, windows: mpsc::Receiver<Window>) -> Farewell {
-    let mut uplink = Uplink { analyzer, spool, windows, farewell: None, disk_retry: None };
+pub async fn run(
+    analyzer: Analyzer,
+    spool: Spool,
+    windows: mpsc::Receiver<Window>,
+    telemetry: Arc<Telemetry>,
+) -> Farewell {
+    let told = spool.status();
+    let mut uplink = Uplink { analyzer, spool, windows, farewell: None, disk_retry: None, telemetry, told };
+    uplink.tell();
     let mut wait = BACKOFF[0];
     loop {
         let mut progress = Progress::None;
-        match uplink.session(&mut progress).await {
+        let ended = uplink.session(&mut progress).await;
+        uplink.telemetry.connected(false);
+        match ended {
             Ok(Ended::Over) => break,
             Ok(Ended::NextRun) => continue,
             Err(error) => {
@@ -152,9 +163,24 @@ struct Uplink {
     farewell: Option<Instant>,
     /// When the disk is tried again; `None` while it takes everything.
     disk_retry: Option<Instant>,
+    telemetry: Arc<Telemetry>,
+    /// What the telemetry knows.
+    told: SpoolStatus,
 }
 
 impl Uplink {
+    /// Tells how full the spool is, and what became of what was in it.
+    fn tell(&mut self) {
+        let now = self.spool.status();
+        self.telemetry.spooled(now.bytes, now.batches, now.oldest);
+        let acknowledged = now.acknowledged.saturating_sub(self.told.acknowledged);
+        if let Some(end) = now.acknowledged_end.filter(|_| acknowledged > 0) {
+            self.telemetry.acknowledged(acknowledged, end);
+        }
+        self.telemetry.given_up(now.given_up.saturating_sub(self.told.given_up));
+        self.told = now;
+    }
+
     fn is_over(&self) -> bool {
         self.farewell.is_some_and(|deadline| Instant::now() >= deadline)
     }
@@ -217,12 +243,14 @@ impl Uplink {
                             credit.answered();
                             credit.granted(ack.credit);
                             block_in_place(|| self.spool.acknowledge(run, ack.seq));
+                            self.tell();
                         }
                         Some(wire::stream_response::Message::Nack(nack)) => {
                             credit.answered();
                             if block_in_place(|| refused(&nack, &mut self.spool, run)) == Refusal::SendAgain {
                                 paused_until.get_or_insert(Instant::now() + RETRY);
                             }
+                            self.tell();
                         }
                         Some(wire::stream_response::Message::Locators(locators)) => {
                             let count = locators.locators.len();
@@ -252,6 +280,8 @@ impl Uplink {
     fn welcome(&mut self, run: RunNumber, welcome: &wire::Welcome, progress: &mut Progress) {
         info!("connected to {}; batch {} was its last", self.analyzer.endpoint, welcome.committed_seq);
         let lost = block_in_place(|| self.spool.welcome(run, welcome.committed_seq));
+        self.telemetry.connected(true);
+        self.tell();
         if lost > 0 {
             error!("the analyzer no longer has {lost} batches that it had acknowledged; a gap is recorded");
         }
@@ -285,6 +315,7 @@ impl Uplink {
             }
         });
         self.note_disk();
+        self.tell();
     }
 
     fn flush(&mut self) {

@@ -3,11 +3,12 @@
 use isotherm_agent::attribution::Attribution;
 use isotherm_agent::config::Target;
 use isotherm_agent::discovery::Selector;
+use isotherm_agent::mounts::device_name;
 use isotherm_agent::probe::{Capacity, Probe, Reading, TargetIndex};
 use isotherm_agent::rights;
 use isotherm_agent::rule::Rule;
 use isotherm_agent::upkeep::Upkeep;
-use isotherm_agent::window::{Cutter, Span, Told, Watching};
+use isotherm_agent::window::{Cutter, Host, Span, Told, Watching};
 use isotherm_agent_ebpf::Part;
 use isotherm_model::{
     AgentId, Completeness, Layer, NodeId, NodeWindow, Operation, Row, Subject, SystemId, Timestamp,
@@ -31,7 +32,7 @@ pub(crate) struct Agent {
     watching: Watching,
     pids: Vec<u32>,
     nodes: Vec<Told>,
-    host: NodeId,
+    host: Host,
 }
 
 /// So many targets with the same rules. None of them selects a process by itself.
@@ -83,7 +84,7 @@ impl Agent {
             upkeep: Upkeep::default(),
             pids: Vec::new(),
             nodes,
-            host: NodeId::of_host(&AgentId::new("agent").unwrap()),
+            host: Host { agent: AgentId::new("agent").unwrap(), device_name },
         })
     }
 

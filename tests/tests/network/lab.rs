@@ -3,10 +3,11 @@
 use isotherm_agent::attribution::Attribution;
 use isotherm_agent::config::Target;
 use isotherm_agent::discovery::Selector;
+use isotherm_agent::mounts::device_name;
 use isotherm_agent::probe::{Capacity, Probe, TargetIndex};
 use isotherm_agent::rights;
 use isotherm_agent::rule::Rule;
-use isotherm_agent::window::{Cutter, Span, Told, Unbalanced, Watching};
+use isotherm_agent::window::{Cutter, Host, Span, Told, Unbalanced, Watching};
 use isotherm_agent_ebpf::Part;
 use isotherm_model::{
     AgentId, Completeness, Counts, Layer, NodeId, NodeWindow, Operation, Peer, SystemId, Timestamp, Window,
@@ -86,7 +87,7 @@ impl Lab {
         round.attribute().learn(probe.take_names());
         let span =
             Span { start: Timestamp::from_ms(0), length_ms: 1_000, completeness: Completeness::Complete };
-        let host = NodeId::of_host(&AgentId::new("lab").unwrap());
+        let host = Host { agent: AgentId::new("lab").unwrap(), device_name };
         let (window, unbalanced) = round.finish(&totals, span, nodes, &host, watching);
         for node in &window.nodes {
             node.check_conserved().unwrap();
