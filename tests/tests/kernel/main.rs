@@ -6,3 +6,4 @@ mod agent;
 mod calls;
 mod device;
 mod files;
+mod stripes;
