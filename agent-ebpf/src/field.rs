@@ -76,6 +76,7 @@ fields! {
     INODE_MAPPING inode_mapping "`inode.i_mapping`",
     INODE_ALIAS inode_alias "`inode.i_dentry.first`",
     DENTRY_ALIAS dentry_alias "`dentry.d_u.d_alias`",
+    DENTRY_HASHED dentry_hashed "`dentry.d_hash.pprev`",
     DIO_IOCB dio_iocb "`iomap_dio.iocb`",
     DIO_SIZE dio_size "`iomap_dio.size`",
     KIOCB_FILE kiocb_file "`kiocb.ki_filp`",

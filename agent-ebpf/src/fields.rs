@@ -103,6 +103,7 @@ pub const FIELDS: &[Field] = &[
     field(Part::Block, "INODE_MAPPING", "inode.i_mapping"),
     field(Part::Block, "INODE_ALIAS", "inode.i_dentry.first"),
     field(Part::Block, "DENTRY_ALIAS", "dentry.d_u.d_alias"),
+    field(Part::Block, "DENTRY_HASHED", "dentry.d_hash.pprev"),
     field(Part::Block, "DIO_IOCB", "iomap_dio.iocb"),
     field(Part::Block, "DIO_SIZE", "iomap_dio.size"),
     field(Part::Block, "KIOCB_FILE", "kiocb.ki_filp"),
