@@ -129,12 +129,18 @@ pub fn iso_request(ctx: BtfTracePointContext) -> i32 {
 
 /// Whether an operation is a copy that a stacked device made. The mark alone does not tell: direct I/O from memory
 /// that the kernel holds already (registered buffers, a loop device's own) shares that memory's description, and
-/// is marked like a copy.
+/// is marked like a copy. What btrfs writes twice is an operation for each device, or place on it.
 #[inline(always)]
 fn is_copy(bio: u64, end: u64) -> bool {
     let marked = u32::from(load_u16(bio, field::bio_flags())) >> (field::cloned_bit() & 15) & 1 != 0;
-    let direct = [field::direct_end(), field::raw_end(), field::raw_async_end(), field::wait_end()];
-    marked && !direct.into_iter().any(|known| is(end, known))
+    let own = [
+        field::direct_end(),
+        field::raw_end(),
+        field::raw_async_end(),
+        field::wait_end(),
+        field::mirror_end(),
+    ];
+    marked && !own.into_iter().any(|known| is(end, known))
 }
 
 /// Whether a function is the one at an address; the address of an unknown one is 0.

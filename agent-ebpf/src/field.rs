@@ -106,6 +106,7 @@ fields! {
     BUFFER_END buffer_end "`end_bio_bh_io_sync`",
     JBD2_END jbd2_end "`journal_end_buffer_io_sync`",
     XLOG_END xlog_end "`xlog_bio_end_io`",
+    MIRROR_END mirror_end "`btrfs_clone_write_end_io`",
 }
 
 /// Reads 8 bytes through a pointer whose type the verifier knows; an exception table makes a bad one read 0.
