@@ -98,7 +98,7 @@ pub struct BlockCounters {
     pub unplaced_ops: u64,
     /// Bytes handed to the device.
     pub bytes: u64,
-    /// As in [`crate::FileCounters`].
+    /// As in [`crate::FileCounters`]; with the highest bit, the file had no name then.
     pub named: u64,
     /// Operations by offset in the file or stripe.
     pub offsets: [u64; BUCKETS],

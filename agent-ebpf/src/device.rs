@@ -39,7 +39,12 @@ struct Origin {
     offset: u64,
     /// A directory entry of the file; 0 if there is none.
     dentry: u64,
+    /// It is in no directory: the file has no name yet, or not any more.
+    nameless: bool,
 }
+
+/// Beside the naming epoch: the file had no name yet. It is named again when it has one.
+const NAMELESS: u64 = 1 << 63;
 
 /// Counts one operation.
 #[btf_tracepoint(function = "block_bio_queue")]
@@ -66,10 +71,11 @@ pub fn iso_bio(ctx: BtfTracePointContext) -> i32 {
         let epoch = naming_epoch();
         // SAFETY: a live map value; single words of it are read, and counters are only added to atomically.
         unsafe {
-            if origin.dentry != 0 && (*counters).named != epoch {
+            let (named, mark) = ((*counters).named, if origin.nameless { epoch | NAMELESS } else { epoch });
+            if origin.dentry != 0 && named != epoch && named != mark {
                 let identity = u64::from(key.dev) << 32 | u64::from(key.generation);
                 if send_name(key.number, identity, origin.dentry, Scratch::Block) {
-                    (*counters).named = epoch;
+                    (*counters).named = mark;
                 }
             }
             add(&raw mut (*counters).bytes, bytes);
@@ -123,12 +129,18 @@ pub fn iso_request(ctx: BtfTracePointContext) -> i32 {
 
 /// Whether an operation is a copy that a stacked device made. The mark alone does not tell: direct I/O from memory
 /// that the kernel holds already (registered buffers, a loop device's own) shares that memory's description, and
-/// is marked like a copy.
+/// is marked like a copy. What btrfs writes twice is an operation for each device, or place on it.
 #[inline(always)]
 fn is_copy(bio: u64, end: u64) -> bool {
     let marked = u32::from(load_u16(bio, field::bio_flags())) >> (field::cloned_bit() & 15) & 1 != 0;
-    let direct = [field::direct_end(), field::raw_end(), field::raw_async_end(), field::wait_end()];
-    marked && !direct.into_iter().any(|known| is(end, known))
+    let own = [
+        field::direct_end(),
+        field::raw_end(),
+        field::raw_async_end(),
+        field::wait_end(),
+        field::mirror_end(),
+    ];
+    marked && !own.into_iter().any(|known| is(end, known))
 }
 
 /// Whether a function is the one at an address; the address of an unknown one is 0.
@@ -243,7 +255,7 @@ impl Block {
             shift: MIN_SHIFT as u8,
             reserved: 0,
         };
-        Some(Origin { key, offset: 0, dentry: 0 })
+        Some(Origin { key, offset: 0, dentry: 0, nameless: false })
     }
 
     #[inline(always)]
@@ -264,7 +276,7 @@ impl Block {
             shift: shift as u8,
             reserved: 0,
         };
-        Some(Origin { key, offset, dentry })
+        Some(Origin { key, offset, dentry, nameless: false })
     }
 
     /// By the memory page that is moved: its folio belongs to a mapping, and that to an inode. That the inode
@@ -299,7 +311,10 @@ impl Block {
         inode.dev = probe(superblock, field::sb_dev());
         let pages = folio.get::<u64>(field::folio_index()) + (page - first) / PAGE_STRUCT;
         let offset = (pages << PAGE_SHIFT) + u64::from(inside);
-        self.of_file(&inode, offset, bytes, inode.alias())
+        let alias = inode.alias();
+        let mut origin = self.of_file(&inode, offset, bytes, alias)?;
+        origin.nameless = probe::<u64>(alias, field::dentry_hashed()) == 0;
+        Some(origin)
     }
 }
 

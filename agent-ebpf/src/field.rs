@@ -76,6 +76,7 @@ fields! {
     INODE_MAPPING inode_mapping "`inode.i_mapping`",
     INODE_ALIAS inode_alias "`inode.i_dentry.first`",
     DENTRY_ALIAS dentry_alias "`dentry.d_u.d_alias`",
+    DENTRY_HASHED dentry_hashed "`dentry.d_hash.pprev`",
     DIO_IOCB dio_iocb "`iomap_dio.iocb`",
     DIO_SIZE dio_size "`iomap_dio.size`",
     KIOCB_FILE kiocb_file "`kiocb.ki_filp`",
@@ -109,6 +110,7 @@ fields! {
     BUFFER_END buffer_end "`end_bio_bh_io_sync`",
     JBD2_END jbd2_end "`journal_end_buffer_io_sync`",
     XLOG_END xlog_end "`xlog_bio_end_io`",
+    MIRROR_END mirror_end "`btrfs_clone_write_end_io`",
 }
 
 /// Reads 8 bytes through a pointer whose type the verifier knows; an exception table makes a bad one read 0.

@@ -103,6 +103,7 @@ pub const FIELDS: &[Field] = &[
     field(Part::Block, "INODE_MAPPING", "inode.i_mapping"),
     field(Part::Block, "INODE_ALIAS", "inode.i_dentry.first"),
     field(Part::Block, "DENTRY_ALIAS", "dentry.d_u.d_alias"),
+    field(Part::Block, "DENTRY_HASHED", "dentry.d_hash.pprev"),
     field(Part::Block, "DIO_IOCB", "iomap_dio.iocb"),
     field(Part::Block, "DIO_SIZE", "iomap_dio.size"),
     field(Part::Block, "KIOCB_FILE", "kiocb.ki_filp"),
@@ -134,15 +135,35 @@ pub const NUMBERS: &[(&str, &str, Part)] = &[
     ("LOOP_HELPER", "BPF_FUNC_loop", Part::Aio),
 ];
 
-/// Addresses of kernel functions by which operations of block devices are told apart. One that is not known
-/// stays 0: then direct I/O of ext4 and xfs, or the journal, is counted as what it looks like.
-pub const SYMBOLS: &[(&str, &str)] = &[
-    ("CHAIN_END", "bio_chain_endio"),
-    ("DIRECT_END", "iomap_dio_bio_end_io"),
-    ("RAW_END", "blkdev_bio_end_io"),
-    ("RAW_ASYNC_END", "blkdev_bio_end_io_async"),
-    ("WAIT_END", "submit_bio_wait_endio"),
-    ("BUFFER_END", "end_bio_bh_io_sync"),
-    ("JBD2_END", "journal_end_buffer_io_sync"),
-    ("XLOG_END", "xlog_bio_end_io"),
+/// A kernel function by whose address operations of block devices are told apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Symbol {
+    /// The static that takes the address.
+    pub name: &'static str,
+    /// The function.
+    pub function: &'static str,
+    /// Whether it may be a module's, which has no address while it is not loaded.
+    pub in_module: bool,
+}
+
+const fn symbol(name: &'static str, function: &'static str) -> Symbol {
+    Symbol { name, function, in_module: false }
+}
+
+const fn module_symbol(name: &'static str, function: &'static str) -> Symbol {
+    Symbol { name, function, in_module: true }
+}
+
+/// All functions. One whose address is not known stays 0: then direct I/O of ext4 and xfs, or the journal, is
+/// counted as what it looks like. So it is with a file system whose module is loaded after the agent started.
+pub const SYMBOLS: &[Symbol] = &[
+    symbol("CHAIN_END", "bio_chain_endio"),
+    symbol("DIRECT_END", "iomap_dio_bio_end_io"),
+    symbol("RAW_END", "blkdev_bio_end_io"),
+    symbol("RAW_ASYNC_END", "blkdev_bio_end_io_async"),
+    symbol("WAIT_END", "submit_bio_wait_endio"),
+    symbol("BUFFER_END", "end_bio_bh_io_sync"),
+    module_symbol("JBD2_END", "journal_end_buffer_io_sync"),
+    module_symbol("XLOG_END", "xlog_bio_end_io"),
+    module_symbol("MIRROR_END", "btrfs_clone_write_end_io"),
 ];

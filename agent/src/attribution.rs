@@ -9,7 +9,7 @@
 //! generation of its own. On an overlay, the logical layer has the file as the overlay shows it, before
 //! and after it was copied up; the device layer has the file of the layer that holds the blocks, under its path
 //! there, which no target is known to use: it is a partition's only if exactly one target's rules claim that
-//! path.
+//! path. What a device is given for a file before it has a name is nobody's: so is the copy for an overlay.
 
 use crate::config::Target;
 use crate::discovery::is_alive;

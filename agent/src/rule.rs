@@ -132,11 +132,11 @@ impl Rules {
 
     /// Learns the numbers of the devices that rules name, by a look-up that gives one in kernel form. Returns how
     /// each is to be counted for a target, and the paths that are no device.
-    pub fn find_devices<'a>(
-        &'a mut self,
+    pub fn find_devices(
+        &mut self,
         target: u32,
         number_of: impl Fn(&Path) -> Option<u32>,
-    ) -> (Vec<(u32, Stripes)>, Vec<&'a Path>) {
+    ) -> (Vec<(u32, Stripes)>, Vec<&Path>) {
         self.stripes.clear();
         let mut missing = Vec::new();
         for (index, rule) in self.devices.iter().enumerate() {

@@ -189,9 +189,11 @@ impl<A: Attribute> Visit for Round<'_, A> {
 
 impl<A: Attribute> Round<'_, A> {
     fn add_file(&mut self, key: &FileKey, change: &FileCounters) {
-        match self.attribute.file(key) {
-            Subject::Unattributed(UnattributedReason::NoPath) => self.nameless_files.push((*key, *change)),
-            subject => self.put_file(key, change, subject),
+        let subject = self.attribute.file(key);
+        if subject == Subject::Unattributed(UnattributedReason::NoPath) {
+            self.nameless_files.push((*key, *change));
+        } else {
+            self.put_file(key, change, subject);
         }
     }
 
@@ -203,7 +205,7 @@ impl<A: Attribute> Round<'_, A> {
     fn add_block(&mut self, key: &BlockKey, change: &BlockCounters) {
         match self.attribute.block(key) {
             (_, Subject::Unattributed(UnattributedReason::NoPath)) => {
-                self.nameless_blocks.push((*key, *change))
+                self.nameless_blocks.push((*key, *change));
             }
             (owner, subject) => self.put_block(key, change, owner, subject),
         }

@@ -28,12 +28,11 @@ mod loop_device;
 mod mount;
 mod stat;
 
-pub use loop_device::Backing;
+pub use loop_device::{Backing, LoopDevice};
 pub use mount::{Mount, enter_private_namespace};
 pub use stat::DeviceStat;
 
 use anyhow::{Context, Result, bail};
-use loop_device::LoopDevice;
 use nix::mount::MsFlags;
 use nix::unistd::{geteuid, syncfs};
 use std::fs::{self, File};

@@ -66,7 +66,7 @@ pub struct Resolved {
     pub values: Vec<(&'static str, u64)>,
     /// Parts that cannot work.
     pub missing: Vec<(Part, String)>,
-    /// Kernel functions whose addresses are not known.
+    /// Kernel functions whose addresses are not known, those of modules that are not loaded not among them.
     pub unknown_symbols: Vec<&'static str>,
 }
 
@@ -107,24 +107,23 @@ pub fn resolve(btf: &Btf, kallsyms: &str) -> Result<Resolved, BtfError> {
             resolved.missing.push((program.part, what));
         }
     }
-    for (name, symbol) in SYMBOLS {
-        match address(kallsyms, symbol) {
-            Some(address) => resolved.values.push((name, address)),
-            None => resolved.unknown_symbols.push(symbol),
+    for symbol in SYMBOLS {
+        match address(kallsyms, symbol.function) {
+            Some(0) => resolved.unknown_symbols.push(symbol.function),
+            Some(address) => resolved.values.push((symbol.name, address)),
+            None if symbol.in_module && !kallsyms.is_empty() => {}
+            None => resolved.unknown_symbols.push(symbol.function),
         }
     }
     Ok(resolved)
 }
 
-/// The address of a kernel function, if it is shown.
+/// The address of a kernel function, 0 if it is hidden. `None` if there is no such function.
 fn address(kallsyms: &str, symbol: &str) -> Option<u64> {
     kallsyms.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (address, _, name) = (words.next()?, words.next()?, words.next()?);
-        (name == symbol)
-            .then(|| u64::from_str_radix(address, 16).ok())
-            .flatten()
-            .filter(|address| *address != 0)
+        if name == symbol { u64::from_str_radix(address, 16).ok() } else { None }
     })
 }
 
@@ -136,7 +135,7 @@ mod tests {
     fn addresses_are_found_unless_they_are_hidden() {
         let text = "ffffffff81765d30 T iomap_dio_bio_end_io\n0000000000000000 t xlog_bio_end_io\nbad\n";
         assert_eq!(address(text, "iomap_dio_bio_end_io"), Some(0xffff_ffff_8176_5d30));
-        assert_eq!(address(text, "xlog_bio_end_io"), None);
+        assert_eq!(address(text, "xlog_bio_end_io"), Some(0));
         assert_eq!(address(text, "end_bio_bh_io_sync"), None);
     }
 

@@ -166,11 +166,11 @@ pub(super) fn take<K, V: Copy>(
 
 /// The map's own descriptor, for calls that the loader does not know.
 fn descriptor<'a>(object: &'a Ebpf, name: &'static str) -> BorrowedFd<'a> {
-    match object.map(name).expect("the object and this name are built together") {
-        Map::HashMap(data) | Map::PerCpuArray(data) | Map::Array(data) => data.fd().as_fd(),
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the loader knows some thirty kinds")]
-        other => unreachable!("{name} is read, but is {other:?}"),
-    }
+    let map = object.map(name).expect("the object and this name are built together");
+    let (Map::HashMap(data) | Map::PerCpuArray(data) | Map::Array(data)) = map else {
+        unreachable!("{name} is read, but is {map:?}")
+    };
+    data.fd().as_fd()
 }
 
 /// From the programs' entries in /proc, the only place that has it (Linux 5.12).

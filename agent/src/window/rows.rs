@@ -15,6 +15,9 @@ pub(super) struct Rows {
     peers: HashMap<(Subject, Operation, PeerSides), Counts>,
 }
 
+/// Rows, their sums by layer and operation, and peers.
+pub(super) type Finished = (Vec<Row>, BTreeMap<(Layer, Operation), Counts>, Vec<Peer>);
+
 /// What tells the peers of a row apart: local side, remote side, and the target that the remote side is, + 1.
 type PeerSides = (SocketAddr, SocketAddr, u16);
 
@@ -98,11 +101,7 @@ impl Rows {
 
     /// The rows, their sums, and the `top` peers of each with one entry for the others of each local address.
     /// `node_of` names the target that a peer is.
-    pub(super) fn finish(
-        self,
-        top: usize,
-        node_of: impl Fn(u16) -> Option<NodeId>,
-    ) -> (Vec<Row>, BTreeMap<(Layer, Operation), Counts>, Vec<Peer>) {
+    pub(super) fn finish(self, top: usize, node_of: impl Fn(u16) -> Option<NodeId>) -> Finished {
         let mut rows = self.rows;
         let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
         for row in &mut rows {

@@ -2,6 +2,7 @@
 //!
 //! The crate loopdev needs libclang to build, and `losetup` cannot set LO_FLAGS_AUTOCLEAR; it is one ioctl.
 
+use super::stat::DeviceStat;
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail, ensure};
 use linux_raw_sys::loop_device::{
@@ -27,7 +28,7 @@ pub enum Backing {
 
 /// A loop device with a file behind it.
 #[derive(Debug)]
-pub(super) struct LoopDevice {
+pub struct LoopDevice {
     name: String,
     path: PathBuf,
     number: u64,
@@ -36,7 +37,8 @@ pub(super) struct LoopDevice {
 }
 
 impl LoopDevice {
-    pub(super) fn new(size_bytes: u64, backing: Backing) -> Result<Self> {
+    /// Of so many bytes, with nothing on it.
+    pub fn new(size_bytes: u64, backing: Backing) -> Result<Self> {
         let image = image(size_bytes)?;
         let control = File::options().read(true).write(true).open("/dev/loop-control");
         let control = control.context("open /dev/loop-control")?;
@@ -60,16 +62,27 @@ impl LoopDevice {
         bail!("others took {ATTEMPTS} loop devices before we could")
     }
 
-    pub(super) fn name(&self) -> &str {
+    /// Such as `loop3`.
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Such as `/dev/loop3`.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn number(&self) -> u64 {
+    /// As `st_rdev` has it.
+    #[must_use]
+    pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What it has done since it exists.
+    pub fn stat(&self) -> Result<DeviceStat> {
+        DeviceStat::read(&self.name)
     }
 }
 

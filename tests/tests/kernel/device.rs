@@ -158,7 +158,7 @@ fn with_requests(job: Job) -> Job {
         .request(Request::write(PAGE, page).times(CALLS, STRIDE))
 }
 
-fn device_row<'a>(window: &'a Window, operation: Operation, file: &str) -> &'a isotherm_model::Row {
+fn device_row<'a>(window: &'a Window, operation: Operation, file: &str) -> &'a Row {
     row(&window.nodes[0], Layer::Device, operation, file)
         .unwrap_or_else(|| panic!("{operation} of {file} is nowhere"))
 }

@@ -4,5 +4,9 @@
 
 mod agent;
 mod calls;
+mod copying;
 mod device;
 mod files;
+mod place;
+mod room;
+mod stripes;
