@@ -2,7 +2,9 @@
 //!
 //! Looked at once a second. Children of a watched process need no look: the kernel side follows them.
 
+use crate::probe::OpenedConnection;
 use procfs::ProcError;
+use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process};
 use regex::Regex;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -180,10 +182,16 @@ fn local_of_trie(text: &str) -> Vec<(IpAddr, u8)> {
     local
 }
 
-fn listening(pid: u32) -> Vec<(SocketAddr, u64)> {
+fn tcp(pid: u32) -> Vec<TcpNetEntry> {
     let Ok(process) = Process::new(pid.cast_signed()) else { return Vec::new() };
-    let tcp = process.tcp().unwrap_or_default().into_iter().chain(process.tcp6().unwrap_or_default());
-    tcp.filter(|entry| entry.state == procfs::net::TcpState::Listen)
+    let (four, six) = (process.tcp().unwrap_or_default(), process.tcp6().unwrap_or_default());
+    four.into_iter().chain(six).collect()
+}
+
+fn listening(pid: u32) -> Vec<(SocketAddr, u64)> {
+    tcp(pid)
+        .into_iter()
+        .filter(|entry| entry.state == TcpState::Listen)
         .map(|entry| (entry.local_address, entry.inode))
         .collect()
 }
@@ -198,6 +206,29 @@ fn sockets(pid: u32) -> HashSet<u64> {
             |descriptor| if let FDTarget::Socket(inode) = descriptor.target { Some(inode) } else { None },
         )
         .collect()
+}
+
+/// Connections of processes that do not come to a port that is listened on in their network namespace: those
+/// that the processes have opened.
+#[must_use]
+pub fn opened_connections(processes: &[Candidate]) -> Vec<(u32, OpenedConnection)> {
+    let mut tables: HashMap<u64, Vec<TcpNetEntry>> = HashMap::new();
+    let mut opened = Vec::new();
+    for process in processes {
+        let table = tables.entry(process.namespace).or_insert_with(|| tcp(process.pid));
+        let listened = |port| {
+            table.iter().any(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        };
+        let own = sockets(process.pid);
+        let ended =
+            |state: &TcpState| matches!(state, TcpState::Listen | TcpState::TimeWait | TcpState::Close);
+        let entries = table.iter().filter(|entry| own.contains(&entry.inode) && !ended(&entry.state));
+        for entry in entries.filter(|entry| !listened(entry.local_address.port())) {
+            let (local, remote) = (entry.local_address, entry.remote_address);
+            opened.push((process.pid, OpenedConnection { namespace: process.namespace, local, remote }));
+        }
+    }
+    opened
 }
 
 /// Processes of each selector, by its index. One that several selectors match goes to the first; the log

@@ -6,7 +6,7 @@
 use crate::attribution::Attribution;
 use crate::config::{Config, Target};
 use crate::discovery::{self, Candidate, Listeners, Selector};
-use crate::probe::{Probe, ProbeError, TargetIndex};
+use crate::probe::{OpenedConnection, Probe, ProbeError, TargetIndex};
 use crate::upkeep::Upkeep;
 use crate::window::{Cutter, Span, Told, Watching, WindowClock};
 use isotherm_agent_ebpf::Part;
@@ -42,6 +42,8 @@ pub struct Watched {
     listening: BTreeMap<usize, Vec<SocketAddr>>,
     /// Processes were found since the last cut; what they did before is not counted.
     found: bool,
+    /// It was told that ports found no room.
+    ports_full: bool,
 }
 
 impl Watched {
@@ -58,6 +60,7 @@ impl Watched {
             known: BTreeMap::new(),
             listening: BTreeMap::new(),
             found: false,
+            ports_full: false,
         })
     }
 
@@ -81,10 +84,18 @@ impl Watched {
         let watched: BTreeMap<u32, usize> = probe.watched()?.into_iter().collect();
         let mut wanted: BTreeMap<u32, usize> = watched.clone();
         wanted.extend(selection.processes);
-        for (pid, index) in discovery::with_children(&candidates, wanted) {
-            if watched.get(&pid) == Some(&index) {
-                continue;
+        let mut found = discovery::with_children(&candidates, wanted);
+        found.retain(|pid, index| watched.get(pid) != Some(index));
+        let processes: Vec<Candidate> =
+            candidates.iter().filter(|process| found.contains_key(&process.pid)).cloned().collect();
+        // Before their first access is counted, so that it is counted for the right peer.
+        let mut listeners = Listeners::of_all(&processes);
+        for process in &processes {
+            for address in listeners.of(process) {
+                self.add_port(probe, found[&process.pid], address.port())?;
             }
+        }
+        for (pid, index) in found.clone() {
             match probe.watch(pid, TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?) {
                 Ok(()) => {
                     self.found = true;
@@ -94,6 +105,7 @@ impl Watched {
                 Err(error) => warn!("process {pid} of {} is not watched: {error}", self.nodes[index]),
             }
         }
+        self.learn_connections(probe, &processes, &found)?;
         for pid in watched.keys().filter(|pid| !discovery::is_alive(**pid)) {
             probe.forget(*pid)?;
         }
@@ -113,12 +125,51 @@ impl Watched {
             listening.entry(index).or_default().extend(listeners.of(process));
         }
         for (index, addresses) in listening {
-            let target = TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?;
-            let known = self.listening.entry(index).or_default();
+            let known = self.listening.remove(&index).unwrap_or_default();
             for address in addresses.iter().filter(|address| !known.contains(address)) {
-                probe.add_port(target, address.port())?;
+                self.add_port(probe, index, address.port())?;
             }
-            *known = addresses.into_iter().take(MAX_LISTENING).collect();
+            self.listening.insert(index, addresses.into_iter().take(MAX_LISTENING).collect());
+        }
+        Ok(())
+    }
+
+    /// Without room for a port, connections to it look like ones that the node has opened.
+    fn add_port(&mut self, probe: &mut Probe, index: usize, port: u16) -> Result<(), ProbeError> {
+        let target = TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?;
+        if let Err(error) = probe.add_port(target, port)
+            && !std::mem::replace(&mut self.ports_full, true)
+        {
+            let node = &self.nodes[index];
+            warn!("port {port} of {node}, and perhaps others, is not known as listened on: {error}");
+        }
+        Ok(())
+    }
+
+    /// Who has opened the connections that are older than the look at their processes, so that the nodes at the
+    /// other ends learn it. Later ones the kernel side sees by itself.
+    fn learn_connections(
+        &mut self,
+        probe: &mut Probe,
+        processes: &[Candidate],
+        targets: &BTreeMap<u32, usize>,
+    ) -> Result<(), ProbeError> {
+        let opened = discovery::opened_connections(processes);
+        for (pid, connection) in &opened {
+            let target = TargetIndex::new(targets[pid]).ok_or(ProbeError::TooManyTargets)?;
+            if let Err(error) = probe.add_connection(target, connection) {
+                warn!("not all open connections of {} are known: {error}", self.nodes[targets[pid]]);
+                break;
+            }
+        }
+        // One that closed before it was added has nothing left that would remove it.
+        let still: HashSet<(u32, OpenedConnection)> = if opened.is_empty() {
+            HashSet::new()
+        } else {
+            discovery::opened_connections(processes).into_iter().collect()
+        };
+        for (_, closed) in opened.iter().filter(|connection| !still.contains(connection)) {
+            probe.forget_connection(closed)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod selftest;
 
 pub use error::{ProbeError, TargetIndex};
 pub use name::PathBelowMount;
+pub use network::{OpenedConnection, Remembered};
 pub use reading::{Reading, Totals, Visit};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};

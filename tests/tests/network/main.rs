@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
 mod lab;
+mod peers;
 mod truth;
