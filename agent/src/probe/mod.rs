@@ -13,6 +13,7 @@ pub mod part;
 mod processes;
 mod reading;
 mod selftest;
+mod sockettest;
 
 pub use error::{ProbeError, TargetIndex};
 pub use name::PathBelowMount;
