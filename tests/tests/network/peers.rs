@@ -76,6 +76,21 @@ fn nodes_are_told_from_clients_at_both_ends() {
     }
 }
 
+/// Waits until the other end's kernel has acknowledged that this end of IPv4 is closed, which then is no socket
+/// any more.
+fn acknowledged(local: SocketAddr) {
+    let port = format!(":{:04X}", local.port());
+    wait_for("the end to be acknowledged", Duration::from_secs(10), || {
+        let table = std::fs::read_to_string("/proc/net/tcp")?;
+        let ends = table.lines().map(|line| line.split_whitespace().skip(1).take(3).collect::<Vec<_>>());
+        // States of net/tcp_states.h: ESTABLISHED, FIN_WAIT1.
+        let open =
+            |end: &Vec<&str>| end.len() == 3 && end[0].ends_with(&port) && ["01", "04"].contains(&end[2]);
+        Ok((!ends.into_iter().any(|end| open(&end))).then_some(()))
+    })
+    .unwrap();
+}
+
 #[test]
 fn what_a_node_sent_before_it_closed_is_the_nodes() {
     for scenario in ["late", "ended"] {
@@ -88,6 +103,7 @@ fn what_a_node_sent_before_it_closed_is_the_nodes() {
         lab.watch(reader.pid(), 0);
         lab.watch(writer.pid(), 1);
         let sent = writer.run().unwrap();
+        acknowledged(sent.flows[0].local);
         assert_eq!(lab.probe.remembered().unwrap().open, 1, "the other end has not read yet");
         let read = reader.run().unwrap();
         assert_eq!(read.received().bytes, sent.sent().bytes);
