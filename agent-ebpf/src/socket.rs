@@ -1,4 +1,14 @@
 //! What watched processes send and receive, and whom they are connected to. Never what is in it.
+//!
+//! An operation is a message that the kernel's sockets took or gave: a call, one of several datagrams of
+//! sendmmsg and recvmmsg, a batch of pages of sendfile. One that moves nothing, fails or only looks (MSG_PEEK) is
+//! none.
+//!
+//! Sockets of IP that have ports are counted, and no others: not Unix sockets, not raw ones. Not seen are splice
+//! from a socket, received data that is mapped instead of copied (TCP_ZEROCOPY_RECEIVE), and the acceptance of
+//! connections by io_uring or 32-bit calls; what flows over such connections is counted. An end is only told
+//! which node the other end is if both are watched here and see the same addresses: not through address
+//! translation, and not for datagrams. A socket that is not connected does not say who its peers are.
 
 use crate::access::NO_EXIST;
 use crate::field::{self, Head, load_u16, load_u32, load_u64, probe};

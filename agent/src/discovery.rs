@@ -4,12 +4,14 @@
 //! need no look: the kernel side follows them.
 
 mod cadence;
+mod connection;
 mod listener;
 mod process;
 mod sockdiag;
 mod unit;
 
 pub use cadence::Cadence;
+pub use connection::opened_connections;
 pub use listener::Listeners;
 pub use process::{Candidate, Depth, Scanner, candidates};
 pub use unit::{UnitName, UnitNameError};

@@ -2,7 +2,7 @@
 
 use crate::config::Target;
 use crate::discovery::{self, Cadence, Candidate, Depth, Listeners, Scanner, Selection};
-use crate::probe::{Probe, ProbeError, TargetIndex};
+use crate::probe::{OpenedConnection, Probe, ProbeError, TargetIndex};
 use crate::slot::{Changes, NoSlot, Slots};
 use isotherm_model::{NodeId, Window};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -25,6 +25,8 @@ pub struct Watched {
     known: BTreeMap<u32, usize>,
     /// Addresses listened on, by target.
     listening: BTreeMap<usize, Vec<SocketAddr>>,
+    /// It was told that ports found no room.
+    ports_full: bool,
     /// Processes were found since the last cut; what they did before is not counted.
     found: bool,
 }
@@ -55,6 +57,7 @@ impl Watched {
             conflicts: HashSet::new(),
             known: BTreeMap::new(),
             listening: BTreeMap::new(),
+            ports_full: false,
             found: false,
         })
     }
@@ -85,7 +88,19 @@ impl Watched {
         let watched: BTreeMap<u32, usize> = probe.watched()?.into_iter().collect();
         let mut wanted: BTreeMap<u32, usize> = watched.clone();
         wanted.extend(selection.processes);
-        self.watch(probe, &watched, discovery::with_children(&candidates, wanted))?;
+        let wanted = discovery::with_children(&candidates, wanted);
+        let mut found = wanted.clone();
+        found.retain(|pid, index| watched.get(pid) != Some(index));
+        let processes: Vec<Candidate> =
+            candidates.iter().filter(|process| found.contains_key(&process.pid)).cloned().collect();
+        // Before their first access is counted, so that it is counted for the right peer.
+        for process in &processes {
+            for address in self.listeners.of(process) {
+                self.add_port(probe, found[&process.pid], address.port())?;
+            }
+        }
+        self.watch(probe, &watched, wanted)?;
+        self.learn_connections(probe, &processes, &found)?;
         for pid in watched.keys().filter(|pid| !discovery::is_alive(**pid)) {
             probe.forget(*pid)?;
         }
@@ -103,12 +118,52 @@ impl Watched {
             }
         }
         for (index, addresses) in listening {
-            let target = TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?;
-            let known = self.listening.entry(index).or_default();
+            let known = self.listening.remove(&index).unwrap_or_default();
             for address in addresses.iter().filter(|address| !known.contains(address)) {
-                probe.add_port(target, address.port())?;
+                self.add_port(probe, index, address.port())?;
             }
-            *known = addresses.into_iter().take(MAX_LISTENING).collect();
+            self.listening.insert(index, addresses.into_iter().take(MAX_LISTENING).collect());
+        }
+        Ok(())
+    }
+
+    /// Without room for a port, connections to it look like ones that the node has opened.
+    fn add_port(&mut self, probe: &mut Probe, index: usize, port: u16) -> Result<(), ProbeError> {
+        let target = TargetIndex::new(index).ok_or(ProbeError::TooManyTargets)?;
+        if let Err(error) = probe.add_port(target, port)
+            && !std::mem::replace(&mut self.ports_full, true)
+        {
+            let node = &self.slots.nodes()[index];
+            warn!("port {port} of {node}, and perhaps others, is not known as listened on: {error}");
+        }
+        Ok(())
+    }
+
+    /// Who has opened the connections that are older than the look at their processes, so that the nodes at the
+    /// other ends learn it. Later ones the kernel side sees by itself.
+    fn learn_connections(
+        &self,
+        probe: &mut Probe,
+        processes: &[Candidate],
+        targets: &BTreeMap<u32, usize>,
+    ) -> Result<(), ProbeError> {
+        let opened = discovery::opened_connections(processes);
+        for (pid, connection) in &opened {
+            let target = TargetIndex::new(targets[pid]).ok_or(ProbeError::TooManyTargets)?;
+            if let Err(error) = probe.add_connection(target, connection) {
+                let node = &self.slots.nodes()[targets[pid]];
+                warn!("not all open connections of {node} are known: {error}");
+                break;
+            }
+        }
+        // One that closed before it was added has nothing left that would remove it.
+        let still: HashSet<(u32, OpenedConnection)> = if opened.is_empty() {
+            HashSet::new()
+        } else {
+            discovery::opened_connections(processes).into_iter().collect()
+        };
+        for (_, closed) in opened.iter().filter(|connection| !still.contains(connection)) {
+            probe.forget_connection(closed)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod balance;
 mod clock;
 mod ledger;
+mod links;
 mod rows;
 
 pub use balance::Unbalanced;
@@ -22,7 +23,8 @@ use isotherm_agent_ebpf::{
 use isotherm_model::{
     AgentId, Counts, Layer, LostReason, NodeId, NodeWindow, Operation, Subject, UnattributedReason, Window,
 };
-use rows::Rows;
+use links::Links;
+use rows::{Finished, Rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -105,6 +107,7 @@ pub struct Round<'a, A: Attribute> {
     cutter: &'a mut Cutter,
     attribute: &'a mut A,
     rows: BTreeMap<Owner, Rows>,
+    links: Links,
     /// What had no name when it was read.
     nameless_files: Vec<(FileKey, FileCounters)>,
     nameless_blocks: Vec<(BlockKey, BlockCounters)>,
@@ -120,6 +123,7 @@ impl Cutter {
             cutter: self,
             attribute,
             rows: BTreeMap::new(),
+            links: Links::default(),
             nameless_files: Vec::new(),
             nameless_blocks: Vec::new(),
             latency: watching.latency,
@@ -181,6 +185,7 @@ impl<A: Attribute> Visit for Round<'_, A> {
     }
 
     fn peer(&mut self, key: &PeerKey, counters: &PeerCounters) {
+        self.links.learn(key);
         if let Some(change) = self.cutter.peers.tell(key, counters) {
             self.add_peer(key, &change);
         }
@@ -246,8 +251,10 @@ impl<A: Attribute> Round<'_, A> {
             let (owner, subject) = self.attribute.block(&key);
             self.put_block(&key, &change, owner, subject);
         }
-        let node_of = |target: u16| {
-            let index = u32::from(target).checked_sub(1)?;
+        let links = std::mem::take(&mut self.links);
+        let node_of = |caller: Option<u32>, remote: SocketAddr, target: u16| {
+            let called = || links.answering(caller?, remote);
+            let index = u32::from(target).checked_sub(1).or_else(called)?;
             nodes.iter().find(|told| told.target == index).map(|told| told.node.clone())
         };
         let mut unbalanced = Vec::new();
@@ -255,7 +262,8 @@ impl<A: Attribute> Round<'_, A> {
         for told in nodes {
             unbalanced.extend(self.compare(told.target, totals, watching));
             let rows = self.rows.remove(&Owner::Target(told.target)).unwrap_or_default();
-            let (rows, sums, peers) = rows.finish(TOP_PEERS, node_of);
+            let name = |remote, target| node_of(Some(told.target), remote, target);
+            let Finished { rows, totals: sums, peers } = rows.finish(TOP_PEERS, name);
             windows.push(NodeWindow {
                 node: told.node.clone(),
                 processes: told.processes,
@@ -300,7 +308,7 @@ impl<A: Attribute> Round<'_, A> {
         }
         let window = |(node, rows): (NodeId, Rows)| {
             let lost = if node == NodeId::of_host(&host.agent) { lost.clone() } else { BTreeMap::new() };
-            let (rows, sums, peers) = rows.finish(TOP_PEERS, |_| None);
+            let Finished { rows, totals: sums, peers } = rows.finish(TOP_PEERS, |_, _| None);
             let (listening, totals) = (Vec::new(), with_zeros(sums, &[Layer::Device]));
             NodeWindow { node, processes: 0, listening, totals, rows, peers, lost }
         };

@@ -4,7 +4,7 @@ use super::btf::Btf;
 use super::part::{PROGRAMS, resolve, without};
 use super::processes::Processes;
 use super::reading::Readers;
-use super::{Capacity, Probe, ProbeError, selftest};
+use super::{Capacity, Probe, ProbeError, selftest, sockettest};
 use aya::maps::{MapError, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Ebpf, EbpfLoader};
@@ -66,6 +66,13 @@ pub(super) fn attach(capacity: Capacity) -> Result<Probe, ProbeError> {
     probe.add_overflow(HOST_TARGET)?;
     probe.attach_programs()?;
     selftest::run(&mut probe)?;
+    if probe.has(Part::Socket)
+        && let Some(what) = sockettest::run(&mut probe)?
+    {
+        warn!("{what}");
+        probe.degraded.push(format!("{what}: {}", without(Part::Socket)));
+        probe.parts.retain(|part| *part != Part::Socket);
+    }
     Ok(probe)
 }
 

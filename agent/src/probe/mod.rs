@@ -14,10 +14,12 @@ pub mod part;
 mod processes;
 mod reading;
 mod selftest;
+mod sockettest;
 mod stats;
 
 pub use error::{ProbeError, TargetIndex};
 pub use name::PathBelowMount;
+pub use network::{OpenedConnection, Remembered};
 pub use reading::{Reading, Totals, Visit};
 pub use stats::{MapStats, ProgramStats, count_runs};
 

@@ -15,8 +15,12 @@ pub(super) struct Rows {
     peers: HashMap<(Subject, Operation, PeerSides), Counts>,
 }
 
-/// Rows, their sums by layer and operation, and peers.
-pub(super) type Finished = (Vec<Row>, BTreeMap<(Layer, Operation), Counts>, Vec<Peer>);
+/// What a node's window says.
+pub(super) struct Finished {
+    pub(super) rows: Vec<Row>,
+    pub(super) totals: BTreeMap<(Layer, Operation), Counts>,
+    pub(super) peers: Vec<Peer>,
+}
 
 /// What tells the peers of a row apart: local side, remote side, and the target that the remote side is, + 1.
 type PeerSides = (SocketAddr, SocketAddr, u16);
@@ -100,8 +104,8 @@ impl Rows {
     }
 
     /// The rows, their sums, and the `top` peers of each with one entry for the others of each local address.
-    /// `node_of` names the target that a peer is.
-    pub(super) fn finish(self, top: usize, node_of: impl Fn(u16) -> Option<NodeId>) -> Finished {
+    /// `node_of` names the node that a peer is, by its side and by the target, + 1, that the kernel found it to be.
+    pub(super) fn finish(self, top: usize, node_of: impl Fn(SocketAddr, u16) -> Option<NodeId>) -> Finished {
         let mut rows = self.rows;
         let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
         for row in &mut rows {
@@ -127,15 +131,15 @@ impl Rows {
                     *sum = sum.plus(counts);
                     continue;
                 }
-                let (subject, remote) = (subject.clone(), Some(remote));
-                peers.push(Peer { subject, operation, local, remote, node: node_of(target), counts });
+                let (subject, node) = (subject.clone(), node_of(remote, target));
+                peers.push(Peer { subject, operation, local, remote: Some(remote), node, counts });
             }
             peers.extend(others.into_iter().map(|(local, counts)| {
                 let subject = subject.clone();
                 Peer { subject, operation, local, remote: None, node: None, counts }
             }));
         }
-        (rows, totals, peers)
+        Finished { rows, totals, peers }
     }
 }
 
@@ -189,7 +193,8 @@ mod tests {
             rows.add_peer(subject.clone(), Operation::Read, &key(remote, target), &change);
         }
         let node = NodeId::new(isotherm_model::SystemId::new("s").unwrap(), "b").unwrap();
-        let (rows, totals, peers) = rows.finish(3, |target| (target == 2).then(|| node.clone()));
+        let Finished { rows, totals, peers } =
+            rows.finish(3, |_, target| (target == 2).then(|| node.clone()));
         assert_eq!(rows[0].counts, Counts { ops: 22, bytes: 220 });
         assert_eq!(totals[&(Layer::Network, Operation::Read)], rows[0].counts);
         let told: Vec<(Option<String>, bool, u64)> = peers
@@ -216,7 +221,7 @@ mod tests {
         rows.add_file(subject.clone(), Operation::Read, 12, &placed);
         rows.add_file(subject.clone(), Operation::Write, 12, &placed);
         rows.add_file(subject, Operation::Write, 12, &FileCounters { unplaced_ops: 1, ..FileCounters::ZERO });
-        let (rows, ..) = rows.finish(1, |_| None);
+        let Finished { rows, .. } = rows.finish(1, |_, _| None);
         assert_eq!(rows[0].offsets.total(), 1);
         assert_eq!((rows[1].counts.ops, rows[1].offsets), (2, OffsetHistogram::EMPTY));
     }

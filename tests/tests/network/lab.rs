@@ -7,6 +7,7 @@ use isotherm_agent::mounts::device_name;
 use isotherm_agent::probe::{Capacity, Probe, TargetIndex};
 use isotherm_agent::rights;
 use isotherm_agent::rule::Rule;
+use isotherm_agent::upkeep::Upkeep;
 use isotherm_agent::window::{Cutter, Host, Span, Told, Unbalanced, Watching};
 use isotherm_agent_ebpf::Part;
 use isotherm_model::{
@@ -77,6 +78,12 @@ impl Lab {
             assert_eq!(node.lost, BTreeMap::new());
         }
         window
+    }
+
+    /// Makes room in the kernel's maps, of all that did nothing in the last window.
+    pub(crate) fn evict_idle(&mut self, upkeep: &mut Upkeep) {
+        let Self { probe, cutter, attribution, .. } = self;
+        upkeep.run(probe, cutter, attribution, 1, |_| None).unwrap();
     }
 
     /// As [`cut`](Self::cut), with what disagrees.

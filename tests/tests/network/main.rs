@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the whole file is a test")]
 
+mod before;
 mod lab;
+mod limits;
+mod peers;
 mod truth;

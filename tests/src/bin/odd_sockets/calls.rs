@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use isotherm_tests::process::wait_for;
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket};
 
 /// How long a step of another process may take.
@@ -24,18 +26,18 @@ pub(crate) fn stream_socket(source: Option<SocketAddr>) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects as [`nix::sys::socket::connect`] does.
+/// Connects; if it must, when what is left of the port's last connection is gone.
 pub(crate) fn connect(socket: OwnedFd, to: SocketAddr) -> Result<TcpStream> {
-    nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to))
-        .with_context(|| format!("connect {to}"))?;
+    wait_for("a port to be free", PATIENCE, || {
+        match nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Ok(()) => Ok(Some(())),
+            Err(Errno::EADDRNOTAVAIL) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("connect {to}")),
+        }
+    })?;
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).context("a time limit")?;
     Ok(stream)
-}
-
-/// Closing then resets the connection instead of ending it in good order.
-pub(crate) fn reset_on_close(socket: &impl AsRawFd) -> Result<()> {
-    set(socket, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 0 })
 }
 
 fn set<T>(socket: &impl AsRawFd, option: libc::c_int, value: T) -> Result<()> {

@@ -1,8 +1,7 @@
 //! The scenarios.
 
 use crate::calls::{
-    PATIENCE, any_socket, borrowed, connect, flow, in_child, receive_many, reset_on_close, send_many,
-    stream_socket,
+    PATIENCE, any_socket, borrowed, connect, flow, in_child, receive_many, send_many, stream_socket,
 };
 use anyhow::{Context, Result, bail, ensure};
 use isotherm_tests::sockets::{Flow, Origin, Protocol, SocketTruth};
@@ -39,11 +38,15 @@ pub(crate) fn prepare(name: &str, addresses: &[SocketAddr]) -> Result<Scenario> 
         ("ended", [listen]) => late(*listen, true),
         ("client", [source, server]) => {
             let (source, server) = (*source, *server);
-            plain(Box::new(move || client(source, server, true)))
+            plain(Box::new(move || client(source, server, End::Closed)))
         }
         ("hasty", [source, server]) => {
             let (source, server) = (*source, *server);
-            plain(Box::new(move || client(source, server, false)))
+            plain(Box::new(move || client(source, server, End::Hasty)))
+        }
+        ("holder", [source, server]) => {
+            let (source, server) = (*source, *server);
+            plain(Box::new(move || client(source, server, End::Open)))
         }
         _ => bail!("there is no scenario {name} with {} addresses", addresses.len()),
     }
@@ -249,15 +252,28 @@ fn late(listen: SocketAddr, ends: bool) -> Result<Scenario> {
     Ok(Scenario { listening: vec![here], act: Box::new(act) })
 }
 
-/// Connects from `source`. Either asks, gets an answer and resets the connection; or sends and closes at once.
-fn client(source: SocketAddr, server: SocketAddr, asks: bool) -> Result<SocketTruth> {
+/// How a client ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// It asks, gets its answer, and closes.
+    Closed,
+    /// The same, and the connection stays open as long as the program lives.
+    Open,
+    /// It sends, and closes at once.
+    Hasty,
+}
+
+/// Connects from `source`.
+fn client(source: SocketAddr, server: SocketAddr, end: End) -> Result<SocketTruth> {
     let mut stream = connect(stream_socket(Some(source))?, server)?;
     let mut out = flow(&stream, Origin::Connected)?;
-    if asks {
-        ensure!(ask(&mut stream, &mut out)?, "no answer");
-        reset_on_close(&stream)?;
-    } else {
+    if end == End::Hasty {
         (out.sent.ops, out.sent.bytes) = (1, stream.write(&[1; 1_000]).context("write")? as u64);
+        return Ok(SocketTruth { flows: vec![out] });
+    }
+    ensure!(ask(&mut stream, &mut out)?, "no answer");
+    if end == End::Open {
+        std::mem::forget(stream);
     }
     Ok(SocketTruth { flows: vec![out] })
 }
