@@ -233,11 +233,9 @@ fn fio_is_counted_as_it_reports() {
     let Some(volume) = volume(name, FileSystem::Ext4) else { return };
     let targets = targets(1, &[files_of(volume.path())]);
     let Some(mut agent) = Agent::start(name, &targets, ROOM) else { return };
-    let engines: [(&str, &[&str]); 10] = [
+    let engines: [(&str, &[&str]); 8] = [
         ("sync", &[]),
         ("psync", &[]),
-        ("vsync", &[]),
-        ("pvsync", &[]),
         ("pvsync2", &[]),
         ("libaio", &["iodepth=16", "iodepth_batch=4"]),
         ("io_uring", &["iodepth=16", "fsync=64"]),
