@@ -239,7 +239,8 @@ fn metadata_and_journal_are_told_apart() {
         assert!(logged.part(BlockKind::Journal, WRITE).1 >= 2 * PAGE, "{file_system:?}: {logged:?}");
         assert_eq!(logged.part(BlockKind::File, WRITE), (0, 0), "{file_system:?}: {logged:?}");
         let compared = Compared::begin(&mut agent, &volume, of_device(&volume));
-        volume.remount().unwrap();
+        // A process that another test is just starting may hold a descriptor for a moment.
+        wait_for("the volume to be unmounted", LIMIT, || Ok(volume.remount().ok())).unwrap();
         assert_eq!(std::fs::read_dir(volume.path()).unwrap().flatten().count() / 200, 1);
         let remounted = compared.end(name, &mut agent, &volume);
         // The directory's and the inodes' blocks, at least, at the latest when it was unmounted. Reading them again

@@ -4,6 +4,7 @@
 use crate::agent::{Agent, ROOM, files_of, row, targets, unattributed};
 use isotherm_model::{Counts, Layer, NodeWindow, Operation, Window};
 use isotherm_tests::fio::{self, Fio};
+use isotherm_tests::generator::Generator;
 use isotherm_tests::io::{
     Actors, Aio, Append, Caching, Engine, Fault, FileTruth, IoPlan, IoTruth, Job, Memory, Request, Uring,
 };
@@ -85,12 +86,22 @@ pub(crate) fn assert_truth(what: &str, window: &Window, target: usize, truth: &I
     assert!(node.lost.is_empty(), "{what}: {:?}", node.lost);
 }
 
+/// Runs a generator, while names are taken in: the whole host's files share the room that they travel in.
+pub(crate) fn watched(agent: &mut Agent, generator: &mut Generator<IoTruth>) -> IoTruth {
+    generator.go().unwrap();
+    let done = generator.done(|| {
+        agent.learn();
+        Ok(())
+    });
+    done.unwrap()
+}
+
 /// Does a plan under the agent's eyes.
 pub(crate) fn run(agent: &mut Agent, plan: &IoPlan) -> (IoTruth, Window) {
     let mut generator = plan.spawn().unwrap();
     agent.cut();
     agent.watch(generator.pid(), 0);
-    let truth = generator.run().unwrap();
+    let truth = watched(agent, &mut generator);
     let window = agent.cut();
     generator.leave().unwrap();
     (truth, window)
