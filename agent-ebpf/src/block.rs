@@ -100,7 +100,8 @@ pub struct BlockCounters {
     pub bytes: u64,
     /// As in [`crate::FileCounters`]; with the highest bit, the file had no name then.
     pub named: u64,
-    /// Operations by offset in the file or stripe.
+    /// Operations by offset in the file or stripe, each where it begins, however large it is. They are counted as
+    /// they are handed over, before the kernel merges or divides them.
     pub offsets: [u64; BUCKETS],
     /// Requests by latency. A request is made of one or more neighbouring operations, and counts for the first.
     pub latency: [u64; LATENCY_BUCKETS],
@@ -118,7 +119,7 @@ impl BlockCounters {
     }
 }
 
-/// How a device is divided that a target claims as such.
+/// How a device is divided that a target claims as such. An operation belongs, whole, to the stripe where it begins.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stripes {

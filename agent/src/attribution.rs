@@ -92,6 +92,8 @@ pub struct Attribution {
     /// What they see mounted, by mount namespace, the latest last. Kept when they have ended, as names of their
     /// files come later.
     views: Vec<(u64, View)>,
+    /// A mount namespace came, in which files may have other paths than those known.
+    view_came: bool,
     files: HashMap<InodeId, Named>,
     /// Targets whose processes were seen to access a file, a bit for each.
     users: HashMap<InodeId, u64>,
@@ -116,6 +118,7 @@ impl Attribution {
             targets: compiled(targets),
             viewers: HashSet::new(),
             views: Vec::new(),
+            view_came: false,
             files: HashMap::new(),
             users: HashMap::new(),
             owners: HashMap::new(),
@@ -148,7 +151,9 @@ impl Attribution {
                 continue;
             };
             let Some(view) = View::of(*pid) else { continue };
+            let known = self.views.len();
             self.views.retain(|(known, _)| *known != namespace);
+            self.view_came |= self.views.len() == known;
             self.views.push((namespace, view));
         }
         let excess = self.views.len().saturating_sub(MAX_VIEWS);
@@ -278,13 +283,16 @@ impl Attribution {
         Subject::Partition(id)
     }
 
-    /// Whether some file that was just active is no longer where its name says: renamed since. The kernel
-    /// should then be asked for names again. `process_of` gives a living process of a target.
+    /// Whether some file that was just active is no longer where its name says, renamed since; or a process with
+    /// mounts of its own came since the last question. The kernel should then be asked for names again. `process_of` gives a living process of a target.
     pub fn any_moved<'a>(
         &mut self,
         active: impl Iterator<Item = &'a FileKey>,
         process_of: impl Fn(u32) -> Option<u32>,
     ) -> bool {
+        if std::mem::take(&mut self.view_came) {
+            return true;
+        }
         let mut seen = HashSet::new();
         let files: Vec<(InodeId, u32)> =
             active.map(|key| (InodeId::from(key), key.target)).filter(|(id, _)| seen.insert(*id)).collect();

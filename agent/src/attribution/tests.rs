@@ -122,3 +122,48 @@ fn other_rules_claim_the_same_names() {
     // The partition that went makes room within the limit.
     assert_eq!(word(attribution.file(&key(6))), "8");
 }
+
+#[test]
+fn a_file_is_where_watched_processes_see_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap().join("7.dat");
+    std::fs::write(&path, "x").unwrap();
+    let mut attribution = Attribution::new(&[target(&[(r"^/.*/(\d+)\.dat$", "$1")])], 1);
+    let (name, key) = named_by_kernel(&path);
+    // A sender that has ended, as a kernel's thread, sees nothing.
+    let nobody = PathBelowMount { tgid: u32::MAX >> 1, ..name };
+    let renew = |attribution: &mut Attribution| attribution.any_moved([].iter(), |_| None);
+    assert!(!renew(&mut attribution));
+    attribution.set_viewers([std::process::id()]);
+    assert!(renew(&mut attribution), "files may have other paths in its view");
+    attribution.set_viewers([std::process::id()]);
+    assert!(!renew(&mut attribution));
+    attribution.learn(vec![nobody.clone()]);
+    assert_eq!(attribution.path(&key), Some(path.as_path()));
+    // Nor does it take away the name when the watched process has ended.
+    attribution.set_viewers([]);
+    std::fs::remove_file(&path).unwrap();
+    attribution.learn(vec![nobody]);
+    assert_eq!(attribution.path(&key), Some(path.as_path()));
+    assert_eq!(word(attribution.file(&key)), "7");
+}
+
+#[test]
+fn a_device_is_claimed_once_and_told_when_it_is_missing() {
+    let rule =
+        |path: &str| Rule::Device(crate::rule::DeviceRule::new(Path::new(path), 0, None, None, "p").unwrap());
+    let with = |node: &str, rules: Vec<Rule>| Target {
+        node: NodeId::new(SystemId::new("s").unwrap(), node).unwrap(),
+        select: Selector::default(),
+        rules,
+    };
+    let targets = [with("a", vec![rule("/dev/x")]), with("b", vec![rule("/dev/x"), rule("/dev/y")])];
+    let mut attribution = Attribution::new(&targets, 1);
+    let found = attribution.find_devices(|path| (path == Path::new("/dev/x")).then_some(7));
+    assert_eq!(
+        found.claims.iter().map(|(dev, stripes)| (*dev, stripes.target)).collect::<Vec<_>>(),
+        [(7, 0)]
+    );
+    assert_eq!(found.missing, [(targets[1].node.clone(), PathBuf::from("/dev/y"))]);
+    assert_eq!(found.disputed, [(7, targets[0].node.clone(), targets[1].node.clone())]);
+}

@@ -6,13 +6,35 @@ use super::stat::DeviceStat;
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail, ensure};
 use linux_raw_sys::loop_device::{
-    LO_FLAGS_AUTOCLEAR, LO_FLAGS_DIRECT_IO, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config,
+    LO_FLAGS_AUTOCLEAR, LO_FLAGS_DIRECT_IO, LO_FLAGS_PARTSCAN, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config,
 };
 use nix::errno::Errno;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// linux/blkpg.h.
+const BLKPG: u32 = 0x1269;
+const BLKPG_ADD_PARTITION: i32 = 1;
+
+/// `struct blkpg_ioctl_arg`.
+#[repr(C)]
+struct PartitionRequest {
+    operation: i32,
+    flags: i32,
+    length: i32,
+    partition: *mut Partition,
+}
+
+/// `struct blkpg_partition`.
+#[repr(C)]
+struct Partition {
+    start: i64,
+    length: i64,
+    number: i32,
+    names: [u8; 128],
+}
 
 /// How often another process may take the device that was free a moment ago.
 const ATTEMPTS: usize = 64;
@@ -33,13 +55,40 @@ pub struct LoopDevice {
     path: PathBuf,
     number: u64,
     /// Keeps it from being cleared before it is mounted.
-    _device: File,
+    device: File,
 }
 
 impl LoopDevice {
     /// Of so many bytes, with nothing on it.
     pub fn new(size_bytes: u64, backing: Backing) -> Result<Self> {
-        let image = image(size_bytes)?;
+        Self::with_image(&image(size_bytes)?, backing, LO_FLAGS_AUTOCLEAR as u32)
+    }
+
+    /// With one partition, `loop3p1`, from a multiple of 512 bytes to the end. The kernel is told of it, no table is
+    /// written, as not every kernel reads them; nor does every machine make a node for it.
+    pub fn partitioned(size_bytes: u64, from_bytes: u64, backing: Backing) -> Result<Self> {
+        let flags = LO_FLAGS_AUTOCLEAR as u32 | LO_FLAGS_PARTSCAN as u32;
+        let disk = Self::with_image(&image(size_bytes)?, backing, flags)?;
+        let signed = |bytes: u64| i64::try_from(bytes).context("a partition of less than 2^63 bytes");
+        let mut partition = Partition {
+            start: signed(from_bytes)?,
+            length: signed(size_bytes - from_bytes)?,
+            number: 1,
+            names: [0; 128],
+        };
+        let request = PartitionRequest {
+            operation: BLKPG_ADD_PARTITION,
+            flags: 0,
+            length: size_of::<Partition>() as i32,
+            partition: &raw mut partition,
+        };
+        // SAFETY: both structures are those that the request reads, and outlive the call.
+        let result = unsafe { libc::ioctl(disk.device.as_raw_fd(), u64::from(BLKPG), &raw const request) };
+        Errno::result(result).with_context(|| format!("add a partition to {}", disk.name))?;
+        Ok(disk)
+    }
+
+    fn with_image(image: &File, backing: Backing, flags: u32) -> Result<Self> {
         let control = File::options().read(true).write(true).open("/dev/loop-control");
         let control = control.context("open /dev/loop-control")?;
         for _ in 0..ATTEMPTS {
@@ -50,14 +99,14 @@ impl LoopDevice {
             let path = Path::new("/dev").join(&name);
             let device = File::options().read(true).write(true).open(&path);
             let device = device.with_context(|| format!("open {}", path.display()))?;
-            match configure(&device, &image, backing) {
+            match configure(&device, image, backing, flags) {
                 Ok(()) => {}
                 Err(Errno::EBUSY) => continue,
                 Err(error) => return Err(error).with_context(|| format!("set up {name}")),
             }
             ensure_backing(&name, backing)?;
             let number = device.metadata().with_context(|| format!("look at {}", path.display()))?.rdev();
-            return Ok(Self { name, path, number, _device: device });
+            return Ok(Self { name, path, number, device });
         }
         bail!("others took {ATTEMPTS} loop devices before we could")
     }
@@ -96,12 +145,12 @@ fn image(size_bytes: u64) -> Result<File> {
     Ok(image)
 }
 
-fn configure(device: &File, image: &File, backing: Backing) -> nix::Result<()> {
+fn configure(device: &File, image: &File, backing: Backing, flags: u32) -> nix::Result<()> {
     // SAFETY: the structure is made of integers and arrays of them, for which zeros are values.
     let mut config: loop_config = unsafe { std::mem::zeroed() };
     config.fd = image.as_raw_fd().cast_unsigned();
     config.block_size = 512;
-    config.info.lo_flags = LO_FLAGS_AUTOCLEAR as u32;
+    config.info.lo_flags = flags;
     if backing == Backing::Direct {
         config.info.lo_flags |= LO_FLAGS_DIRECT_IO as u32;
     }

@@ -10,3 +10,4 @@ mod files;
 mod place;
 mod room;
 mod stripes;
+mod writeback;

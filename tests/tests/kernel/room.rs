@@ -1,7 +1,7 @@
 //! What finds no room is counted all the same, and the memory does not grow.
 
 use crate::agent::{Agent, FOREVER, ROOM, files_of, targets, unattributed};
-use crate::files::volume;
+use crate::files::{volume, watched};
 use isotherm_agent::memory::{maps, memory};
 use isotherm_agent::probe::Capacity;
 use isotherm_model::{Counts, Layer, NodeWindow, Operation, OtherReason, Subject, UnattributedReason};
@@ -57,7 +57,7 @@ fn full_maps_lose_nothing_and_say_what_they_cannot_tell() {
         agent.watch(generator.pid(), 0);
         let before = agent.read().totals.lost;
         let stat = volume.stat().unwrap();
-        let truth = generator.run().unwrap();
+        let truth = watched(&mut agent, &mut generator);
         volume.sync().unwrap();
         let written = volume.stat().unwrap().since(&stat).write_bytes;
         let lost = agent.read().totals.lost;
@@ -106,7 +106,7 @@ fn partitions_beyond_the_limit_are_other() {
     volume.sync().unwrap();
     agent.cut();
     agent.watch(generator.pid(), 0);
-    let truth = generator.run().unwrap();
+    let truth = watched(&mut agent, &mut generator);
     volume.sync().unwrap();
     let window = agent.cut();
     let node = &window.nodes[0];

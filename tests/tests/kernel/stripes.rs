@@ -6,6 +6,8 @@ use isotherm_agent::rule::{DeviceRule, Rule};
 use isotherm_model::{Layer, Operation, OtherReason, Subject, UnattributedReason};
 use isotherm_tests::skip::skipped;
 use isotherm_tests::volume::{Backing, FileSystem, LoopDevice};
+use isotherm_tests::workspace::target_dir;
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -111,8 +113,53 @@ fn the_parts_of_a_device_are_partitions() {
     assert!(row.counts.bytes >= bytes, "{row:?}");
 }
 
+/// A node for a block device whose number a file of sysfs has.
+fn make_node(path: &Path, number: &str) {
+    let text = std::fs::read_to_string(number).unwrap();
+    let (major, minor) = text.trim().split_once(':').unwrap();
+    let device = libc::makedev(major.parse().unwrap(), minor.parse().unwrap());
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: a plain call with a valid string.
+    assert_eq!(unsafe { libc::mknod(name.as_ptr(), libc::S_IFBLK | 0o600, device) }, 0);
+}
+
 /// Writes that only flush the cache: one for the fsync.
 fn flushes(stat: &isotherm_tests::volume::DeviceStat) -> u64 {
     assert_eq!(stat.flushes, 1);
     1
+}
+
+#[test]
+fn places_on_a_partition_of_a_disk_count_from_its_beginning() {
+    let name = "places_on_a_partition_of_a_disk_count_from_its_beginning";
+    if let Some(why) = FileSystem::Ext4.lacking() {
+        return skipped(name, &why);
+    }
+    // Not a multiple of a stripe.
+    let disk = LoopDevice::partitioned(9 * MIB, MIB + 300 * 512, Backing::Cached).unwrap();
+    // A node of its own: not every machine makes them for partitions of loop devices.
+    let nodes = tempfile::TempDir::new_in(target_dir().join("tmp")).unwrap();
+    let path = nodes.path().join("partition");
+    make_node(&path, &format!("/sys/block/{0}/{0}p1/dev", disk.name()));
+    let rules = [rule(&path, 0, None, Some(MIB), "part-$stripe")];
+    let Some(mut agent) = Agent::start(name, &targets(1, &rules), ROOM) else { return };
+    let found = agent.attribution.find_devices(block_device);
+    for (dev, stripes) in found.claims {
+        agent.probe.claim_device(dev, stripes).unwrap();
+    }
+    let direct = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(&path).unwrap();
+    agent.cut();
+    let mut space = [0; 2 * PAGE];
+    let page = page(&mut space);
+    for stripe in 0..7 {
+        direct.write_all_at(page, stripe * MIB).unwrap();
+    }
+    let window = agent.cut();
+    let node = &window.nodes[0];
+    assert_eq!(node.totals[&(Layer::Device, Operation::Write)].ops, 7);
+    for stripe in 0..7 {
+        let row = row(node, Layer::Device, Operation::Write, &format!("part-{stripe}")).unwrap();
+        assert_eq!((row.counts.bytes, row.offsets.counts()[0]), (PAGE as u64, 1), "stripe {stripe}");
+        assert_eq!(row.latency.as_ref().unwrap().total(), 1, "stripe {stripe}");
+    }
 }
