@@ -42,7 +42,7 @@ pub const PIDS_PER_PAGE: u32 = 4096;
 pub type PidPage = [u8; PIDS_PER_PAGE as usize];
 
 /// Files that are counted apart unless the agent says otherwise, per direction and bucket width.
-pub const DEFAULT_FILES: u32 = 16_384;
+pub const DEFAULT_FILES: u32 = 32_768;
 
 /// Bytes of names on their way to the agent: about 1,500 files between two reads, at six directories each.
 pub const NAME_RING_BYTES: u32 = 1 << 21;

@@ -9,7 +9,7 @@ use crate::mounts::{Mounts, is_at};
 use crate::probe::PathBelowMount;
 use crate::rule::Rules;
 use crate::window::{Attribute, Owner};
-use isotherm_agent_ebpf::{BlockKey, BlockKind, FileKey, HOST_TARGET, PeerKey};
+use isotherm_agent_ebpf::{BlockKey, BlockKind, FileKey, HOST_TARGET, PeerKey, Stripes};
 use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, UnattributedReason};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ impl Attribution {
     #[must_use]
     pub fn new(targets: &[Target], max_partitions: usize) -> Self {
         Self {
-            targets: targets.iter().map(|target| (target.node.clone(), Rules::new(&target.rules))).collect(),
+            targets: compiled(targets),
             files: HashMap::new(),
             users: HashMap::new(),
             owners: HashMap::new(),
@@ -94,6 +94,28 @@ impl Attribution {
             max_partitions,
             limit_reported: false,
         }
+    }
+
+    /// Goes on with other targets and rules: names are kept, every claim is made anew.
+    pub fn reload(&mut self, targets: &[Target]) {
+        self.targets = compiled(targets);
+        self.claims.clear();
+        self.owners.clear();
+        self.partitions.clear();
+        self.limit_reported = false;
+    }
+
+    /// Looks the devices up that rules name. Returns how each is to be counted; the log says which are no device.
+    pub fn find_devices(&mut self) -> Vec<(u32, Stripes)> {
+        let mut found = Vec::new();
+        for (index, (node, rules)) in self.targets.iter_mut().enumerate() {
+            let (stripes, missing) = rules.find_devices(index as u32, crate::mounts::device_number);
+            for path in missing {
+                tracing::warn!(%node, "a rule names {}, which is no block device now", path.display());
+            }
+            found.extend(stripes);
+        }
+        found
     }
 
     /// Takes in names that the kernel has sent.
@@ -207,6 +229,10 @@ impl Attribution {
         });
         self.partitions = claimed.collect();
     }
+}
+
+fn compiled(targets: &[Target]) -> Vec<(NodeId, Rules)> {
+    targets.iter().map(|target| (target.node.clone(), Rules::new(&target.rules))).collect()
 }
 
 impl Attribute for Attribution {

@@ -8,6 +8,9 @@
 //! [analyzer]
 //! endpoint = "http://127.0.0.1:7600"
 //!
+//! [metrics]
+//! listen = "127.0.0.1:7601"      # default; "off"
+//!
 //! [[target]]
 //! system = "seaweedfs"
 //! node = "10.77.0.1:8080"        # the store's own name of the node
@@ -17,15 +20,17 @@
 //! partition = "$volume"
 //! ```
 
-use crate::discovery::Selector;
+mod metrics;
+mod rule;
+mod target;
+
+pub use metrics::{Listen, Metrics};
+pub use target::Target;
+
 use crate::probe::Capacity;
-use crate::rule::{Rule, RuleError};
-use isotherm_agent_ebpf::{DEFAULT_FILES, HOST_TARGET};
-use isotherm_model::{AgentId, InvalidName, NodeId, SystemId};
-use regex::Regex;
+use isotherm_agent_ebpf::{DEFAULT_BLOCKS, DEFAULT_FILES, DEFAULT_PEERS};
+use isotherm_model::AgentId;
 use serde::Deserialize;
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
@@ -44,38 +49,22 @@ pub struct Config {
     pub endpoint: String,
     /// Bounds of memory.
     pub limits: Limits,
-    /// What to watch; at least one, at most 63.
+    /// The agent's own numbers.
+    pub metrics: Metrics,
+    /// What to watch; at least one, at most 62.
     pub targets: Vec<Target>,
 }
 
 /// Bounds of memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files counted apart, per direction and bucket width; default 16,384 (about 10 MB of kernel memory).
-    pub files: u32,
+    /// Entries of the kernel's maps: files counted apart, per operation and bucket width; default 32,768 in the
+    /// logical layer, 16,384 in the device layer; and 16,384 peers.
+    pub capacity: Capacity,
     /// Partitions told apart; default 10,000. Accesses of further ones count as `other`.
     pub partitions: usize,
     /// Batches kept for an analyzer that does not answer; default 360, an hour of 10 s windows.
     pub unacked_batches: usize,
-}
-
-impl Limits {
-    /// Entries of the kernel's maps.
-    #[must_use]
-    pub fn capacity(&self) -> Capacity {
-        Capacity { files: self.files, ..Capacity::default() }
-    }
-}
-
-/// A node to watch.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The node.
-    pub node: NodeId,
-    /// Which processes it consists of.
-    pub select: Selector,
-    /// Which files belong to which partition.
-    pub rules: Vec<Rule>,
 }
 
 /// A configuration that cannot be used, and where.
@@ -120,8 +109,9 @@ struct RawConfig {
     agent: Option<RawAgent>,
     analyzer: Option<RawAnalyzer>,
     limits: Option<RawLimits>,
+    metrics: Option<metrics::RawMetrics>,
     #[serde(default)]
-    target: Vec<Spanned<RawTarget>>,
+    target: Vec<Spanned<target::RawTarget>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -141,34 +131,10 @@ struct RawAnalyzer {
 #[serde(deny_unknown_fields)]
 struct RawLimits {
     files: Option<Spanned<u32>>,
+    device_files: Option<Spanned<u32>>,
+    peers: Option<Spanned<u32>>,
     partitions: Option<Spanned<usize>>,
     unacked_batches: Option<Spanned<usize>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTarget {
-    system: Spanned<String>,
-    node: Spanned<String>,
-    select: Spanned<RawSelector>,
-    #[serde(default)]
-    rule: Vec<Spanned<RawRule>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSelector {
-    exe: Option<Spanned<String>>,
-    cmdline: Option<Spanned<String>>,
-    pid: Option<u32>,
-    listen: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    path: Spanned<String>,
-    partition: Spanned<String>,
 }
 
 impl Config {
@@ -194,7 +160,17 @@ impl Config {
             window: source.window(agent.window)?,
             endpoint: source.endpoint(raw.analyzer.and_then(|analyzer| analyzer.endpoint))?,
             limits: Limits {
-                files: source.limit("limits.files", limits.files, 64, 1 << 20, DEFAULT_FILES)?,
+                capacity: Capacity {
+                    files: source.limit("limits.files", limits.files, 64, 1 << 20, DEFAULT_FILES)?,
+                    blocks: source.limit(
+                        "limits.device_files",
+                        limits.device_files,
+                        64,
+                        1 << 20,
+                        DEFAULT_BLOCKS,
+                    )?,
+                    peers: source.limit("limits.peers", limits.peers, 64, 1 << 20, DEFAULT_PEERS)?,
+                },
                 partitions: source.limit("limits.partitions", limits.partitions, 1, 20_000, 10_000)?,
                 unacked_batches: source.limit(
                     "limits.unacked_batches",
@@ -204,8 +180,29 @@ impl Config {
                     360,
                 )?,
             },
+            metrics: source.metrics(raw.metrics.unwrap_or_default())?,
             targets: source.targets(raw.target)?,
         })
+    }
+}
+
+impl Config {
+    /// The settings that differ and cannot change while the agent runs, by section or key.
+    #[must_use]
+    pub fn needing_restart(&self, new: &Self) -> Vec<&'static str> {
+        // Without `..`, so that a new setting has to be thought of here.
+        let Self { agent, window, endpoint, limits, metrics, targets: _ } = self;
+        [
+            ("agent.id", *agent != new.agent),
+            ("agent.window", *window != new.window),
+            ("analyzer.endpoint", *endpoint != new.endpoint),
+            ("limits", *limits != new.limits),
+            ("metrics", *metrics != new.metrics),
+        ]
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| key)
+        .collect()
     }
 }
 
@@ -287,114 +284,6 @@ impl Source<'_> {
             Some(value) => Ok(value.into_inner()),
         }
     }
-
-    fn targets(&self, raw: Vec<Spanned<RawTarget>>) -> Result<Vec<Target>, ConfigError> {
-        if raw.is_empty() {
-            return Err(self.error(
-                0,
-                "target",
-                "nothing to watch: add a [[target]], or try `isotherm-agent top`",
-            ));
-        }
-        let mut lines: HashMap<NodeId, usize> = HashMap::new();
-        let mut selectors: Vec<(usize, Selector)> = Vec::new();
-        let mut targets = Vec::with_capacity(raw.len());
-        for (index, raw) in raw.into_iter().enumerate() {
-            let at = raw.span().start;
-            let key = format!("target[{index}]");
-            if index as u32 >= HOST_TARGET {
-                return Err(self.error(at, key, format!("an agent watches {HOST_TARGET} targets at most")));
-            }
-            let target = self.target(&key, raw.into_inner())?;
-            if let Some(line) = lines.insert(target.node.clone(), self.line(at)) {
-                return Err(self.error(
-                    at,
-                    key,
-                    format!("node {} is also the target of line {line}", target.node),
-                ));
-            }
-            if let Some((line, _)) = selectors.iter().find(|(_, other)| other.same_as(&target.select)) {
-                return Err(self.error(
-                    at,
-                    key,
-                    format!("selects the same processes as the target of line {line}"),
-                ));
-            }
-            selectors.push((self.line(at), target.select.clone()));
-            targets.push(target);
-        }
-        Ok(targets)
-    }
-
-    fn target(&self, key: &str, raw: RawTarget) -> Result<Target, ConfigError> {
-        let name_error =
-            |at: usize, field: &str, error: InvalidName| self.error(at, format!("{key}.{field}"), error);
-        let at = raw.system.span().start;
-        let system =
-            SystemId::new(raw.system.into_inner()).map_err(|error| name_error(at, "system", error))?;
-        let at = raw.node.span().start;
-        let node =
-            NodeId::new(system, raw.node.into_inner()).map_err(|error| name_error(at, "node", error))?;
-        let select = self.selector(key, raw.select)?;
-        let mut rules: Vec<(usize, Rule)> = Vec::with_capacity(raw.rule.len());
-        for (index, raw) in raw.rule.into_iter().enumerate() {
-            let key = format!("{key}.rule[{index}]");
-            let RawRule { path, partition } = raw.into_inner();
-            let (path_at, partition_at) = (path.span().start, partition.span().start);
-            let rule = Rule::path(path.get_ref(), partition.get_ref()).map_err(|error| match error {
-                RuleError::Path(_) => self.error(path_at, format!("{key}.path"), error),
-                RuleError::UnknownCapture { .. }
-                | RuleError::Constant
-                | RuleError::Ports { .. }
-                | RuleError::Alignment { .. }
-                | RuleError::Stripe { .. }
-                | RuleError::Empty { .. } => self.error(partition_at, format!("{key}.partition"), error),
-            })?;
-            if let Some((line, _)) = rules.iter().find(|(_, other)| other.same_as(&rule)) {
-                let what = format!("claims the same paths as the rule of line {line}");
-                return Err(self.error(path_at, format!("{key}.path"), what));
-            }
-            rules.push((self.line(path_at), rule));
-        }
-        Ok(Target { node, select, rules: rules.into_iter().map(|(_, rule)| rule).collect() })
-    }
-
-    fn selector(&self, key: &str, raw: Spanned<RawSelector>) -> Result<Selector, ConfigError> {
-        let at = raw.span().start;
-        let raw = raw.into_inner();
-        let regex = |field: &str, pattern: Option<Spanned<String>>| {
-            pattern
-                .map(|pattern| {
-                    Regex::new(pattern.get_ref()).map_err(|error| {
-                        self.error(pattern.span().start, format!("{key}.select.{field}"), error)
-                    })
-                })
-                .transpose()
-        };
-        let listen = raw
-            .listen
-            .map(|listen| {
-                listen.get_ref().parse::<SocketAddr>().map_err(|_| {
-                    let what = format!("{:?} is no address:port such as \"10.0.0.1:8080\"", listen.get_ref());
-                    self.error(listen.span().start, format!("{key}.select.listen"), what)
-                })
-            })
-            .transpose()?;
-        let selector = Selector {
-            exe: regex("exe", raw.exe)?,
-            cmdline: regex("cmdline", raw.cmdline)?,
-            pid: raw.pid,
-            listen,
-        };
-        if selector.is_empty() {
-            return Err(self.error(
-                at,
-                format!("{key}.select"),
-                "give at least one of exe, cmdline, pid, listen",
-            ));
-        }
-        Ok(selector)
-    }
 }
 
 fn host_name() -> std::io::Result<String> {
@@ -402,83 +291,4 @@ fn host_name() -> std::io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TARGET: &str = "[[target]]\nsystem = \"s\"\nnode = \"n\"\nselect = { pid = 1 }\n";
-
-    fn error(text: &str) -> String {
-        Config::parse(Path::new("agent.toml"), text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn defaults_are_filled_in() {
-        let config = Config::parse(Path::new("agent.toml"), TARGET).unwrap();
-        assert_eq!(config.window, Duration::from_secs(10));
-        assert_eq!(config.endpoint, "http://127.0.0.1:7600");
-        assert_eq!(config.targets[0].node.to_string(), "s/n");
-        assert!(!config.agent.as_str().is_empty());
-    }
-
-    #[test]
-    fn errors_name_line_and_key() {
-        let with = |text: &str| format!("{TARGET}{text}");
-        for (text, want) in [
-            (
-                String::new(),
-                "agent.toml:1: target: nothing to watch: add a [[target]], or try `isotherm-agent top`",
-            ),
-            (
-                "[agent]\nwindw = \"1s\"".into(),
-                "agent.toml:2: unknown field `windw`, expected `id` or `window`",
-            ),
-            (
-                "[agent]\nwindow = \"soon\"".into(),
-                "agent.toml:2: agent.window: expected number at 0, such as \"10s\"",
-            ),
-            (
-                "[agent]\nwindow = \"2h\"".into(),
-                "agent.toml:2: agent.window: must be whole milliseconds from 100ms to 1h",
-            ),
-            (
-                "[analyzer]\nendpoint = \"nowhere\"".into(),
-                "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://10.0.0.5:7600\"",
-            ),
-            ("[limits]\nfiles = 1".into(), "agent.toml:2: limits.files: must be from 64 to 1048576"),
-            ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `node`"),
-            (with(TARGET), "agent.toml:5: target[1]: node s/n is also the target of line 1"),
-            (
-                with(&TARGET.replace("\"n\"", "\"m\"")),
-                "agent.toml:5: target[1]: selects the same processes as the target of line 1",
-            ),
-            (
-                TARGET.replace("pid = 1", ""),
-                "agent.toml:4: target[0].select: give at least one of exe, cmdline, pid, listen",
-            ),
-            (
-                TARGET.replace("pid = 1", "listen = \"8080\""),
-                "agent.toml:4: target[0].select.listen: \"8080\" is no address:port such as \"10.0.0.1:8080\"",
-            ),
-            (TARGET.replace("\"n\"", "\"\""), "agent.toml:3: target[0].node: node is empty"),
-            (
-                with("[[target.rule]]\npath = 'x([0-9]+)'\npartition = \"$2\""),
-                "agent.toml:7: target[0].rule[0].partition: $2 is no group of the path, nor ${port} of a port or ${stripe} of a device",
-            ),
-            (
-                with("[[target.rule]]\npath = 'x'\npartition = \"all\""),
-                "agent.toml:7: target[0].rule[0].partition: names no group of the path, so that all files would be one partition",
-            ),
-            (
-                with(
-                    "[[target.rule]]\npath = '(a)'\npartition = \"$1\"\n[[target.rule]]\npath = '(a)'\npartition = \"x$1\"",
-                ),
-                "agent.toml:9: target[0].rule[1].path: claims the same paths as the rule of line 6",
-            ),
-        ] {
-            assert_eq!(error(&text), want, "\n{text}");
-        }
-        let bad_regex = error(&with("[[target.rule]]\npath = '(a'\npartition = \"$1\""));
-        assert!(bad_regex.starts_with("agent.toml:6: target[0].rule[0].path: "), "{bad_regex}");
-        assert!(bad_regex.contains("unclosed group"), "{bad_regex}");
-    }
-}
+mod tests;

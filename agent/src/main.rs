@@ -1,34 +1,30 @@
 //! The command line of isotherm-agent.
 
+mod run;
 mod screen;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
-use isotherm_agent::probe::{Probe, kernel_memory_bytes};
+use isotherm_agent::explain::explain;
+use isotherm_agent::rights;
 use isotherm_agent::rule::Rules;
+use isotherm_agent::support::Support;
 use isotherm_agent::top::{Query, once};
-use isotherm_agent::watch::Watcher;
-use isotherm_agent::{rights, uplink};
-use isotherm_model::BootId;
-use isotherm_proto::Hello;
-use sd_notify::NotifyState;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
-
-/// Windows between the watching thread and the uplink. The uplink takes them at once; this is for a hiccup.
-const WINDOW_QUEUE: usize = 16;
 
 /// Watches storage processes from the kernel and counts accesses per partition.
 #[derive(Parser)]
 #[command(version, about, after_help = "Messages go to stderr; RUST_LOG=debug shows more of them.")]
 struct Arguments {
+    /// Form of the messages.
+    #[arg(long, global = true, default_value = "text")]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,6 +45,24 @@ enum Command {
         /// A path to try on the rules of every target; may be given several times.
         #[arg(long = "path", value_name = "PATH")]
         paths: Vec<String>,
+    },
+    /// Say whom a process, a file or a block device counts for, and why.
+    Explain {
+        /// Configuration file.
+        #[arg(long, value_name = "FILE", default_value = "/etc/isotherm/agent.toml")]
+        config: PathBuf,
+        /// A process id, a path, or the name of a block device.
+        #[arg(value_name = "PID|PATH|DEVICE")]
+        what: String,
+        /// Form of the answer.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Say what this kernel and these rights can do, layer by layer; fails if system calls cannot be watched.
+    Probe {
+        /// Form of the report.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
     },
     /// Show what this host's storage processes access, without configuration or analyzer.
     ///
@@ -75,6 +89,14 @@ enum Command {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Output {
     Table,
     Json,
@@ -84,10 +106,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Messages would tear the live table.
     let live = matches!(arguments.command, Command::Top { once: false, .. });
-    show_messages(if live { BoxMakeWriter::new(std::io::sink) } else { BoxMakeWriter::new(std::io::stderr) });
+    let writer = if live { BoxMakeWriter::new(std::io::sink) } else { BoxMakeWriter::new(std::io::stderr) };
+    show_messages(writer, arguments.log_format);
     let result = match arguments.command {
-        Command::Run { config } => run(&config),
+        Command::Run { config } => run::run(&config),
         Command::Check { config, paths } => check(&config, &paths),
+        Command::Explain { config, what, output } => explain_one(&config, &what, output),
+        Command::Probe { output } => probe(output),
         Command::Top { path, pids, once, duration, output } => {
             top(Query { path, pids }, once, duration, output)
         }
@@ -95,74 +120,25 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("isotherm-agent: {error:#}");
+            match arguments.log_format {
+                LogFormat::Text => eprintln!("isotherm-agent: {error:#}"),
+                LogFormat::Json => tracing::error!("{error:#}"),
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn show_messages(writer: BoxMakeWriter) {
+fn show_messages(writer: BoxMakeWriter, format: LogFormat) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,aya=warn,aya_obj=warn"));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour).init();
-}
-
-fn run(path: &std::path::Path) -> anyhow::Result<()> {
-    let config = Config::read(path)?;
-    rights::check()?;
-    let probe = Probe::attach(config.limits.capacity())?;
-    info!(
-        "probes attached; {} KiB of kernel memory, {} files and {} partitions told apart at most",
-        kernel_memory_bytes(probe.capacity()) / 1024,
-        config.limits.files,
-        config.limits.partitions
-    );
-    rights::reduce()?;
-    let watcher = Watcher::new(probe, &config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(watch_and_send(watcher, config))
-}
-
-async fn watch_and_send(watcher: Watcher, config: Config) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let (stop, stopped) = std::sync::mpsc::channel();
-    let (windows, received) = tokio::sync::mpsc::channel(WINDOW_QUEUE);
-    let hello = Hello {
-        agent: config.agent.clone(),
-        boot: BootId::new(uuid::Uuid::new_v4().to_string()).context("a new boot id")?,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        window_ms: config.window.as_millis() as u32,
-        targets: config.targets.iter().map(|target| target.node.clone()).collect(),
-    };
-    let mut watching = tokio::task::spawn_blocking(move || watcher.run(&stopped, &windows, ready));
-    let uplink = tokio::spawn(uplink::run(config.endpoint, hello, config.limits.unacked_batches, received));
-    let early = tokio::select! {
-        result = &mut watching => Some(result),
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-    };
-    let result = match early {
-        Some(result) => result,
-        None => {
-            info!("stopping");
-            drop(stop);
-            watching.await
+    let messages = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            messages.with_ansi(colour).init();
         }
-    };
-    let undelivered = uplink.await.context("the uplink")?;
-    if undelivered > 0 {
-        error!("{undelivered} batches were not delivered and are lost with this process");
-    }
-    result.context("the watching thread")??;
-    Ok(())
-}
-
-fn ready(summary: &str) {
-    info!("{summary}");
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(summary)]) {
-        error!("cannot tell the service manager that the agent is ready: {error}");
+        LogFormat::Json => messages.json().flatten_event(true).init(),
     }
 }
 
@@ -186,6 +162,28 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
             };
             println!("  {path}: {whose}");
         }
+    }
+    Ok(())
+}
+
+fn explain_one(config: &std::path::Path, what: &str, output: Output) -> anyhow::Result<()> {
+    let config = Config::read(config)?;
+    let story = explain(&config, what)?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&story)?),
+        Output::Table => print!("{story}"),
+    }
+    Ok(())
+}
+
+fn probe(output: Output) -> anyhow::Result<()> {
+    let support = Support::find()?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&support)?),
+        Output::Table => print!("{support}"),
+    }
+    if !support.logical_works() {
+        bail!("system calls cannot be watched here");
     }
     Ok(())
 }

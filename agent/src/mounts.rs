@@ -2,7 +2,7 @@
 
 use procfs::process::{MountInfo, Process};
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Mount tables of processes, each read once. Throw away after a round of names: mounts change.
@@ -48,6 +48,13 @@ pub fn mounted_devices() -> HashSet<u32> {
         Some(major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?)
     };
     table_of(std::process::id()).iter().filter_map(|mount| number(&mount.majmin)).collect()
+}
+
+/// The number of a block device, in kernel form. `None` for what is no block device.
+#[must_use]
+pub fn device_number(path: &Path) -> Option<u32> {
+    let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.file_type().is_block_device())?;
+    Some(libc::major(metadata.rdev()) << 20 | libc::minor(metadata.rdev()))
 }
 
 fn table_of(tgid: u32) -> Vec<MountInfo> {

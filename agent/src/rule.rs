@@ -35,9 +35,21 @@ impl Rule {
         PortRule::new(ports, partition).map(Self::Port)
     }
 
-    /// Whether it claims just what another claims.
+    /// Whether it is written the same way, and so claims the same for the same partitions.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
+        let same_template = |one: &PathRule, other: &PathRule| one.template() == other.template();
+        self.claims_as(other)
+            && match (self, other) {
+                (Self::Path(one), Self::Path(other)) => same_template(one, other),
+                (Self::Port(one), Self::Port(other)) => one == other,
+                (Self::Path(_) | Self::Port(_) | Self::Device(_), _) => true,
+            }
+    }
+
+    /// Whether it claims just what another claims.
+    #[must_use]
+    pub fn claims_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Path(one), Self::Path(other)) => one.pattern() == other.pattern(),
             (Self::Port(one), Self::Port(other)) => one.ports() == other.ports(),

@@ -28,9 +28,7 @@ impl Upkeep {
             probe.renew_names()?;
         }
         if !self.evicted.is_empty() {
-            let files = cutter.files.keys().map(InodeId::from);
-            let counted: HashSet<InodeId> = files.chain(cutter.blocks.keys().map(InodeId::from)).collect();
-            attribution.forget(&std::mem::take(&mut self.evicted), &counted);
+            attribution.forget(&std::mem::take(&mut self.evicted), &counted(cutter));
         }
         attribution.next_round();
         let capacity = probe.capacity();
@@ -41,6 +39,47 @@ impl Upkeep {
         self.evicted.extend(files.iter().map(InodeId::from).chain(blocks.iter().map(InodeId::from)));
         Ok(())
     }
+}
+
+impl Upkeep {
+    /// Removes everything of some targets from the kernel's maps; what was not told of it yet, the next window
+    /// tells.
+    pub fn clear(
+        &mut self,
+        probe: &mut Probe,
+        cutter: &mut Cutter,
+        attribution: &mut Attribution,
+        of: impl Fn(u32) -> bool,
+    ) -> Result<(), ProbeError> {
+        let files = remove(&mut cutter.files, &of, |key| probe.evict(key))?;
+        let blocks = remove(&mut cutter.blocks, &of, |key| probe.evict_block(key))?;
+        remove(&mut cutter.peers, &of, |key| probe.evict_peer(key))?;
+        let gone: Vec<InodeId> =
+            files.iter().map(InodeId::from).chain(blocks.iter().map(InodeId::from)).collect();
+        attribution.forget(&gone, &counted(cutter));
+        Ok(())
+    }
+}
+
+/// Every file that is remembered.
+fn counted(cutter: &Cutter) -> HashSet<InodeId> {
+    let files = cutter.files.keys().map(InodeId::from);
+    files.chain(cutter.blocks.keys().map(InodeId::from)).collect()
+}
+
+/// Evicts every entry of some targets. Returns their keys.
+fn remove<C: Counters>(
+    ledger: &mut Ledger<C>,
+    of: &impl Fn(u32) -> bool,
+    mut evict: impl FnMut(&C::Key) -> Result<Option<C>, ProbeError>,
+) -> Result<Vec<C::Key>, ProbeError> {
+    let keys: Vec<C::Key> = ledger.keys().filter(|key| of(C::place(key).0)).copied().collect();
+    for key in &keys {
+        if let Some(last) = evict(key)? {
+            ledger.evict(key, &last);
+        }
+    }
+    Ok(keys)
 }
 
 /// Evicts idle entries of a map of `capacity` entries that is three quarters full. Returns their keys.

@@ -23,7 +23,7 @@ use isotherm_model::{
     Counts, Layer, LostReason, NodeId, NodeWindow, Operation, Subject, UnattributedReason, Window,
 };
 use rows::Rows;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// Peers of a row that are told apart; the others of it are one.
@@ -112,6 +112,14 @@ impl Cutter {
         blocks.iter().for_each(|(key, change)| round.add_block(key, change));
         peers.iter().for_each(|(key, change)| round.add_peer(key, change));
         round
+    }
+
+    /// Targets of which something is remembered.
+    #[must_use]
+    pub fn targets(&self) -> BTreeSet<u32> {
+        let files = self.files.keys().map(|key| key.target);
+        let blocks = self.blocks.keys().map(|key| key.target);
+        files.chain(blocks).chain(self.peers.keys().map(|key| key.target)).collect()
     }
 
     /// Events of the first `targets` that were lost since the last reading, which takes them as told.

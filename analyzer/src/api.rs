@@ -1,15 +1,18 @@
 //! The control service: questions of people and tools, answered from what is committed and the topology.
 
 mod export;
+mod peers;
+mod place;
 mod wire;
 
 use crate::topology::Topology;
 use crate::writer::{now, with_causes};
-use isotherm_model::Timestamp;
+use isotherm_model::{Layer, Timestamp};
 use isotherm_proto::control::v1::control_service_server::ControlService;
 use isotherm_proto::control::v1::{
     AnalyzeEntropyRequest, AnalyzeEntropyResponse, ExportParquetRequest, ExportParquetResponse,
-    ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse,
+    ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse, ListPeersRequest,
+    ListPeersResponse,
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -96,9 +99,21 @@ impl ControlService for Control {
     ) -> Result<Response<ListPartitionsResponse>, Status> {
         let request = request.into_inner();
         let span = span(request.since_ms, request.until_ms)?;
-        let answer = self
-            .ask(move |reader, topology| Ok(wire::partitions(topology, &reader.partition_activity(span)?)));
+        let layer = place::layer(request.layer)?;
+        let answer = self.ask(move |reader, topology| {
+            Ok(wire::partitions(topology, &reader.partition_activity(span, layer)?))
+        });
         Ok(Response::new(ListPartitionsResponse { partitions: answer.await? }))
+    }
+
+    async fn list_peers(
+        &self,
+        request: Request<ListPeersRequest>,
+    ) -> Result<Response<ListPeersResponse>, Status> {
+        let request = request.into_inner();
+        let span = span(request.since_ms, request.until_ms)?;
+        let answer = self.ask(move |reader, topology| peers::list(reader, topology, span, &request));
+        Ok(Response::new(ListPeersResponse { nodes: answer.await? }))
     }
 
     async fn analyze_entropy(
@@ -108,20 +123,18 @@ impl ControlService for Control {
         let request = request.into_inner();
         let span = span(request.since_ms, request.until_ms)?;
         let step = request.step_ms.map_or(self.step, each);
+        let layer = place::layer(request.layer)?.unwrap_or(Layer::Logical);
         let answer = self.ask(move |reader, topology| {
             let query = EntropyQuery {
                 span,
                 step,
-                filter: if request.partition.is_empty() {
-                    PartitionFilter::All
-                } else {
-                    PartitionFilter::Named(request.partition)
-                },
+                layer,
+                filter: partition_filter(&request.partition),
                 top: usize::try_from(request.top).ok().and_then(NonZeroUsize::new),
                 subsets: &topology.subsets,
                 now: now(),
             };
-            Ok(reader.entropy(&query)?.into_iter().map(wire::entropy).collect())
+            Ok(reader.entropy(&query)?.into_iter().map(|found| wire::entropy(found, layer)).collect())
         });
         Ok(Response::new(AnalyzeEntropyResponse { entropies: answer.await? }))
     }
@@ -134,6 +147,11 @@ impl ControlService for Control {
         let span = span(request.since_ms, request.until_ms)?;
         Ok(Response::new(export::start(self.clone(), span)))
     }
+}
+
+/// An empty name is every partition's.
+fn partition_filter(name: &str) -> PartitionFilter {
+    if name.is_empty() { PartitionFilter::All } else { PartitionFilter::Named(name.to_owned()) }
 }
 
 /// 0 is one step for all of the time.
@@ -155,7 +173,9 @@ fn span(since_ms: u64, until_ms: u64) -> Result<Span, Status> {
 
 fn status(error: &QueryError) -> Status {
     match error {
-        QueryError::NoSuchPartition { .. } => Status::not_found(error.to_string()),
+        QueryError::NoSuchPartition { .. } | QueryError::NoSuchNode { .. } => {
+            Status::not_found(error.to_string())
+        }
         QueryError::TooMany { .. } => Status::invalid_argument(error.to_string()),
         QueryError::Segments(_) | QueryError::Name(_) | QueryError::Catalog(_) => {
             let error = with_causes(error);

@@ -3,8 +3,10 @@
 mod client;
 mod entropy;
 mod export;
+mod layer;
 mod nodes;
 mod partitions;
+mod peers;
 mod print;
 mod time;
 
@@ -95,6 +97,7 @@ enum ConfigCommand {
 enum GetCommand {
     Nodes(nodes::NodesArgs),
     Partitions(partitions::PartitionsArgs),
+    Peers(peers::PeersArgs),
 }
 
 #[derive(Subcommand)]
@@ -145,6 +148,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Get(GetCommand::Nodes(args)) => client(nodes::run(args)),
         Command::Get(GetCommand::Partitions(args)) => client(partitions::run(args)),
+        Command::Get(GetCommand::Peers(args)) => client(peers::run(args)),
         Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
     };

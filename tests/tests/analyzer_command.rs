@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use support::analyzer::{Analyzer, run};
-use support::sample::{START_MS, node, other, row, window};
+use support::sample::{START_MS, device, host, node, other, peer, row, window, with_peers};
 use support::telemetry::{Agent, Answer};
 use tokio_stream::StreamExt;
 use tonic_health::pb::HealthCheckRequest;
@@ -221,6 +221,201 @@ fn a_wrong_configuration_is_named_by_line_and_key() {
     let output = run(&["config", "check", file.to_str().unwrap()]).unwrap();
     assert_eq!(code(&output), Some(1));
     assert!(stderr(&output).contains("c.toml:2: step: \"soon\" is not a duration"), "{}", stderr(&output));
+}
+
+/// A second in which node `10.0.0.1:80` answers a client and a replica, `b` writes to its device, and the host too.
+fn three_layers(second: u64) -> Window {
+    let a = node(
+        "10.0.0.1:80",
+        vec![row("1", Operation::Read, 40), row("1", Operation::Sync, 3), device("1", Operation::Read, 7)],
+    );
+    let (local, client, replica) = ("10.0.0.1:80", Some("10.9.9.9:0"), Some("10.0.0.2:0"));
+    let a = with_peers(
+        a,
+        vec![
+            peer("1", Operation::Read, local, client, 60),
+            peer("1", Operation::Write, local, client, 20),
+            peer("1", Operation::Read, local, replica, 30),
+            peer("1", Operation::Accept, local, replica, 2),
+            peer("1", Operation::Read, local, None, 10),
+            peer("1", Operation::Write, "10.0.0.1:0", Some("10.0.0.2:7070"), 5),
+            peer("1", Operation::Connect, "10.0.0.1:0", Some("10.8.8.8:53"), 1),
+        ],
+    );
+    let mut b = node("b", vec![row("1", Operation::Read, 40), device("1", Operation::Write, 9)]);
+    b.listening = vec!["0.0.0.0:80".parse().unwrap(), "10.0.0.2:7070".parse().unwrap()];
+    window(second, vec![a, b, host("host", 4)])
+}
+
+#[tokio::test]
+async fn layers_are_shown_apart_and_what_was_not_watched_is_a_dash() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    deliver(&analyzer, &[three_layers(0), three_layers(1)]).await;
+    let all = ["--since", "@0"];
+    let as_json = ["--since", "@0", "-o", "json"];
+
+    let nodes = parsed(&analyzer.ask(&[&["get", "nodes"][..], &as_json].concat()).unwrap());
+    let [host, a, b] = [0, 1, 2].map(|node| &nodes["nodes"][node]);
+    assert_eq!(
+        (&host["system"], &host["node"], &host["host"]),
+        (&json!("host"), &json!("host"), &json!(true))
+    );
+    assert_eq!((&host["processes"], &host["total"], &host["lost"]), (&Value::Null, &Value::Null, &json!(0)));
+    let (eight, none) = (json!({"ops": 8, "bytes": 80}), json!({"ops": 0, "bytes": 0}));
+    assert_eq!(
+        host["layers"],
+        json!({"device": {"write": {"total": eight, "partitions": none, "other": eight, "unattributed": none}}})
+    );
+    assert_eq!((&a["host"], &a["processes"]), (&json!(false), &json!(1)));
+    assert_eq!(a["layers"].as_object().unwrap().keys().collect::<Vec<_>>(), ["device", "logical", "network"]);
+    assert_eq!(a["layers"]["network"]["read"]["partitions"], json!({"ops": 200, "bytes": 20_000}));
+    assert_eq!(a["layers"]["logical"]["sync"]["total"], json!({"ops": 6, "bytes": 0}));
+    assert_eq!(b["layers"]["network"], Value::Null, "nobody watched it");
+    assert_eq!(b["listening"], json!(["0.0.0.0:80", "10.0.0.2:7070"]));
+    let table = stdout(&analyzer.ask(&[&["get", "nodes"][..], &all].concat()).unwrap());
+    let rows = cells(&table);
+    let layers = column(&rows, "LAYERS");
+    assert_eq!(
+        [1, 2, 3].map(|row| rows[row][layers].as_str()),
+        ["device", "logical,device,network", "logical,device"]
+    );
+    let host_row =
+        ["SYSTEM", "TOPOLOGY", "PROCESSES", "READS", "LOST"].map(|name| &rows[1][column(&rows, name)]);
+    assert_eq!(host_row, ["host", "-", "-", "-", "0"]);
+
+    let partitions = |layer: &str| {
+        let asked = [&["get", "partitions", "--layer", layer][..], &all].concat();
+        cells(&stdout(&analyzer.ask(&asked).unwrap()))
+    };
+    let shown = |layer: &str, names: &[&str], row: usize| -> Vec<String> {
+        let rows = partitions(layer);
+        names.iter().map(|name| rows[row][column(&rows, name)].clone()).collect()
+    };
+    assert_eq!(shown("logical", &["NODE", "READS", "WRITES", "SYNCS"], 1), ["10.0.0.1:80", "80", "0", "6"]);
+    assert_eq!(
+        shown("logical", &["NODE", "READS", "SYNCS"], 2),
+        ["b", "80", "-"],
+        "its syncs were not watched"
+    );
+    let device_columns = ["NODE", "READS", "WRITES", "DISCARDS", "READ P50", "READ P99", "WRITE P50"];
+    assert_eq!(shown("device", &device_columns, 1), ["10.0.0.1:80", "14", "-", "-", "2.1 ms", "2.1 ms", "-"]);
+    assert_eq!(shown("device", &device_columns, 2), ["b", "-", "18", "-", "-", "-", "2.1 ms"]);
+    let network_columns = ["NODE", "RECEIVES", "RECEIVED", "SENDS", "ACCEPTS", "CONNECTS"];
+    assert_eq!(shown("network", &network_columns, 1), ["10.0.0.1:80", "200", "19.5 KiB", "50", "4", "2"]);
+    assert_eq!(partitions("network").len(), 2, "b is not shown where nobody watched it");
+
+    let found = parsed(&analyzer.ask(&[&["get", "partitions"][..], &as_json].concat()).unwrap());
+    let a = &found["partitions"][0]["nodes"][0];
+    assert_eq!((&a["reads"], &a["layers"]["logical"]["read"]["ops"]), (&json!(80), &json!(80)));
+    let latency = json!({"measured": 14, "p50_ns": 1 << 21, "p99_ns": 1 << 21});
+    assert_eq!(a["layers"]["device"]["read"], json!({"ops": 14, "bytes": 1_400, "latency": latency}));
+    assert_eq!(a["layers"]["network"]["accept"], json!({"ops": 4, "bytes": 0, "latency": null}));
+}
+
+#[tokio::test]
+async fn peers_are_named_where_they_are_known_and_sum_to_the_network_layer() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    deliver(&analyzer, &[three_layers(0), three_layers(1)]).await;
+    let ask = |more: &[&str]| analyzer.ask(&[&["get", "peers", "--since", "@0"][..], more].concat()).unwrap();
+    let found = parsed(&ask(&["-o", "json"]));
+    let nodes = found["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 1, "the network layer of b and the host was not watched");
+    let rows: Vec<[String; 5]> = nodes[0]["peers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|peer| {
+            let text = |key: &str| peer[key].as_str().unwrap_or("-").to_owned();
+            [text("local"), text("remote"), text("direction"), text("is"), text("peer_node")]
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ["10.0.0.1:80", "10.9.9.9:0", "inbound", "client", "-"],
+            ["10.0.0.1:80", "10.0.0.2:0", "inbound", "node", "b"],
+            ["10.0.0.1:80", "-", "inbound", "others", "-"],
+            ["10.0.0.1:0", "10.0.0.2:7070", "outbound", "node", "b"],
+            ["10.0.0.1:0", "10.8.8.8:53", "outbound", "server", "-"],
+        ]
+    );
+    let sum = |peers: &Value, key: &str| -> u64 {
+        let of = |peer: &Value| peer[key]["ops"].as_u64().or_else(|| peer[key].as_u64()).unwrap();
+        peers["peers"].as_array().unwrap().iter().map(of).sum::<u64>()
+            + if peers["rest"].is_null() { 0 } else { of(&peers["rest"]) }
+    };
+    let listed = parsed(&analyzer.ask(&["get", "nodes", "--since", "@0", "-o", "json"]).unwrap());
+    let network = &listed["nodes"][1]["layers"]["network"];
+    let top = parsed(&ask(&["--top", "1", "-o", "json"]));
+    assert_eq!(top["nodes"][0]["peers"].as_array().unwrap().len(), 1);
+    assert_eq!(top["nodes"][0]["rest"]["peers"], json!(4));
+    for (key, operation) in
+        [("received", "read"), ("sent", "write"), ("accepts", "accept"), ("connects", "connect")]
+    {
+        let want = network[operation]["total"]["ops"].as_u64().unwrap();
+        assert!(want > 0);
+        assert_eq!((sum(&nodes[0], key), sum(&top["nodes"][0], key)), (want, want), "{key}");
+    }
+    let table = stdout(&ask(&["--node", "10.0.0.1:80", "--partition", "seaweedfs/1", "--top", "2"]));
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(table.contains("node b") && table.contains("client") && table.contains("(3 more)"), "{table}");
+
+    assert!(stdout(&ask(&["--node", "b"])).starts_with("no peers are known"), "not watched is not none");
+    for (args, sentence) in [(["--node", "x"], "no node x"), (["--partition", "99"], "no partition 99")] {
+        let missing = ask(&args);
+        assert_eq!(code(&missing), Some(3));
+        assert!(stderr(&missing).contains(sentence), "{}", stderr(&missing));
+    }
+}
+
+#[tokio::test]
+async fn entropy_is_asked_of_a_layer() {
+    let (data, scratch) = dirs();
+    let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
+    deliver(&analyzer, &[three_layers(0), three_layers(1)]).await;
+    let ask = |layer: &str| {
+        let args = ["analyze", "entropy", "--since", "@0", "--step", "all", "--layer", layer];
+        let answer = parsed(&analyzer.ask(&[&args[..], &["-o", "json"]].concat()).unwrap());
+        (answer["entropies"][0].clone(), stdout(&analyzer.ask(&args).unwrap()))
+    };
+    let (logical, _) = ask("logical");
+    assert_eq!((&logical["layer"], &logical["node_entropy"]["bits"]), (&json!("logical"), &json!(1.0)));
+    assert_eq!(logical["peer_entropy"], Value::Null);
+    let (device, _) = ask("device");
+    assert_eq!(
+        device["node_entropy"],
+        json!({"status": "unknown", "silent_nodes": ["b"]}),
+        "b's reads are not watched"
+    );
+    assert_eq!(device["shares"][1], json!({"node": "b", "reads": null}));
+    let (network, table) = ask("network");
+    assert_eq!((&network["reads"], &network["writes"]), (&json!(200), &json!(50)));
+    assert_eq!(network["node_entropy"], json!({"status": "not_applicable", "eligible_nodes": 1}));
+    let peers = &network["peer_entropy"];
+    let told = ["lower_bound", "remotes", "ops_not_told_apart"].map(|key| peers[key].clone());
+    assert_eq!(told, [json!(true), json!(2), json!(20)]);
+    // 140 of the client, with those not told apart, and 60 of the replica: .881 bits.
+    assert!((peers["bits"].as_f64().unwrap() - 0.881).abs() < 0.01, "{peers}");
+    assert!(table.contains("PEER BITS") && table.contains(">= 0.8"), "{table}");
+}
+
+/// The cells of a table, header first; two spaces part them.
+fn cells(table: &str) -> Vec<Vec<String>> {
+    table
+        .lines()
+        .map(|line| {
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+fn column(rows: &[Vec<String>], name: &str) -> usize {
+    rows[0]
+        .iter()
+        .position(|cell| cell == name)
+        .unwrap_or_else(|| panic!("no column {name} in {:?}", rows[0]))
 }
 
 /// Reads an export with pyarrow and with DuckDB, and prints what either sums up as JSON.

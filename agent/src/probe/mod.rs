@@ -6,23 +6,26 @@
 mod batch;
 pub mod btf;
 mod error;
+mod events;
 mod load;
 mod name;
 pub mod part;
 mod processes;
 mod reading;
 mod selftest;
+mod stats;
 
 pub use error::{ProbeError, TargetIndex};
 pub use name::PathBelowMount;
 pub use reading::{Reading, Totals, Visit};
+pub use stats::{MapStats, ProgramStats, count_runs};
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Ebpf, Pod};
 use isotherm_agent_ebpf::{
     self as abi, BlockCounters, BlockKey, FileCounters, FileKey, HOST_TARGET, Part, PeerCounters, PeerKey,
-    Port, SLOTS, Stripes,
+    Port, Stripes,
 };
 use isotherm_model::Layer;
 use processes::Processes;
@@ -227,14 +230,6 @@ impl Probe {
         reading::take(&self.object, "PEERS", key, PeerCounters::default())
     }
 
-    /// How often something happened that is a reason to look at the processes again.
-    pub fn events(&self) -> Result<u64, ProbeError> {
-        let map: PerCpuArray<_, u64> = self.map_ref("EVENTS", PerCpuArray::try_from)?;
-        let values =
-            map.get(&0, 0).map_err(|source| ProbeError::Map { map: "EVENTS", source: Box::new(source) })?;
-        Ok(values.iter().sum())
-    }
-
     /// Total time and number of runs of the system call program since it was loaded, while the kernel's
     /// `bpf_stats` are on; (0, 0) otherwise.
     pub fn cost(&self) -> Result<(Duration, u64), ProbeError> {
@@ -275,15 +270,6 @@ impl Probe {
         let map = self.object.map_mut(name).expect("the object and this name are built together");
         open(map).map_err(|source| ProbeError::Map { map: name, source: Box::new(source) })
     }
-
-    fn map_ref<'a, T>(
-        &'a self,
-        name: &'static str,
-        open: impl FnOnce(&'a aya::maps::Map) -> Result<T, MapError>,
-    ) -> Result<T, ProbeError> {
-        let map = self.object.map(name).expect("the object and this name are built together");
-        open(map).map_err(|source| ProbeError::Map { map: name, source: Box::new(source) })
-    }
 }
 
 /// Do not replace an entry (BPF_NOEXIST of linux/bpf.h).
@@ -295,26 +281,6 @@ fn insert_new(map: &'static str, result: Result<(), MapError>) -> Result<(), Pro
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
         result => result.map_err(|source| ProbeError::Map { map, source: Box::new(source) }),
     }
-}
-
-/// Bytes of kernel memory that the maps take, whatever happens and however many processors there are.
-#[must_use]
-pub fn kernel_memory_bytes(capacity: Capacity) -> u64 {
-    // A hash element carries about 48 bytes beside key and value, and its bucket 16.
-    let hash = |entries: u32, bytes: usize| u64::from(entries) * (bytes as u64 + 64);
-    let cpus = aya::util::nr_cpus().unwrap_or(1) as u64;
-    let per_cpu = size_of::<abi::Tally>() as u64 * u64::from(abi::MAX_TARGETS * SLOTS)
-        + size_of::<abi::Lost>() as u64 * u64::from(abi::MAX_TARGETS)
-        + 3 * size_of::<abi::FileName>() as u64;
-    hash(capacity.files, size_of::<FileKey>() + size_of::<FileCounters>())
-        + hash(capacity.blocks, size_of::<BlockKey>() + size_of::<BlockCounters>())
-        + hash(capacity.peers, size_of::<PeerKey>() + size_of::<PeerCounters>())
-        + hash(abi::MAX_CONNECTIONS, 8 + 24)
-        + hash(abi::MAX_CONNECTIONS, size_of::<abi::Address>() + 4)
-        + hash(abi::MAX_PORTS, size_of::<Port>() + 4)
-        + u64::from(abi::MAX_PIDS)
-        + u64::from(abi::NAME_RING_BYTES)
-        + cpus * per_cpu
 }
 
 #[cfg(test)]

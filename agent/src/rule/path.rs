@@ -36,6 +36,12 @@ impl PathRule {
         self.path.as_str()
     }
 
+    /// How the partition's id is made, as given.
+    #[must_use]
+    pub fn template(&self) -> &str {
+        &self.partition
+    }
+
     /// The partition's id, if the rule claims the path. May be empty, if a group took part as empty.
     #[must_use]
     pub fn claim(&self, path: &str) -> Option<String> {

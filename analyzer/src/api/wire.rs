@@ -1,14 +1,16 @@
 //! Answers of the store as messages.
 
+use super::place::{counts_to_wire, layer_to_wire, operation_to_wire};
 use crate::topology::Topology;
 use isotherm_model::entropy::NodeEntropy;
-use isotherm_model::{NodeId, PartitionId, Timestamp};
+use isotherm_model::{Counts, Layer, NodeId, Operation, PartitionId, Timestamp};
 use isotherm_proto::control::v1 as wire;
 use isotherm_store::{
-    Activity, EligibleSource, Missing, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy,
-    SILENT_WINDOWS,
+    Accesses, EligibleSource, Missing, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy,
+    PartitionShare, Place, SILENT_WINDOWS,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 /// Every node of the topology, of the catalog and of the time asked for.
 pub(super) fn nodes(
@@ -24,7 +26,8 @@ pub(super) fn nodes(
         topology.nodes.keys().chain(reports.keys().copied()).chain(activity.keys()).collect();
     let node = |id: &NodeId| {
         let (report, seen) = (reports.get(id).copied(), activity.get(id));
-        let part = |of: fn(&NodeActivity) -> Activity| seen.map(|seen| part(of(seen)));
+        // Every part has what was watched.
+        let part = |of: fn(&NodeActivity) -> &Accesses| seen.and_then(|seen| logical(of(seen)));
         let agents: Vec<String> = match (seen, report) {
             (Some(seen), _) => seen.agents.iter().cloned().collect(),
             (None, Some(report)) => vec![report.agent.clone()],
@@ -43,15 +46,37 @@ pub(super) fn nodes(
             gap_ms: missing(|missing| missing.ms),
             agents,
             last_window_end_ms: report.map(|report| report.last_end.as_ms()),
-            processes: report.map(|report| report.processes),
-            total: part(|seen| seen.total),
-            partitions: part(|seen| seen.partitions),
-            other: part(|seen| seen.other),
-            unattributed: part(|seen| seen.unattributed),
+            processes: report.filter(|_| !id.is_host()).map(|report| report.processes),
+            total: part(|seen| &seen.total),
+            partitions: part(|seen| &seen.partitions),
+            other: part(|seen| &seen.other),
+            unattributed: part(|seen| &seen.unattributed),
             lost: seen.map_or(0, |seen| seen.lost),
+            host: id.is_host(),
+            accesses: seen.map(node_accesses).unwrap_or_default(),
+            listening: report.map(listening).unwrap_or_default(),
         }
     };
     names.into_iter().map(node).collect()
+}
+
+fn node_accesses(seen: &NodeActivity) -> Vec<wire::NodeAccesses> {
+    let accesses = |place: &Place| {
+        let counts = |part: &Accesses| Some(counts_to_wire(part.get(place).copied().unwrap_or_default()));
+        wire::NodeAccesses {
+            layer: layer_to_wire(place.0).into(),
+            operation: operation_to_wire(place.1).into(),
+            total: counts(&seen.total),
+            partitions: counts(&seen.partitions),
+            other: counts(&seen.other),
+            unattributed: counts(&seen.unattributed),
+        }
+    };
+    seen.total.keys().map(accesses).collect()
+}
+
+fn listening(report: &NodeReport) -> Vec<String> {
+    report.listening.iter().map(SocketAddr::to_string).collect()
 }
 
 fn state(report: Option<&NodeReport>, now: Timestamp) -> wire::NodeState {
@@ -74,9 +99,10 @@ pub(super) fn partitions(
     activity: &BTreeMap<PartitionId, PartitionActivity>,
 ) -> Vec<wire::Partition> {
     let names: BTreeSet<&PartitionId> = topology.subsets.keys().chain(activity.keys()).collect();
-    let node = |(node, activity): (&NodeId, &Activity)| wire::NodeActivity {
+    let node = |(node, share): (&NodeId, &PartitionShare)| wire::NodeActivity {
         node: node.name().to_owned(),
-        activity: Some(part(*activity)),
+        activity: logical(&share.accesses),
+        accesses: accesses(share),
     };
     let partition = |id: &PartitionId| wire::Partition {
         system: id.system().to_string(),
@@ -87,8 +113,19 @@ pub(super) fn partitions(
     names.into_iter().map(partition).collect()
 }
 
-/// One answer about entropy.
-pub(super) fn entropy(found: PartitionEntropy) -> wire::PartitionEntropy {
+fn accesses(share: &PartitionShare) -> Vec<wire::Accesses> {
+    let latency = |place: &Place| share.latency.get(place).map(|found| found.counts().to_vec());
+    let accesses = |(place, counts): (&Place, &Counts)| wire::Accesses {
+        layer: layer_to_wire(place.0).into(),
+        operation: operation_to_wire(place.1).into(),
+        counts: Some(counts_to_wire(*counts)),
+        latency: latency(place).map(|counts| wire::Latency { counts }),
+    };
+    share.accesses.iter().map(accesses).collect()
+}
+
+/// One answer about entropy in a layer.
+pub(super) fn entropy(found: PartitionEntropy, layer: Layer) -> wire::PartitionEntropy {
     let source = match found.source {
         EligibleSource::Topology => wire::EligibleSource::Topology,
         EligibleSource::Observed => wire::EligibleSource::Observed,
@@ -108,6 +145,12 @@ pub(super) fn entropy(found: PartitionEntropy) -> wire::PartitionEntropy {
         eligible_source: source.into(),
         node_entropy: Some(node_entropy(found.node_entropy)),
         offset_entropy_bits: found.offset_bits,
+        layer: layer_to_wire(layer).into(),
+        peer_entropy: found.peer_entropy.map(|peers| wire::PeerEntropy {
+            bits: peers.bits,
+            remotes: peers.remotes,
+            ops_not_told_apart: peers.not_told_apart,
+        }),
     }
 }
 
@@ -127,13 +170,19 @@ fn node_entropy(entropy: NodeEntropy) -> wire::partition_entropy::NodeEntropy {
     }
 }
 
-fn part(activity: Activity) -> wire::Activity {
-    wire::Activity {
-        reads: activity.reads,
-        read_bytes: activity.read_bytes,
-        writes: activity.writes,
-        written_bytes: activity.written_bytes,
-    }
+/// Reads and writes of the logical layer, if it was watched.
+fn logical(accesses: &Accesses) -> Option<wire::Activity> {
+    let of = |operation| accesses.get(&(Layer::Logical, operation)).copied();
+    let (reads, writes) = (of(Operation::Read), of(Operation::Write));
+    (reads.is_some() || writes.is_some()).then(|| {
+        let (reads, writes) = (reads.unwrap_or_default(), writes.unwrap_or_default());
+        wire::Activity {
+            reads: reads.ops,
+            read_bytes: reads.bytes,
+            writes: writes.ops,
+            written_bytes: writes.bytes,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -157,6 +206,7 @@ mod tests {
             last_end: Timestamp::from_ms(10_000),
             window_ms: 1_000,
             processes: 2,
+            listening: vec!["10.0.0.1:80".parse().unwrap()],
         };
         let missing = BTreeMap::from([("a".to_owned(), Missing { batches: 2, ms: 2_000 })]);
         let states = |now| {

@@ -2,26 +2,36 @@
 
 use super::Failure;
 use super::client::ClientArgs;
+use super::layer::{LayerArg, layer_word};
 use super::print::{self, Column, Format};
 use super::time::{SpanArgs, StepMs, rfc3339};
 use clap::Args;
 use isotherm_proto::control::v1::partition_entropy::NodeEntropy;
-use isotherm_proto::control::v1::{AnalyzeEntropyRequest, EligibleSource, PartitionEntropy};
+use isotherm_proto::control::v1::{
+    AnalyzeEntropyRequest, EligibleSource, Layer, PartitionEntropy, PeerEntropy,
+};
 use serde::Serialize;
 
-/// Entropy of partitions' reads over their nodes and over offsets
+/// Entropy of partitions' reads over their nodes, offsets and peers
 ///
 /// Node entropy says how evenly the nodes that may serve a partition share its reads: 0 bits when one serves
 /// them all, log2(nodes) when all serve the same, and 2^bits is the number of nodes that clients lean on.
 /// Steady evenness is healthy; it is change that means something. The value is `unknown` when a node was not
 /// watched for all of the time or its windows reach over the step's ends, `not applicable` below two nodes, and
 /// `insufficient` below 30 reads: none of these is 0.
+///
+/// In the network layer reads are operations that received, and peer entropy says how evenly they came from the
+/// partition's peers, by address. With peers that the agent does not tell apart it is a lower bound (>=): these
+/// count as the busiest peer.
 #[derive(Args)]
 pub(super) struct EntropyArgs {
     #[command(flatten)]
     client: ClientArgs,
     #[command(flatten)]
     span: SpanArgs,
+    /// Reads of which layer
+    #[arg(long, value_enum, default_value_t = LayerArg::Logical)]
+    layer: LayerArg,
     /// Length of a step, or `all` for one from since to until; only whole steps are shown [default: the
     /// analyzer's, 60s unless configured]
     #[arg(long, value_name = "DURATION")]
@@ -43,20 +53,39 @@ struct EntropiesJson {
 struct EntropyJson {
     system: String,
     partition: String,
+    layer: &'static str,
     start_ms: u64,
     end_ms: u64,
-    reads: u64,
-    writes: u64,
+    /// `null`: nobody watched.
+    reads: Option<u64>,
+    writes: Option<u64>,
     eligible_source: &'static str,
     shares: Vec<ShareJson>,
     node_entropy: NodeEntropyJson,
     offset_entropy_bits: Option<f64>,
+    peer_entropy: Option<PeerEntropyJson>,
+}
+
+#[derive(Serialize)]
+struct PeerEntropyJson {
+    bits: f64,
+    lower_bound: bool,
+    remotes: u64,
+    ops_not_told_apart: u64,
+}
+
+impl From<PeerEntropy> for PeerEntropyJson {
+    fn from(found: PeerEntropy) -> Self {
+        let PeerEntropy { bits, remotes, ops_not_told_apart } = found;
+        Self { bits, lower_bound: ops_not_told_apart > 0, remotes, ops_not_told_apart }
+    }
 }
 
 #[derive(Serialize)]
 struct ShareJson {
     node: String,
-    reads: u64,
+    /// `null`: not watched.
+    reads: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -77,17 +106,19 @@ pub(super) async fn run(args: EntropyArgs) -> Result<(), Failure> {
         step_ms: args.step.map(|step| step.0),
         partition: args.partition.unwrap_or_default(),
         top: args.top,
+        layer: Layer::from(args.layer).into(),
     };
     let answer = client.control.analyze_entropy(request).await.map_err(|status| client.failure(&status))?;
     let entropies = answer.into_inner().entropies;
     match args.client.output {
         Format::Json => print::json(&EntropiesJson { entropies: entropies.into_iter().map(json).collect() }),
-        Format::Table => table(&entropies),
+        Format::Table => table(&entropies, args.layer),
     }
 }
 
 fn json(found: PartitionEntropy) -> EntropyJson {
     EntropyJson {
+        layer: layer_word(found.layer()),
         eligible_source: source(found.eligible_source()),
         system: found.system,
         partition: found.partition,
@@ -102,6 +133,7 @@ fn json(found: PartitionEntropy) -> EntropyJson {
             .collect(),
         node_entropy: node_entropy(found.node_entropy),
         offset_entropy_bits: found.offset_entropy_bits,
+        peer_entropy: found.peer_entropy.map(PeerEntropyJson::from),
     }
 }
 
@@ -134,16 +166,17 @@ fn source(source: EligibleSource) -> &'static str {
     }
 }
 
-fn table(entropies: &[PartitionEntropy]) -> Result<(), Failure> {
+fn table(entropies: &[PartitionEntropy], layer: LayerArg) -> Result<(), Failure> {
+    let network = layer == LayerArg::Network;
     let columns = [
         Column::Text("PARTITION"),
         Column::Text("FROM"),
         Column::Text("UNTIL"),
-        Column::Number("READS"),
+        Column::Number(if network { "RECEIVES" } else { "READS" }),
         Column::Number("BITS"),
         Column::Number("OF MAX"),
         Column::Number("NODES LEANED ON"),
-        Column::Number("OFFSET BITS"),
+        Column::Number(if network { "PEER BITS" } else { "OFFSET BITS" }),
         Column::Text("NOTE"),
     ];
     let dash = || "-".to_owned();
@@ -156,17 +189,26 @@ fn table(entropies: &[PartitionEntropy]) -> Result<(), Failure> {
             format!("{}/{}", found.system, found.partition),
             rfc3339(found.start_ms),
             rfc3339(found.end_ms),
-            found.reads.to_string(),
+            found.reads.map_or_else(dash, |reads| reads.to_string()),
             known.map_or_else(dash, |known| format!("{:.3}", known.bits)),
             known.map_or_else(dash, |known| format!("{:.0} %", known.normalised * 100.0)),
             known
                 .map_or_else(dash, |known| format!("{:.2} of {}", known.effective_nodes, found.shares.len())),
-            found.offset_entropy_bits.map_or_else(dash, |bits| format!("{bits:.3}")),
+            if network {
+                found.peer_entropy.map_or_else(dash, peer_bits)
+            } else {
+                found.offset_entropy_bits.map_or_else(dash, |bits| format!("{bits:.3}"))
+            },
             note(found),
         ]
     };
     let empty = "no whole step with a partition in that time";
     print::table(&columns, entropies.iter().map(row).collect(), empty)
+}
+
+fn peer_bits(found: PeerEntropy) -> String {
+    let bound = if found.ops_not_told_apart > 0 { ">= " } else { "" };
+    format!("{bound}{:.3}", found.bits)
 }
 
 fn note(found: &PartitionEntropy) -> String {

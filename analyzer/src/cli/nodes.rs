@@ -2,25 +2,36 @@
 
 use super::Failure;
 use super::client::ClientArgs;
+use super::layer::{CountsJson, LayerArg, columns, headers, layer_word, operation_word};
 use super::print::{self, Column, Format};
 use super::time::{SpanArgs, rfc3339};
 use clap::Args;
-use isotherm_proto::control::v1::{Activity, ListNodesRequest, Node, NodeState};
+use isotherm_proto::control::v1::{
+    Activity, Counts, Layer, ListNodesRequest, Node, NodeAccesses, NodeState, Operation,
+};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Nodes: state, agents, and what they did in the time asked for
 ///
 /// A node is `reporting` while its agent's windows arrive, `silent` when none has come for three window
 /// lengths, `never_reported` when only the topology names it. A dash says that nobody was watching in that
-/// time, 0 that somebody was and nothing happened. TOPOLOGY says whether the topology names the node: two rows
-/// for one node are two spellings. GAPS are batches of its agents that will never come, with their time.
+/// time, 0 that somebody was and nothing happened. LAYERS are those that were watched in that time, if only in
+/// one window. TOPOLOGY says whether the topology names the node: two rows for one node are two spellings. GAPS
+/// are batches of its agents that will never come, with their time.
+///
+/// A node of the system `host` stands for a host, by its agent's name: what happens on its block devices and is
+/// no other node's. It has no processes, so it cannot be down, and it belongs to no topology.
 #[derive(Args)]
 pub(super) struct NodesArgs {
     #[command(flatten)]
     client: ClientArgs,
     #[command(flatten)]
     span: SpanArgs,
+    /// Layer that the table shows; JSON has them all
+    #[arg(long, value_enum, default_value_t = LayerArg::Logical)]
+    layer: LayerArg,
 }
 
 #[derive(Serialize)]
@@ -32,6 +43,7 @@ struct NodesJson {
 struct NodeJson {
     system: String,
     node: String,
+    host: bool,
     domains: Vec<String>,
     in_topology: bool,
     state: &'static str,
@@ -45,6 +57,28 @@ struct NodeJson {
     lost: Option<u64>,
     gaps: u64,
     gap_ms: u64,
+    listening: Vec<String>,
+    layers: BTreeMap<&'static str, BTreeMap<&'static str, AccessesJson>>,
+}
+
+#[derive(Serialize)]
+struct AccessesJson {
+    total: CountsJson,
+    partitions: CountsJson,
+    other: CountsJson,
+    unattributed: CountsJson,
+}
+
+impl From<&NodeAccesses> for AccessesJson {
+    fn from(accesses: &NodeAccesses) -> Self {
+        let counts = |part: Option<Counts>| part.unwrap_or_default().into();
+        Self {
+            total: counts(accesses.total),
+            partitions: counts(accesses.partitions),
+            other: counts(accesses.other),
+            unattributed: counts(accesses.unattributed),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -70,15 +104,20 @@ pub(super) async fn run(args: NodesArgs) -> Result<(), Failure> {
     let nodes = answer.into_inner().nodes;
     match args.client.output {
         Format::Json => print::json(&NodesJson { nodes: nodes.into_iter().map(json).collect() }),
-        Format::Table => table(&nodes),
+        Format::Table => table(&nodes, args.layer),
     }
 }
 
 fn json(node: Node) -> NodeJson {
+    let mut layers: BTreeMap<&str, BTreeMap<&str, AccessesJson>> = BTreeMap::new();
+    for accesses in &node.accesses {
+        let operation = operation_word(accesses.operation());
+        layers.entry(layer_word(accesses.layer())).or_default().insert(operation, accesses.into());
+    }
     NodeJson {
         state: state(node.state()),
-        // Lost events are counted by whoever was watching.
-        lost: node.total.map(|_| node.lost),
+        lost: lost(&node),
+        host: node.host,
         system: node.system,
         node: node.name,
         domains: node.domains,
@@ -92,7 +131,25 @@ fn json(node: Node) -> NodeJson {
         unattributed: node.unattributed.map(ActivityJson::from),
         gaps: node.gaps,
         gap_ms: node.gap_ms,
+        listening: node.listening,
+        layers,
     }
+}
+
+/// Lost events are counted by whoever was watching.
+fn lost(node: &Node) -> Option<u64> {
+    (node.lost > 0 || !node.accesses.is_empty()).then_some(node.lost)
+}
+
+fn accesses(node: &Node, layer: Layer, operation: Operation) -> Option<&NodeAccesses> {
+    node.accesses.iter().find(|accesses| accesses.layer() == layer && accesses.operation() == operation)
+}
+
+/// The layers that were watched, in their order.
+fn watched(node: &Node) -> String {
+    let mut words: Vec<&str> = node.accesses.iter().map(|accesses| layer_word(accesses.layer())).collect();
+    words.dedup();
+    if words.is_empty() { "-".to_owned() } else { words.join(",") }
 }
 
 fn state(state: NodeState) -> &'static str {
@@ -104,8 +161,8 @@ fn state(state: NodeState) -> &'static str {
     }
 }
 
-fn table(nodes: &[Node]) -> Result<(), Failure> {
-    let columns = [
+fn table(nodes: &[Node], layer: LayerArg) -> Result<(), Failure> {
+    let mut header = vec![
         Column::Text("SYSTEM"),
         Column::Text("NODE"),
         Column::Text("TOPOLOGY"),
@@ -113,36 +170,44 @@ fn table(nodes: &[Node]) -> Result<(), Failure> {
         Column::Text("LAST WINDOW"),
         Column::Number("PROCESSES"),
         Column::Text("AGENTS"),
-        Column::Number("READS"),
-        Column::Number("READ"),
-        Column::Number("WRITES"),
-        Column::Number("WRITTEN"),
-        Column::Number("UNATTRIBUTED"),
-        Column::Number("LOST"),
-        Column::Number("GAPS"),
+        Column::Text("LAYERS"),
     ];
+    header.extend(headers(layer));
+    header.extend(["UNATTRIBUTED", "LOST", "GAPS"].map(Column::Number));
+    let rows = nodes.iter().map(|node| row(node, layer)).collect();
+    print::table(&header, rows, "no nodes: no agent has reported yet")
+}
+
+fn row(node: &Node, layer: LayerArg) -> Vec<String> {
     let dash = || "-".to_owned();
-    let row = |node: &Node| {
-        let of = |show: fn(Activity) -> String| node.total.map_or_else(dash, show);
-        let unattributed = |activity: Activity| (activity.reads + activity.writes).to_string();
-        vec![
-            node.system.clone(),
-            node.name.clone(),
-            if node.in_topology { "yes" } else { "no" }.to_owned(),
-            state(node.state()).to_owned(),
-            node.last_window_end_ms.map_or_else(dash, rfc3339),
-            node.processes.map_or_else(dash, |processes| processes.to_string()),
-            if node.agents.is_empty() { dash() } else { node.agents.join(",") },
-            of(|activity| activity.reads.to_string()),
-            of(|activity| print::bytes(activity.read_bytes)),
-            of(|activity| activity.writes.to_string()),
-            of(|activity| print::bytes(activity.written_bytes)),
-            node.unattributed.map_or_else(dash, unattributed),
-            node.total.map_or_else(dash, |_| node.lost.to_string()),
-            gaps(node),
-        ]
+    let topology = match (node.host, node.in_topology) {
+        (true, _) => "-",
+        (false, true) => "yes",
+        (false, false) => "no",
     };
-    print::table(&columns, nodes.iter().map(row).collect(), "no nodes: no agent has reported yet")
+    let mut cells = vec![
+        node.system.clone(),
+        node.name.clone(),
+        topology.to_owned(),
+        state(node.state()).to_owned(),
+        node.last_window_end_ms.map_or_else(dash, rfc3339),
+        node.processes.map_or_else(dash, |processes| processes.to_string()),
+        if node.agents.is_empty() { dash() } else { node.agents.join(",") },
+        watched(node),
+    ];
+    cells.extend(columns(layer).iter().map(|(_, operation, shown)| {
+        let total = accesses(node, layer.into(), *operation).and_then(|accesses| accesses.total);
+        total.map_or_else(dash, |total| shown.of(total))
+    }));
+    let of_layer = node.accesses.iter().filter(|accesses| accesses.layer() == layer.into());
+    let unattributed =
+        of_layer.map(|accesses| accesses.unattributed.unwrap_or_default().ops).reduce(u64::saturating_add);
+    cells.extend([
+        unattributed.map_or_else(dash, |ops| ops.to_string()),
+        lost(node).map_or_else(dash, |lost| lost.to_string()),
+        gaps(node),
+    ]);
+    cells
 }
 
 fn gaps(node: &Node) -> String {

@@ -74,6 +74,16 @@ pub(super) fn bytes(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
 }
 
+/// Nanoseconds in the largest unit that leaves at least 1, with one decimal.
+pub(super) fn nanoseconds(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.1} us", ns as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        1_000_000_000.. => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +92,11 @@ mod tests {
     fn bytes_are_readable() {
         let read = [0, 1_023, 1_024, 1_536, u64::MAX].map(bytes);
         assert_eq!(read, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "16.0 EiB"]);
+    }
+
+    #[test]
+    fn nanoseconds_are_readable() {
+        let read = [0, 512, 2_048, 1 << 20, 1 << 40].map(nanoseconds);
+        assert_eq!(read, ["0 ns", "512 ns", "2.0 us", "1.0 ms", "1099.5 s"]);
     }
 }

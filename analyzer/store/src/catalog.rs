@@ -9,11 +9,12 @@ use crate::write::{Gap, Run};
 use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Version of the tables below.
-pub const SCHEMA_VERSION: i64 = 2;
+/// Version of the tables below, and of the columns of segments.
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// File of the catalog within the data folder.
 pub(crate) const FILE: &str = "catalog.db";
@@ -59,11 +60,12 @@ const TABLES: &str = "
         window_ms INTEGER NOT NULL,
         processes INTEGER NOT NULL,
         last_watched_ms INTEGER,
+        listening TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (system, node)
     ) STRICT;
 ";
 
-/// What makes the tables of version 1 those above. Version 1 did not tell the last window of a node from the
+/// What makes the tables of version 1 those of version 2. Version 1 did not tell the last window of a node from the
 /// last that was watched; the next window puts that right.
 const FROM_VERSION_1: &str = "
     ALTER TABLE segments DROP COLUMN last_start_ms;
@@ -72,6 +74,10 @@ const FROM_VERSION_1: &str = "
     ALTER TABLE nodes ADD COLUMN last_watched_ms INTEGER;
     UPDATE nodes SET last_watched_ms = last_end_ms WHERE first_watched_ms IS NOT NULL;
 ";
+
+/// What makes the tables of version 2 those above. Its segments lack the columns of latency and peers, and are
+/// read without them until a merge rewrites them.
+const FROM_VERSION_2: &str = "ALTER TABLE nodes ADD COLUMN listening TEXT NOT NULL DEFAULT '';";
 
 /// What is known of a node from all windows of it that were ever committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +96,8 @@ pub struct NodeReport {
     pub window_ms: u32,
     /// Processes of the node at the end of its newest window.
     pub processes: u32,
+    /// Addresses that it listened on in its newest window, as far as its agent knew.
+    pub listening: Vec<SocketAddr>,
 }
 
 /// Batches that will never come.
@@ -136,7 +144,15 @@ pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, Ope
         return Ok(connection);
     }
     let transaction = connection.transaction()?;
-    transaction.execute_batch(if fresh { TABLES } else { FROM_VERSION_1 })?;
+    if fresh {
+        transaction.execute_batch(TABLES)?;
+    }
+    if !fresh && version < 2 {
+        transaction.execute_batch(FROM_VERSION_1)?;
+    }
+    if !fresh && version < 3 {
+        transaction.execute_batch(FROM_VERSION_2)?;
+    }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
@@ -208,7 +224,8 @@ pub(crate) fn committed(connection: &Connection, run: &Run) -> Result<Option<Seq
 /// Every node that was ever reported, by name. Names that are none are skipped: only this store writes them.
 pub(crate) fn nodes(connection: &Connection) -> Result<Vec<NodeReport>, rusqlite::Error> {
     let mut statement = connection.prepare_cached(
-        "SELECT system, node, agent, first_watched_ms, last_watched_ms, last_end_ms, window_ms, processes
+        "SELECT system, node, agent, first_watched_ms, last_watched_ms, last_end_ms, window_ms, processes,
+                listening
          FROM nodes ORDER BY system, node",
     )?;
     let rows = statement.query_map([], |row| {
@@ -225,6 +242,7 @@ pub(crate) fn nodes(connection: &Connection) -> Result<Vec<NodeReport>, rusqlite
             last_end: time(row.get(5)?),
             window_ms: row.get(6)?,
             processes: row.get(7)?,
+            listening: addresses(&row.get::<_, String>(8)?),
         }))
     })?;
     rows.filter_map(Result::transpose).collect()
@@ -383,8 +401,8 @@ pub(crate) fn report_node(transaction: &Transaction<'_>, report: &NodeReport) ->
     transaction
         .prepare_cached(
             "INSERT INTO nodes (system, node, agent, first_watched_ms, last_watched_ms, last_end_ms,
-                                window_ms, processes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET
+                                window_ms, processes, listening)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET
              first_watched_ms = coalesce(min(first_watched_ms, excluded.first_watched_ms),
                                          first_watched_ms, excluded.first_watched_ms),
              last_watched_ms = coalesce(max(last_watched_ms, excluded.last_watched_ms),
@@ -392,6 +410,7 @@ pub(crate) fn report_node(transaction: &Transaction<'_>, report: &NodeReport) ->
              agent = iif(excluded.last_end_ms >= last_end_ms, excluded.agent, agent),
              window_ms = iif(excluded.last_end_ms >= last_end_ms, excluded.window_ms, window_ms),
              processes = iif(excluded.last_end_ms >= last_end_ms, excluded.processes, processes),
+             listening = iif(excluded.last_end_ms >= last_end_ms, excluded.listening, listening),
              last_end_ms = max(last_end_ms, excluded.last_end_ms)",
         )?
         .execute(params![
@@ -403,8 +422,14 @@ pub(crate) fn report_node(transaction: &Transaction<'_>, report: &NodeReport) ->
             signed(report.last_end.as_ms()),
             report.window_ms,
             report.processes,
+            report.listening.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "),
         ])
         .map(drop)
+}
+
+/// Addresses as [`report_node`] writes them.
+fn addresses(text: &str) -> Vec<SocketAddr> {
+    text.split(' ').filter_map(|address| address.parse().ok()).collect()
 }
 
 fn signed(number: u64) -> i64 {

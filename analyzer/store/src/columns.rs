@@ -3,7 +3,8 @@
 use crate::schema::{self, Class};
 use crate::write::Run;
 use isotherm_model::{
-    BUCKETS, Completeness, Counts, Layer, NodeWindow, OffsetHistogram, Operation, Row, Seq, Window,
+    BUCKETS, Completeness, Counts, LATENCY_BUCKETS, LatencyHistogram, Layer, NodeWindow, OffsetHistogram,
+    Operation, Peer, Row, Seq, Window,
 };
 use polars::prelude::{
     Column, DataFrame, Int64Chunked, IntoColumn, IntoSeries, PolarsResult, TimeUnit, TimeZone,
@@ -28,8 +29,14 @@ pub(crate) struct Columns {
     operation: Vec<Option<&'static str>>,
     ops: Vec<u64>,
     bytes: Vec<u64>,
+    local: Vec<Option<String>>,
+    remote: Vec<Option<String>>,
+    peer_system: Vec<Option<String>>,
+    peer_node: Vec<Option<String>>,
+    latency_ops: Vec<Option<u64>>,
     shift: Vec<Option<u8>>,
     offsets: Vec<Vec<u64>>,
+    latencies: Vec<Vec<u64>>,
 }
 
 /// What is common to all rows of one node's window.
@@ -43,13 +50,54 @@ struct Head<'a> {
 }
 
 /// What differs between them.
+#[derive(Clone, Copy)]
 struct Tail<'a> {
     class: Class,
     partition: Option<&'a str>,
     reason: Option<&'static str>,
     place: Option<(Layer, Operation)>,
     counts: Counts,
+    peer: Option<&'a Peer>,
     offsets: Option<&'a OffsetHistogram>,
+    latency: Option<&'a LatencyHistogram>,
+}
+
+impl<'a> Tail<'a> {
+    fn new(class: Class, counts: Counts) -> Self {
+        Self {
+            class,
+            partition: None,
+            reason: None,
+            place: None,
+            counts,
+            peer: None,
+            offsets: None,
+            latency: None,
+        }
+    }
+
+    fn of_row(row: &'a Row) -> Self {
+        let (class, partition, reason) = Class::of(&row.subject);
+        Self {
+            partition,
+            reason,
+            place: Some((row.layer, row.operation)),
+            offsets: known_offsets(row),
+            latency: row.latency.as_deref(),
+            ..Self::new(class, row.counts)
+        }
+    }
+
+    fn of_peer(peer: &'a Peer) -> Self {
+        let (_, partition, reason) = Class::of(&peer.subject);
+        Self {
+            partition,
+            reason,
+            place: Some((Layer::Network, peer.operation)),
+            peer: Some(peer),
+            ..Self::new(Class::Peer, peer.counts)
+        }
+    }
 }
 
 impl Columns {
@@ -71,8 +119,14 @@ impl Columns {
             operation: Vec::new(),
             ops: Vec::new(),
             bytes: Vec::new(),
+            local: Vec::new(),
+            remote: Vec::new(),
+            peer_system: Vec::new(),
+            peer_node: Vec::new(),
+            latency_ops: Vec::new(),
             shift: Vec::new(),
             offsets: vec![Vec::new(); BUCKETS],
+            latencies: vec![Vec::new(); LATENCY_BUCKETS],
         }
     }
 
@@ -93,44 +147,17 @@ impl Columns {
 
     fn push_node(&mut self, head: &Head<'_>) {
         for (place, counts) in &head.node.totals {
-            self.push_row(
-                head,
-                &Tail {
-                    class: Class::Total,
-                    partition: None,
-                    reason: None,
-                    place: Some(*place),
-                    counts: *counts,
-                    offsets: None,
-                },
-            );
+            self.push_row(head, &Tail { place: Some(*place), ..Tail::new(Class::Total, *counts) });
         }
         for row in &head.node.rows {
-            let (class, partition, reason) = Class::of(&row.subject);
-            self.push_row(
-                head,
-                &Tail {
-                    class,
-                    partition,
-                    reason,
-                    place: Some((row.layer, row.operation)),
-                    counts: row.counts,
-                    offsets: known_offsets(row),
-                },
-            );
+            self.push_row(head, &Tail::of_row(row));
+        }
+        for peer in &head.node.peers {
+            self.push_row(head, &Tail::of_peer(peer));
         }
         for (reason, events) in &head.node.lost {
-            self.push_row(
-                head,
-                &Tail {
-                    class: Class::Lost,
-                    partition: None,
-                    reason: Some(reason.as_str()),
-                    place: None,
-                    counts: Counts { ops: *events, bytes: 0 },
-                    offsets: None,
-                },
-            );
+            let counts = Counts { ops: *events, bytes: 0 };
+            self.push_row(head, &Tail { reason: Some(reason.as_str()), ..Tail::new(Class::Lost, counts) });
         }
     }
 
@@ -151,9 +178,19 @@ impl Columns {
         self.operation.push(tail.place.map(|(_, operation)| operation.as_str()));
         self.ops.push(tail.counts.ops);
         self.bytes.push(tail.counts.bytes);
+        let node = tail.peer.and_then(|peer| peer.node.as_ref());
+        self.local.push(tail.peer.map(|peer| peer.local.to_string()));
+        self.remote.push(tail.peer.and_then(|peer| peer.remote).map(|remote| remote.to_string()));
+        self.peer_system.push(node.map(|node| node.system().to_string()));
+        self.peer_node.push(node.map(|node| node.name().to_owned()));
+        self.latency_ops.push(tail.latency.map(LatencyHistogram::total));
         self.shift.push(tail.offsets.map(OffsetHistogram::shift));
         let counts = tail.offsets.map_or(&[0; BUCKETS], OffsetHistogram::counts);
         for (column, count) in self.offsets.iter_mut().zip(counts) {
+            column.push(*count);
+        }
+        let counts = tail.latency.map_or(&[0; LATENCY_BUCKETS], LatencyHistogram::counts);
+        for (column, count) in self.latencies.iter_mut().zip(counts) {
             column.push(*count);
         }
     }
@@ -180,16 +217,24 @@ impl Columns {
             Column::new(schema::OPERATION.into(), self.operation),
             Column::new(schema::OPS.into(), self.ops),
             Column::new(schema::BYTES.into(), self.bytes),
+            Column::new(schema::LOCAL.into(), self.local),
+            Column::new(schema::REMOTE.into(), self.remote),
+            Column::new(schema::PEER_SYSTEM.into(), self.peer_system),
+            Column::new(schema::PEER_NODE.into(), self.peer_node),
+            Column::new(schema::LATENCY_OPS.into(), self.latency_ops),
             Column::new(schema::OFFSET_SHIFT.into(), self.shift),
         ];
-        columns.extend(schema::buckets().zip(self.offsets).map(|(name, counts)| Column::new(name, counts)));
+        let counts = schema::buckets().zip(self.offsets).chain(schema::latencies().zip(self.latencies));
+        columns.extend(counts.map(|(name, counts)| Column::new(name, counts)));
         let frame = DataFrame::new(height, columns)?;
         debug_assert_eq!(frame.schema().as_ref(), &schema::windows());
         Ok(frame)
     }
 }
 
-/// The offsets of a row, unless they are unknown: accesses without a single offset.
+/// The offsets of a row, unless they are unknown: accesses without a single offset, and operations that have
+/// none.
 fn known_offsets(row: &Row) -> Option<&OffsetHistogram> {
-    (row.offsets.total() > 0 || row.counts.ops == 0).then_some(&row.offsets)
+    let can_have = row.layer != Layer::Network && row.operation != Operation::Sync;
+    (row.offsets.total() > 0 || (row.counts.ops == 0 && can_have)).then_some(&row.offsets)
 }

@@ -1,5 +1,7 @@
 //! When each node was watched: the difference between "it did nothing" and "nobody looked".
 //!
+//! Each layer is watched, or not, by itself: what counts is that the window has a total of the layer's reads.
+//!
 //! Only windows that saw all of their time count, and only with a process to see: a selector that matches
 //! nothing and a process that died look the same, and neither says that nothing was read. Their time counts
 //! wherever they start, so a question that begins in the middle of a window is not unknown for that.
@@ -8,7 +10,7 @@
 //! is covered only if none of the node's windows reaches over either of its borders; otherwise some of its
 //! reads are in the step next to it.
 
-use crate::activity::{node_ids, text};
+use crate::activity::{in_layer, node_ids, text};
 use crate::catalog::NodeReport;
 use crate::entropy::Step;
 use crate::error::QueryError;
@@ -28,16 +30,19 @@ pub const SILENT_WINDOWS: u64 = 3;
 pub(crate) struct Coverage {
     /// What windows that count cover without a hole.
     watched: BTreeMap<NodeId, Vec<(i64, i64)>>,
+    /// What windows span, whether they count or not.
+    reported: BTreeMap<NodeId, Vec<(i64, i64)>>,
     /// What windows span, whether they count or not, that reach over a border between two steps.
     uncut: BTreeMap<NodeId, Vec<(i64, i64)>>,
 }
 
 impl Coverage {
-    /// Reads the coverage of a system's nodes in `time`, which is cut into `step`.
+    /// Reads the coverage of a system's nodes in one layer in `time`, which is cut into `step`.
     pub(crate) fn read(
         reader: &Reader,
         catalog: &Connection,
         system: &SystemId,
+        layer: Layer,
         time: Interval,
         step: Step,
     ) -> Result<Self, QueryError> {
@@ -51,7 +56,7 @@ impl Coverage {
             .filter(start_before(time.end()))
             .filter(col(schema::SYSTEM).eq(lit(system.as_str())))
             .filter(col(schema::CLASS).eq(lit(Class::Total.as_str())))
-            .filter(col(schema::LAYER).eq(lit(Layer::Logical.as_str())))
+            .filter(in_layer(layer))
             .filter(col(schema::OPERATION).eq(lit(Operation::Read.as_str())))
             .select([
                 col(schema::SYSTEM),
@@ -90,12 +95,16 @@ impl Coverage {
             }
         }
         if watched {
-            let stretches = self.watched.entry(node).or_default();
-            match stretches.last_mut() {
-                Some((_, last_end)) if start <= *last_end => *last_end = end.max(*last_end),
-                Some(_) | None => stretches.push((start, end)),
-            }
+            append(self.watched.entry(node.clone()).or_default(), (start, end));
         }
+        append(self.reported.entry(node).or_default(), (start, end));
+    }
+
+    /// Whether any of `time` was looked at, in a window that counts or not.
+    pub(crate) fn touches(&self, node: &NodeId, time: Interval) -> bool {
+        let (start, end) = (time.start().as_ms().cast_signed(), time.end().as_ms().cast_signed());
+        let touches = |(first, last): &(i64, i64)| *first < end && *last > start;
+        self.reported.get(node).is_some_and(|stretches| stretches.iter().any(touches))
     }
 
     /// Whether all of `time` was watched, and nothing of it was counted outside or from outside in it.
@@ -114,6 +123,14 @@ impl Coverage {
         let cut =
             |stretches: &Vec<(i64, i64)>| !reaches_over(stretches, start) && !reaches_over(stretches, end);
         self.watched.get(node).is_some_and(watched) && self.uncut.get(node).is_none_or(cut)
+    }
+}
+
+/// Adds a window to stretches without a hole. Windows come in the order of their starts.
+fn append(stretches: &mut Vec<(i64, i64)>, (start, end): (i64, i64)) {
+    match stretches.last_mut() {
+        Some((_, last_end)) if start <= *last_end => *last_end = end.max(*last_end),
+        Some(_) | None => stretches.push((start, end)),
     }
 }
 
@@ -192,6 +209,7 @@ mod tests {
             last_end: at(last_end),
             window_ms: 1_000,
             processes: 1,
+            listening: Vec::new(),
         }
     }
 

@@ -1,11 +1,11 @@
-//! Entropy of partitions' reads, by step.
+//! Entropy of partitions' reads in one layer, by step. In the network layer a read is an operation that received.
 //!
 //! Counts are merged over a step first and entropy is taken of the sum; entropies are never averaged. A node
 //! whose windows are missing makes the value unknown: its share could be anything, and least of all zero.
 
 mod answer;
 
-use crate::activity::{counted, node_ids, numbers, partition_ids};
+use crate::activity::{in_layer, node_ids, numbers, partition_ids, text};
 use crate::catalog::{self, NodeReport};
 use crate::coverage::{Coverage, clamped, whole_steps};
 use crate::error::QueryError;
@@ -15,7 +15,7 @@ use crate::schema::{self, Class};
 use answer::{Cell, System};
 use isotherm_model::entropy::NodeEntropy;
 use isotherm_model::{Interval, Layer, NodeId, Operation, PartitionId, SystemId, Timestamp};
-use polars::prelude::{DataType, Expr, IntoSeries, LazyFrame, NamedFrom, Series, col, lit};
+use polars::prelude::{DataType, Expr, IntoSeries, LazyFrame, NamedFrom, Series, col, lit, when};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -53,6 +53,8 @@ pub struct EntropyQuery<'a> {
     pub span: Span,
     /// How it is cut.
     pub step: Step,
+    /// Reads of which layer.
+    pub layer: Layer,
     /// Of which partitions.
     pub filter: PartitionFilter,
     /// Only so many of them, those with the most reads.
@@ -70,11 +72,12 @@ pub struct PartitionEntropy {
     pub partition: PartitionId,
     /// When.
     pub time: Interval,
-    /// Reads by all nodes, eligible or not, in the windows that start in that time.
-    pub reads: u64,
-    /// Writes by all nodes.
-    pub writes: u64,
-    /// Reads by each eligible node, zeros included, by name.
+    /// Reads by all nodes, eligible or not, in the windows that start in that time; `None` when the layer was
+    /// watched at none of the eligible nodes.
+    pub reads: Option<u64>,
+    /// Writes by all nodes, likewise.
+    pub writes: Option<u64>,
+    /// Reads by each eligible node, by name.
     pub shares: Vec<Share>,
     /// Who said that they are eligible.
     pub source: EligibleSource,
@@ -82,6 +85,21 @@ pub struct PartitionEntropy {
     pub node_entropy: NodeEntropy,
     /// Entropy of the reads over the 64 offset buckets (Grassberger), in bits; `None` when no offset is known.
     pub offset_bits: Option<f64>,
+    /// Entropy of what was received over the peers that sent it; `None` in other layers, when an eligible node
+    /// was not watched for all of the time, and below 30 operations.
+    pub peer_entropy: Option<PeerEntropy>,
+}
+
+/// Entropy over the remote addresses of peers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PeerEntropy {
+    /// Grassberger, in bits. With peers that are not told apart it is a lower bound: their operations count as
+    /// those of the busiest peer, because any other way of giving them to peers is more even.
+    pub bits: f64,
+    /// Peers that are told apart.
+    pub remotes: u64,
+    /// Operations of those that are not. Above 0, `bits` is a lower bound.
+    pub not_told_apart: u64,
 }
 
 /// What one node served.
@@ -89,8 +107,8 @@ pub struct PartitionEntropy {
 pub struct Share {
     /// Who.
     pub node: NodeId,
-    /// How many reads.
-    pub reads: u64,
+    /// How many reads; `None` when the layer was watched at it in no part of the time.
+    pub reads: Option<u64>,
 }
 
 /// How the nodes that may serve a partition are known.
@@ -124,8 +142,8 @@ impl Reader {
             if system.partitions.is_empty() || system.steps.is_empty() {
                 continue;
             }
-            self.fill(&catalog, query.step, &mut system)?;
-            let coverage = Coverage::read(self, &catalog, &system.id, system.asked(), query.step)?;
+            self.fill(&catalog, query, &mut system)?;
+            let coverage = self.coverage(&catalog, query, &system)?;
             found.extend(system.answers(&coverage)?);
         }
         Ok(found)
@@ -151,7 +169,7 @@ impl Reader {
         }
         let asked = system.asked();
         let frame = self
-            .partition_rows(catalog, &system.id, asked)?
+            .rows(catalog, &system.id, query.layer, Class::Partition, asked)?
             .group_by([schema::SYSTEM, schema::PARTITION, schema::NODE].map(col))
             .agg(sums())
             .collect()?;
@@ -166,18 +184,36 @@ impl Reader {
         Ok(system)
     }
 
+    fn coverage(
+        &self,
+        catalog: &Connection,
+        query: &EntropyQuery<'_>,
+        system: &System,
+    ) -> Result<Coverage, QueryError> {
+        Coverage::read(self, catalog, &system.id, query.layer, system.asked(), query.step)
+    }
+
     /// Reads the counts of a system's chosen partitions, by step.
-    fn fill(&self, catalog: &Connection, step: Step, system: &mut System) -> Result<(), QueryError> {
+    fn fill(
+        &self,
+        catalog: &Connection,
+        query: &EntropyQuery<'_>,
+        system: &mut System,
+    ) -> Result<(), QueryError> {
         let names: Vec<&str> = system.partitions.keys().map(PartitionId::name).collect();
         let chosen = lit(Series::new("chosen".into(), names).into_series()).implode(true);
-        let rows = self
-            .partition_rows(catalog, &system.id, system.asked())?
-            .filter(col(schema::PARTITION).is_in(chosen, false))
-            .with_columns([step_of(step).alias(STEP)]);
+        let rows = |class| -> Result<LazyFrame, QueryError> {
+            Ok(self
+                .rows(catalog, &system.id, query.layer, class, system.asked())?
+                .filter(col(schema::PARTITION).is_in(chosen.clone(), false))
+                .with_columns([step_of(query.step).alias(STEP)]))
+        };
+        let partitions = rows(Class::Partition)?;
+        let peers = (query.layer == Layer::Network).then(|| rows(Class::Peer)).transpose()?;
 
         let keys = [schema::SYSTEM, schema::PARTITION, STEP].map(col);
-        let frame =
-            rows.clone().group_by([keys.as_slice(), &[col(schema::NODE)]].concat()).agg(sums()).collect()?;
+        let by_node = [keys.as_slice(), &[col(schema::NODE)]].concat();
+        let frame = partitions.clone().group_by(by_node).agg(sums()).collect()?;
         let (reads, writes) = (numbers(&frame, READS)?, numbers(&frame, WRITES)?);
         let steps = numbers(&frame, STEP)?;
         let found = partition_ids(&frame)?.into_iter().zip(node_ids(&frame)?);
@@ -186,10 +222,7 @@ impl Reader {
             cell.add(node, reads.get(row).unwrap_or(0), writes.get(row).unwrap_or(0));
         }
 
-        let reads = rows
-            .filter(col(schema::LAYER).eq(lit(Layer::Logical.as_str())))
-            .filter(col(schema::OPERATION).eq(lit(Operation::Read.as_str())));
-        let frame = summed_by_layout(reads, &keys).collect()?;
+        let frame = summed_by_layout(partitions.filter(operation(Operation::Read)), &keys).collect()?;
         let steps = numbers(&frame, STEP)?;
         let found = partition_ids(&frame)?.into_iter().zip(histograms(&frame)?);
         for (row, (partition, histogram)) in found.enumerate() {
@@ -198,19 +231,33 @@ impl Reader {
                 cell.offsets = cell.offsets.merge(&histogram);
             }
         }
+
+        let Some(peers) = peers else { return Ok(()) };
+        let by_remote = [keys.as_slice(), &[col(schema::REMOTE)]].concat();
+        let received = peers.filter(operation(Operation::Read)).group_by(by_remote);
+        let frame = received.agg([col(schema::OPS).sum()]).collect()?;
+        let (steps, ops) = (numbers(&frame, STEP)?, numbers(&frame, schema::OPS)?);
+        let remotes = text(&frame, schema::REMOTE)?;
+        for (row, partition) in partition_ids(&frame)?.into_iter().enumerate() {
+            let cell = system.cell(partition, steps.get(row).unwrap_or(0));
+            cell.receive(remotes.get(row), ops.get(row).unwrap_or(0));
+        }
         Ok(())
     }
 
-    fn partition_rows(
+    fn rows(
         &self,
         catalog: &Connection,
         system: &SystemId,
+        layer: Layer,
+        class: Class,
         time: Interval,
     ) -> Result<LazyFrame, QueryError> {
         Ok(self
             .starting_in(catalog, time.start(), time.end())?
             .filter(col(schema::SYSTEM).eq(lit(system.as_str())))
-            .filter(col(schema::CLASS).eq(lit(Class::Partition.as_str()))))
+            .filter(col(schema::CLASS).eq(lit(class.as_str())))
+            .filter(in_layer(layer)))
     }
 }
 
@@ -254,12 +301,19 @@ fn step_count(steps: &Range<u64>) -> u64 {
 
 fn systems_of(subsets: &Subsets, nodes: &[NodeReport]) -> BTreeSet<SystemId> {
     let named = subsets.keys().map(PartitionId::system);
-    named.chain(nodes.iter().map(|report| report.node.system())).cloned().collect()
+    // A host has no partitions.
+    let nodes = nodes.iter().map(|report| &report.node).filter(|node| !node.is_host());
+    named.chain(nodes.map(NodeId::system)).cloned().collect()
 }
 
 fn sums() -> [Expr; 2] {
-    [(READS, Operation::Read), (WRITES, Operation::Write)]
-        .map(|(name, operation)| counted(schema::OPS, operation).sum().alias(name))
+    [(READS, Operation::Read), (WRITES, Operation::Write)].map(|(name, counted)| {
+        when(operation(counted)).then(col(schema::OPS)).otherwise(lit(0u64)).sum().alias(name)
+    })
+}
+
+fn operation(operation: Operation) -> Expr {
+    col(schema::OPERATION).eq(lit(operation.as_str()))
 }
 
 /// The number of the step that a window starts in.

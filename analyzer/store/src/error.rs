@@ -114,6 +114,12 @@ pub enum QueryError {
         /// As it was asked for.
         name: String,
     },
+    /// Nobody has heard of that node.
+    #[error("no node {name} is named by the topology or has ever reported")]
+    NoSuchNode {
+        /// As it was asked for.
+        name: String,
+    },
     /// The answer would not be bounded.
     #[error(
         "{answers} answers, one per partition and step, are more than the {limit} allowed; \

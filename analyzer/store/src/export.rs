@@ -12,10 +12,10 @@ use crate::segment::{hive_folder, next_hour};
 use isotherm_model::Timestamp;
 use polars::prelude::{DataType, SortMultipleOptions, col, len};
 
-/// Rows that a file is cut at: about 80 MB while it is made. A window is never cut.
-const FILE_ROWS: u64 = 1 << 17;
+/// Rows that a file is cut at: about 70 MB while it is made. A window is never cut.
+const FILE_ROWS: u64 = 1 << 16;
 
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 13] = [
     schema::WINDOW_START,
     schema::SYSTEM,
     schema::NODE,
@@ -24,6 +24,8 @@ const ORDER: [&str; 11] = [
     schema::REASON,
     schema::LAYER,
     schema::OPERATION,
+    schema::LOCAL,
+    schema::REMOTE,
     schema::AGENT,
     schema::BOOT,
     schema::SEQ,

@@ -16,23 +16,31 @@ mod entropy;
 mod error;
 mod estimate;
 mod export;
+mod latency;
 mod offset;
+mod peer;
 mod read;
 mod schema;
 mod segment;
 mod write;
 
 #[cfg(test)]
+mod conservation;
+#[cfg(test)]
+mod earlier;
+#[cfg(test)]
 mod sample;
 
-pub use activity::{Activity, NodeActivity, PartitionActivity};
+pub use activity::{Accesses, NodeActivity, PartitionActivity, PartitionShare, Place};
 pub use catalog::{Missing, NodeReport, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
 pub use entropy::{
-    EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, Share, Step, Subsets,
+    EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, PeerEntropy, Share, Step,
+    Subsets,
 };
 pub use error::{OpenError, QueryError, WriteError};
 pub use export::{ExportFile, ExportSlice};
+pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
 pub use segment::hours_of;
 pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};

@@ -91,7 +91,8 @@ impl Reader {
     }
 }
 
-/// The rows of segments, read when they are asked for. No segments have no rows.
+/// The rows of segments, read when they are asked for. No segments have no rows. Columns that segments of
+/// earlier versions do not have are null there, or 0 for counts of latency.
 pub(crate) fn scan(segments: &[PathBuf]) -> PolarsResult<LazyFrame> {
     if segments.is_empty() {
         return Ok(DataFrame::empty_with_schema(&schema::windows()).lazy());
@@ -102,9 +103,11 @@ pub(crate) fn scan(segments: &[PathBuf]) -> PolarsResult<LazyFrame> {
         hive_options: HiveOptions::new_disabled(),
         glob: false,
         cache: false,
+        allow_missing_columns: true,
         ..ScanArgsParquet::default()
     };
-    LazyFrame::scan_parquet_sources(ScanSources::Paths(paths), args)
+    let rows = LazyFrame::scan_parquet_sources(ScanSources::Paths(paths), args)?;
+    Ok(rows.with_columns(schema::latencies_or_zero()))
 }
 
 fn start_from(at: Timestamp) -> Expr {

@@ -2,8 +2,9 @@
 
 use crate::{Entry, Gap, Run, Store, Submission, Verdict};
 use isotherm_model::{
-    AgentId, BUCKETS, BootId, Completeness, Counts, Interval, Layer, LostReason, NodeId, NodeWindow,
-    OffsetHistogram, Operation, OtherReason, PartitionId, Row, Seq, Subject, SystemId, Timestamp, Window,
+    AgentId, BUCKETS, BootId, Completeness, Counts, Interval, LATENCY_BUCKETS, LatencyHistogram, Layer,
+    LostReason, NodeId, NodeWindow, OffsetHistogram, Operation, OtherReason, PartitionId, Peer, Row, Seq,
+    Subject, SystemId, Timestamp, Window,
 };
 use std::collections::BTreeMap;
 
@@ -61,9 +62,38 @@ pub(crate) fn other_reads(ops: u64) -> Row {
     row(Subject::Other(OtherReason::NoRule), Operation::Read, ops, OffsetHistogram::EMPTY)
 }
 
-/// What a node did, with totals that fit.
+/// `ops` reads of a partition from the device, each of which took 2^20 ns or a little more.
+pub(crate) fn device_reads(name: &str, ops: u64) -> Row {
+    let mut latency = [0; LATENCY_BUCKETS];
+    latency[20] = ops;
+    let latency = Some(Box::new(LatencyHistogram::new(latency)));
+    Row { layer: Layer::Device, latency, ..reads(name, ops) }
+}
+
+/// Adds what was received for a partition, by remote address, to a window; `None` for those not told apart.
+pub(crate) fn receiving(mut window: NodeWindow, name: &str, peers: &[(Option<&str>, u64)]) -> NodeWindow {
+    let subject = Subject::Partition(partition(name));
+    let counts = |ops| Counts { ops, bytes: ops * 100 };
+    let sum = counts(peers.iter().map(|(_, ops)| ops).sum());
+    window.totals.insert((Layer::Network, Operation::Read), sum);
+    let read = row(subject.clone(), Operation::Read, sum.ops, OffsetHistogram::EMPTY);
+    window.rows.push(Row { layer: Layer::Network, ..read });
+    window.peers.extend(peers.iter().map(|(remote, ops)| Peer {
+        subject: subject.clone(),
+        operation: Operation::Read,
+        local: "10.0.0.1:80".parse().unwrap(),
+        remote: remote.map(|remote| remote.parse().unwrap()),
+        node: None,
+        counts: counts(*ops),
+    }));
+    window.check_conserved().unwrap();
+    window
+}
+
+/// What a node did, with totals that fit. Reads and writes of the logical layer were watched, and what has rows.
 pub(crate) fn node_window(name: &str, rows: Vec<Row>) -> NodeWindow {
-    let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
+    let watched = [Operation::Read, Operation::Write].map(|operation| (Layer::Logical, operation));
+    let mut totals: BTreeMap<_, Counts> = watched.map(|place| (place, Counts::default())).into();
     for row in &rows {
         let total = totals.entry((row.layer, row.operation)).or_default();
         *total = total.plus(row.counts);

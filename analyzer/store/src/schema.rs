@@ -1,14 +1,18 @@
 //! The table `windows`: names, types and words of its columns. No other file spells them.
 //!
-//! One row per window, node, subject, layer and operation. Rows of the class `total` exist for every node of
-//! every window, even when it did nothing: they are the record of who was looking when. Rows of the class
-//! `lost` count, in `ops`, events that no layer or operation is known of; both are null there.
+//! One row per window, node, subject, layer and operation. Rows of the class `total` exist for every layer and
+//! operation that was watched, even when nothing happened: they are the record of who was looking at what when.
+//! Rows of the class `lost` count, in `ops`, events that no layer or operation is known of; both are null there.
 //!
-//! Histogram columns are fixed in width and never null; `offset_shift` is null where offsets are not known,
-//! and the 64 columns are then 0. Fixed-width columns merge five times faster than lists did.
+//! Rows of the class `peer` repeat parts of the rows of the network layer, by local and remote address: those
+//! of one subject and operation sum to its row. They are never summed with rows of another class.
+//!
+//! Histogram columns are fixed in width and never null; `offset_shift` and `latency_ops` are null where offsets
+//! and latency are not known, and their columns are then 0. Fixed-width columns merge five times faster than
+//! lists did.
 
-use isotherm_model::{BUCKETS, Subject};
-use polars::prelude::{DataType, Field, PlSmallStr, Schema, TimeUnit, TimeZone};
+use isotherm_model::{BUCKETS, LATENCY_BUCKETS, Subject};
+use polars::prelude::{DataType, Expr, Field, PlSmallStr, Schema, TimeUnit, TimeZone, col, lit};
 
 pub(crate) const WINDOW_START: &str = "window_start";
 pub(crate) const WINDOW_MS: &str = "window_ms";
@@ -26,7 +30,16 @@ pub(crate) const LAYER: &str = "layer";
 pub(crate) const OPERATION: &str = "operation";
 pub(crate) const OPS: &str = "ops";
 pub(crate) const BYTES: &str = "bytes";
+/// The node's own side of what a row of the class `peer` counts.
+pub(crate) const LOCAL: &str = "local";
+/// The other side; null for all peers that are not told apart.
+pub(crate) const REMOTE: &str = "remote";
+/// The node that the peer is, by system and name; null where the agent does not know.
+pub(crate) const PEER_SYSTEM: &str = "peer_system";
+pub(crate) const PEER_NODE: &str = "peer_node";
 pub(crate) const OFFSET_SHIFT: &str = "offset_shift";
+/// Sum of the latency columns; null where nobody measured.
+pub(crate) const LATENCY_OPS: &str = "latency_ops";
 
 /// Name of the column of one offset bucket: `o00` to `o63`.
 pub(crate) fn bucket(index: usize) -> PlSmallStr {
@@ -36,6 +49,16 @@ pub(crate) fn bucket(index: usize) -> PlSmallStr {
 /// All offset columns, lowest offsets first.
 pub(crate) fn buckets() -> impl Iterator<Item = PlSmallStr> {
     (0..BUCKETS).map(bucket)
+}
+
+/// All latency columns, shortest first: `l00` to `l39`.
+pub(crate) fn latencies() -> impl Iterator<Item = PlSmallStr> {
+    (0..LATENCY_BUCKETS).map(|index| PlSmallStr::from_string(format!("l{index:02}")))
+}
+
+/// The latency columns without nulls, which stand for them in the files of catalogs before version 3.
+pub(crate) fn latencies_or_zero() -> Vec<Expr> {
+    latencies().map(|name| col(name).fill_null(lit(0u64))).collect()
 }
 
 /// `window_start`: a moment in UTC, to the millisecond, marked as such in the files.
@@ -65,16 +88,21 @@ pub(crate) fn windows() -> Schema {
         text(OPERATION),
         number(OPS),
         number(BYTES),
+        text(LOCAL),
+        text(REMOTE),
+        text(PEER_SYSTEM),
+        text(PEER_NODE),
+        number(LATENCY_OPS),
         Field::new(OFFSET_SHIFT.into(), DataType::UInt8),
     ];
-    let offsets = buckets().map(|name| Field::new(name, DataType::UInt64));
-    Schema::from_iter(fixed.into_iter().chain(offsets))
+    let counts = buckets().chain(latencies()).map(|name| Field::new(name, DataType::UInt64));
+    Schema::from_iter(fixed.into_iter().chain(counts))
 }
 
 /// The kind of subject that a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Everything a node did in one layer and direction.
+    /// Everything a node did in one layer and operation; there if it was watched.
     Total,
     /// A partition's share of it.
     Partition,
@@ -84,11 +112,13 @@ pub(crate) enum Class {
     Unattributed,
     /// Not counted.
     Lost,
+    /// A part of a row of the network layer.
+    Peer,
 }
 
 impl Class {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Total, Self::Partition, Self::Other, Self::Unattributed, Self::Lost];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Total, Self::Partition, Self::Other, Self::Unattributed, Self::Lost, Self::Peer];
 
     /// The word in the column.
     pub(crate) fn as_str(self) -> &'static str {
@@ -98,6 +128,7 @@ impl Class {
             Self::Other => "other",
             Self::Unattributed => "unattributed",
             Self::Lost => "lost",
+            Self::Peer => "peer",
         }
     }
 
@@ -123,7 +154,7 @@ mod tests {
     #[test]
     fn every_column_has_a_name_of_its_own() {
         let schema = windows();
-        assert_eq!(schema.len(), 17 + BUCKETS);
+        assert_eq!(schema.len(), 22 + BUCKETS + LATENCY_BUCKETS);
         assert_eq!(bucket(0), "o00");
         assert_eq!(bucket(63), "o63");
     }

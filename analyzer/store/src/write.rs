@@ -166,7 +166,7 @@ impl Store {
     /// Commits a group: all of its new entries or none. Entries of a run must be in the order they came in.
     ///
     /// Entries at or below the run's high-water mark are committed already and change nothing. The memory
-    /// used is proportional to the group's rows, about 600 bytes each.
+    /// used is proportional to the group's rows, about 1 KB each.
     pub fn commit(&mut self, submissions: &[Submission], now: Timestamp) -> Outcome {
         let mut outcome =
             Outcome { verdicts: Vec::new(), failure: None, contested: Vec::new(), ahead: Vec::new() };

@@ -1,10 +1,11 @@
 //! Windows whose numbers are known.
 
 use isotherm_model::{
-    BUCKETS, Completeness, Counts, Layer, NodeId, NodeWindow, OffsetHistogram, Operation, OtherReason,
-    PartitionId, Row, Subject, SystemId, Timestamp, Window,
+    AgentId, BUCKETS, Completeness, Counts, LATENCY_BUCKETS, LatencyHistogram, Layer, NodeId, NodeWindow,
+    OffsetHistogram, Operation, OtherReason, PartitionId, Peer, Row, Subject, SystemId, Timestamp, Window,
 };
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Every window lasts a second.
 pub(crate) const WINDOW_MS: u32 = 1_000;
@@ -44,8 +45,80 @@ pub(crate) fn other(ops: u64) -> Row {
     }
 }
 
+/// A row of the device layer whose requests all took between 2^20 and 2^21 ns.
+pub(crate) fn device(partition: &str, operation: Operation, ops: u64) -> Row {
+    let mut latency = [0; LATENCY_BUCKETS];
+    latency[20] = ops;
+    let latency = Some(Box::new(LatencyHistogram::new(latency)));
+    Row { layer: Layer::Device, latency, ..row(partition, operation, ops) }
+}
+
+/// What passed between a node and a peer for a partition: 100 bytes by each read, 10 by each write.
+pub(crate) fn peer(
+    partition: &str,
+    operation: Operation,
+    local: &str,
+    remote: Option<&str>,
+    ops: u64,
+) -> Peer {
+    let row = row(partition, operation, ops);
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    Peer {
+        subject: row.subject,
+        operation,
+        local: address(local),
+        remote: remote.map(address),
+        node: None,
+        counts: row.counts,
+    }
+}
+
+/// Adds peers to a node's window, with the rows and totals of the network layer that they are parts of. All
+/// operations of that layer were watched.
+pub(crate) fn with_peers(mut node: NodeWindow, peers: Vec<Peer>) -> NodeWindow {
+    for operation in Layer::Network.operations() {
+        node.totals.insert((Layer::Network, *operation), Counts::default());
+    }
+    let mut rows: BTreeMap<(Subject, Operation), Counts> = BTreeMap::new();
+    for peer in &peers {
+        let row = rows.entry((peer.subject.clone(), peer.operation)).or_default();
+        *row = row.plus(peer.counts);
+        let total = node.totals.get_mut(&(Layer::Network, peer.operation)).unwrap();
+        *total = total.plus(peer.counts);
+    }
+    node.rows.extend(rows.into_iter().map(|((subject, operation), counts)| Row {
+        subject,
+        layer: Layer::Network,
+        operation,
+        counts,
+        offsets: OffsetHistogram::EMPTY,
+        latency: None,
+    }));
+    node.peers = peers;
+    node.check_conserved().unwrap();
+    node
+}
+
+/// What happened on the devices of an agent's host and is no target's: writes of 10 bytes each.
+pub(crate) fn host(agent: &str, writes: u64) -> NodeWindow {
+    let mut host = node("-", Vec::new());
+    host.node = NodeId::of_host(&AgentId::new(agent).unwrap());
+    host.processes = 0;
+    let subject = Subject::Other(OtherReason::NoTarget);
+    let row = Row { subject, ..device("-", Operation::Write, writes) };
+    host.totals = BTreeMap::from([((Layer::Device, Operation::Write), row.counts)]);
+    host.rows = vec![row];
+    host
+}
+
+/// What a node did. With rows, reads and writes of the logical layer were watched, and what has rows; without
+/// them nothing was.
 pub(crate) fn node(name: &str, rows: Vec<Row>) -> NodeWindow {
-    let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
+    let watched = [Operation::Read, Operation::Write].map(|operation| (Layer::Logical, operation));
+    let mut totals: BTreeMap<_, Counts> = BTreeMap::new();
+    if !rows.is_empty() {
+        totals.extend(watched.map(|place| (place, Counts::default())));
+    }
     for row in &rows {
         let total = totals.entry((row.layer, row.operation)).or_default();
         *total = total.plus(row.counts);

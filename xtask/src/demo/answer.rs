@@ -21,6 +21,8 @@ pub(super) struct Span {
 pub(super) struct NodeAnswer {
     /// The store's own name of it.
     pub(super) node: String,
+    /// It stands for a host, not for a node of the store.
+    host: bool,
     /// Alive at the end of its newest window.
     pub(super) processes: Option<u32>,
     /// End of its newest window.
@@ -64,9 +66,18 @@ pub(super) struct EntropyAnswer {
     /// The volume's number.
     pub(super) partition: String,
     /// By eligible node, zeros included.
-    pub(super) shares: Vec<NodeReads>,
+    pub(super) shares: Vec<Share>,
     /// The entropy, or why there is none.
     pub(super) node_entropy: NodeEntropyAnswer,
+}
+
+/// What an eligible node read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Share {
+    /// Its name.
+    pub(super) node: String,
+    /// Reads; `None` if it was not watched.
+    pub(super) reads: Option<u64>,
 }
 
 /// A node entropy, or why there is none.
@@ -123,10 +134,10 @@ struct Entropies {
     entropies: Vec<EntropyAnswer>,
 }
 
-/// `isotherm get nodes`.
+/// `isotherm get nodes`, without the hosts.
 pub(super) fn nodes(endpoint: &str, span: Span) -> Result<Vec<NodeAnswer>> {
     let answer: Nodes = ask(endpoint, &["get", "nodes"], span)?;
-    Ok(answer.nodes)
+    Ok(answer.nodes.into_iter().filter(|node| !node.host).collect())
 }
 
 /// `isotherm get partitions`.

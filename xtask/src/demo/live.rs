@@ -111,7 +111,8 @@ fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> 
 
 fn counted(entropy: Option<&EntropyAnswer>, node: &str) -> String {
     let share = entropy.and_then(|entropy| entropy.shares.iter().find(|share| share.node == node));
-    share.map_or_else(|| "-".to_owned(), |share| share.reads.to_string())
+    let reads = share.and_then(|share| share.reads);
+    reads.map_or_else(|| "-".to_owned(), |reads| reads.to_string())
 }
 
 /// A known entropy as a number and a bar of its share of the most that is possible.

@@ -1,10 +1,10 @@
 //! From merged counts to answers: eligibility, coverage, and which of the entropies can be told.
 
-use super::{EligibleSource, PartitionEntropy, Share, Step};
+use super::{EligibleSource, PartitionEntropy, PeerEntropy, Share, Step};
 use crate::coverage::Coverage;
 use crate::error::QueryError;
 use crate::estimate::{Estimate, estimates};
-use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy, over_offsets};
+use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy, grassberger, over_offsets};
 use isotherm_model::{Interval, NodeId, OffsetHistogram, PartitionId, SystemId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -35,10 +35,40 @@ pub(super) struct Cell {
     pub(super) offsets: OffsetHistogram,
     reads: BTreeMap<NodeId, u64>,
     writes: u64,
+    /// Operations received by each peer that is told apart.
+    remotes: Vec<u64>,
+    /// By all others together.
+    not_told_apart: u64,
 }
 
 impl Cell {
-    const EMPTY: Self = Self { offsets: OffsetHistogram::EMPTY, reads: BTreeMap::new(), writes: 0 };
+    const EMPTY: Self = Self {
+        offsets: OffsetHistogram::EMPTY,
+        reads: BTreeMap::new(),
+        writes: 0,
+        remotes: Vec::new(),
+        not_told_apart: 0,
+    };
+
+    /// Adds what was received from one remote address, or from all that are not told apart. Each comes once.
+    pub(super) fn receive(&mut self, remote: Option<&str>, ops: u64) {
+        match remote {
+            Some(_) if ops > 0 => self.remotes.push(ops),
+            Some(_) => {}
+            None => self.not_told_apart = self.not_told_apart.saturating_add(ops),
+        }
+    }
+
+    fn peer_entropy(mut self) -> Option<PeerEntropy> {
+        let remotes = self.remotes.len() as u64;
+        match self.remotes.iter_mut().max() {
+            Some(busiest) => *busiest = busiest.saturating_add(self.not_told_apart),
+            None => self.remotes.push(self.not_told_apart),
+        }
+        let received = self.remotes.iter().fold(0u64, |sum, ops| sum.saturating_add(*ops));
+        let bits = (received >= MIN_ACCESSES).then(|| grassberger(&self.remotes))??;
+        Some(PeerEntropy { bits, remotes, not_told_apart: self.not_told_apart })
+    }
 
     pub(super) fn add(&mut self, node: NodeId, reads: u64, writes: u64) {
         let sum = self.reads.entry(node).or_default();
@@ -115,8 +145,8 @@ impl System {
                     }
                 };
                 let cell = candidate.cells.remove(&step).unwrap_or(Cell::EMPTY);
-                let answer = undecided(partition.clone(), time, &candidate, &cell, coverage);
-                counts.push(answer.shares.iter().map(|share| share.reads).collect::<Vec<_>>());
+                let answer = undecided(partition.clone(), time, &candidate, cell, coverage);
+                counts.push(answer.shares.iter().map(|share| share.reads.unwrap_or(0)).collect::<Vec<_>>());
                 answers.push(answer);
             }
         }
@@ -136,13 +166,17 @@ fn undecided(
     partition: PartitionId,
     time: Interval,
     candidate: &Candidate,
-    cell: &Cell,
+    cell: Cell,
     coverage: &Coverage,
 ) -> PartitionEntropy {
     let shares: Vec<Share> = candidate
         .eligible
         .iter()
-        .map(|node| Share { node: node.clone(), reads: cell.reads.get(node).copied().unwrap_or(0) })
+        .map(|node| {
+            let counted = cell.reads.get(node).copied().unwrap_or(0);
+            let watched = counted > 0 || coverage.touches(node, time);
+            Share { node: node.clone(), reads: watched.then_some(counted) }
+        })
         .collect();
     let silent: Vec<String> = candidate
         .eligible
@@ -151,23 +185,26 @@ fn undecided(
         .map(|node| node.name().to_owned())
         .collect();
     let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0, u64::saturating_add);
+    let looked =
+        cell.reads.values().any(|reads| *reads > 0) || shares.iter().any(|share| share.reads.is_some());
     let node_entropy = if shares.len() < 2 {
         NodeEntropy::NotApplicable { eligible: shares.len() }
     } else if !silent.is_empty() {
-        NodeEntropy::Unknown { silent }
+        NodeEntropy::Unknown { silent: silent.clone() }
     } else {
-        let have = sum(&mut shares.iter().map(|share| share.reads));
+        let have = sum(&mut shares.iter().filter_map(|share| share.reads));
         NodeEntropy::Insufficient { have, need: MIN_ACCESSES }
     };
     PartitionEntropy {
         partition,
         time,
-        reads: sum(&mut cell.reads.values().copied()),
-        writes: cell.writes,
+        reads: looked.then(|| sum(&mut cell.reads.values().copied())),
+        writes: (looked || cell.writes > 0).then_some(cell.writes),
         shares,
         source: candidate.source,
         node_entropy,
         offset_bits: over_offsets(&cell.offsets),
+        peer_entropy: if silent.is_empty() { cell.peer_entropy() } else { None },
     }
 }
 

@@ -1,10 +1,11 @@
 use super::*;
 use crate::sample::{
-    WINDOW_MS, at, batch, commit, node, node_window, partition, reads, row, run, system, window, writes,
+    WINDOW_MS, at, batch, commit, device_reads, node, node_window, partition, reads, receiving, row, run,
+    system, window, writes,
 };
 use crate::{Store, Submission};
 use isotherm_model::entropy::{self, Measured};
-use isotherm_model::{BUCKETS, Completeness, OffsetHistogram, Subject};
+use isotherm_model::{BUCKETS, Completeness, OffsetHistogram, Row, Subject};
 
 struct Bench {
     store: Store,
@@ -27,7 +28,15 @@ impl Bench {
 
     fn query(&self, span: Span, step: Step) -> EntropyQuery<'_> {
         let filter = PartitionFilter::All;
-        EntropyQuery { span, step, filter, top: None, subsets: &self.subsets, now: at(u64::MAX) }
+        EntropyQuery {
+            span,
+            step,
+            layer: Layer::Logical,
+            filter,
+            top: None,
+            subsets: &self.subsets,
+            now: at(u64::MAX),
+        }
     }
 
     fn whole(&self) -> Vec<PartitionEntropy> {
@@ -66,7 +75,7 @@ fn known(found: &PartitionEntropy) -> Measured {
 fn counts_are_merged_over_the_step_before_entropy_is_taken() {
     let found = Bench::new(&steady(10..20)).whole();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].reads, found[0].source), (400, EligibleSource::Observed));
+    assert_eq!((found[0].reads, found[0].source), (Some(400), EligibleSource::Observed));
     assert_eq!((found[0].time.start(), found[0].time.end()), (at(10_000), at(20_000)));
     let NodeEntropy::Known(want) = entropy::over_nodes(&[300, 100]) else { panic!("enough reads") };
     let got = known(&found[0]);
@@ -81,7 +90,7 @@ fn steps_are_aligned_and_only_whole_ones_are_reported() {
     let found = bench.ask(&bench.query(Span::default(), every(10_000)));
     let starts: Vec<u64> = found.iter().map(|step| step.time.start().as_ms()).collect();
     assert_eq!(starts, [10_000, 20_000, 30_000, 40_000, 50_000]);
-    assert!(found.iter().all(|step| step.reads == 400 && known(step).accesses == 400));
+    assert!(found.iter().all(|step| step.reads == Some(400) && known(step).accesses == 400));
     let early = EntropyQuery { now: at(29_999), ..bench.query(Span::default(), every(10_000)) };
     assert_eq!(bench.ask(&early).len(), 1, "the step from 20 s has not ended");
 }
@@ -180,7 +189,7 @@ fn an_eligible_node_without_reads_is_counted_as_a_place() {
     let submission = batch(&run("agent"), 1, vec![window(1_000, vec![busy, idle])]);
     let found = Bench::new(&[submission]).with_subset("p", &["busy", "idle"]).whole();
     assert_eq!((known(&found[0]).bits, known(&found[0]).places), (0.0, 2));
-    assert_eq!(found[0].shares[1], Share { node: node("idle"), reads: 0 });
+    assert_eq!(found[0].shares[1], Share { node: node("idle"), reads: Some(0) });
 }
 
 #[test]
@@ -193,7 +202,7 @@ fn one_node_and_few_reads_say_so() {
     let found = bench.whole();
     assert_eq!(found[0].node_entropy, NodeEntropy::NotApplicable { eligible: 1 });
     assert_eq!(found[1].node_entropy, NodeEntropy::Insufficient { have: 9, need: 30 });
-    assert_eq!((found[1].reads, found[1].writes, found[1].shares.len()), (9, 3, 2));
+    assert_eq!((found[1].reads, found[1].writes, found[1].shares.len()), (Some(9), Some(3), 2));
 }
 
 #[test]
@@ -266,4 +275,118 @@ fn a_question_before_the_first_window_has_no_answers() {
     assert_eq!(bench.whole(), []);
     assert_eq!(system().as_str(), "s");
     assert_eq!(WINDOW_MS, 1_000);
+}
+
+fn in_layer(bench: &Bench, layer: Layer) -> PartitionEntropy {
+    let query = EntropyQuery { layer, ..bench.query(Span::default(), Step::Whole) };
+    let mut found = bench.ask(&query);
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[test]
+fn layers_are_judged_by_their_own_counts_and_windows() {
+    let nodes = |b_watches_devices: bool| {
+        let mut b = vec![reads("p", 10)];
+        b.extend(b_watches_devices.then(|| device_reads("p", 40)));
+        vec![
+            node_window("a", vec![reads("p", 30), device_reads("p", 40), writes("p", 2)]),
+            node_window("b", b),
+        ]
+    };
+    let windows =
+        [(1, true), (2, true), (3, false)].map(|(second, watches)| window(second * 1_000, nodes(watches)));
+    let bench = Bench::new(&[batch(&run("agent"), 1, windows.to_vec())]);
+    assert_eq!(known(&in_layer(&bench, Layer::Logical)).accesses, 120);
+    let device = in_layer(&bench, Layer::Device);
+    assert_eq!(device.node_entropy, NodeEntropy::Unknown { silent: vec!["b".into()] });
+    assert_eq!((device.reads, device.shares[1].reads), (Some(200), Some(80)));
+    let query = EntropyQuery { layer: Layer::Device, ..bench.query(span(1_000, 3_000), Step::Whole) };
+    let device = bench.ask(&query).remove(0);
+    assert_eq!((known(&device).accesses, known(&device).bits), (160, 1.0));
+    assert_eq!(device.offset_bits, Some(0.0));
+}
+
+#[test]
+fn a_layer_that_nobody_watched_has_no_reads_to_tell() {
+    let bench = Bench::new(&steady(10..20)).with_subset("p", &["a", "b"]);
+    let device = in_layer(&bench, Layer::Device);
+    assert_eq!((device.reads, device.writes, device.offset_bits), (None, None, None));
+    assert!(device.shares.iter().all(|share| share.reads.is_none()));
+    assert_eq!(device.node_entropy, NodeEntropy::Unknown { silent: vec!["a".into(), "b".into()] });
+}
+
+#[test]
+fn operations_without_offsets_leave_offset_entropy_as_it_is() {
+    let of = |rows: Vec<Row>| {
+        let bench = Bench::new(&[batch(&run("agent"), 1, vec![window(1_000, vec![node_window("a", rows)])])]);
+        bench.whole().remove(0).offset_bits
+    };
+    let subject = || Subject::Partition(partition("p"));
+    let syncs = |ops| row(subject(), Operation::Sync, ops, OffsetHistogram::EMPTY);
+    let want = of(vec![reads("p", 40)]);
+    assert_eq!(want, Some(0.0));
+    assert_eq!(of(vec![reads("p", 40), syncs(1_000)]), want);
+    assert_eq!(of(vec![reads("p", 40), syncs(0)]), want);
+    assert_eq!(of(vec![row(subject(), Operation::Read, 40, OffsetHistogram::EMPTY), syncs(50)]), None);
+}
+
+#[test]
+fn peer_entropy_is_that_of_the_remotes_and_a_lower_bound_with_others() {
+    let of = |peers: &[(Option<&str>, u64)]| {
+        let a = receiving(node_window("a", vec![]), "p", peers);
+        let bench = Bench::new(&[batch(&run("agent"), 1, vec![window(1_000, vec![a])])]);
+        let found = in_layer(&bench, Layer::Network);
+        assert_eq!(found.reads, Some(peers.iter().map(|(_, ops)| ops).sum()));
+        assert_eq!(in_layer(&bench, Layer::Network).offset_bits, None);
+        found.peer_entropy
+    };
+    let (x, y) = (Some("10.0.0.2:0"), Some("10.0.0.3:0"));
+    let told = of(&[(x, 300), (y, 100)]).unwrap();
+    assert_eq!(told.bits, entropy::grassberger(&[300, 100]).unwrap());
+    assert_eq!((told.remotes, told.not_told_apart), (2, 0));
+    let bound = of(&[(x, 300), (y, 100), (None, 80)]).unwrap();
+    assert_eq!(bound.bits, entropy::grassberger(&[380, 100]).unwrap());
+    assert_eq!((bound.remotes, bound.not_told_apart), (2, 80));
+    // Whoever the others are, the truth is not below.
+    for truth in [[380, 100, 0], [300, 180, 0], [340, 140, 0], [300, 100, 80]] {
+        assert!(entropy::plug_in(&truth).unwrap() >= entropy::plug_in(&[380, 100]).unwrap(), "{truth:?}");
+    }
+    assert_eq!(of(&[(None, 500)]).map(|found| (found.bits, found.remotes)), Some((0.0, 0)));
+    assert_eq!(of(&[(x, 20), (y, 9)]), None, "too few");
+}
+
+#[test]
+fn peers_of_a_node_that_was_not_watched_throughout_have_no_entropy() {
+    let a = |second: u64| {
+        let a =
+            receiving(node_window("a", vec![]), "p", &[(Some("10.0.0.2:0"), 50), (Some("10.0.0.3:0"), 50)]);
+        window(second * 1_000, vec![a])
+    };
+    let mut blind = a(2);
+    blind.nodes[0].totals.remove(&(Layer::Network, Operation::Read));
+    blind.nodes[0].rows.clear();
+    blind.nodes[0].peers.clear();
+    let bench = Bench::new(&[batch(&run("agent"), 1, vec![a(1), blind])]);
+    assert_eq!(in_layer(&bench, Layer::Network).peer_entropy, None);
+    let query = EntropyQuery { layer: Layer::Network, ..bench.query(span(1_000, 2_000), Step::Whole) };
+    assert_eq!(bench.ask(&query)[0].peer_entropy.unwrap().remotes, 2);
+}
+
+#[test]
+fn a_host_is_watched_without_processes_and_has_no_entropy() {
+    let host = NodeId::of_host(&run("agent").agent);
+    let mut pseudo = node_window("-", vec![]);
+    (pseudo.node, pseudo.processes) = (host.clone(), 0);
+    let mut submissions = steady(10..20);
+    for submission in &mut submissions {
+        if let crate::Entry::Batch { windows, .. } = &mut submission.entry {
+            windows[0].nodes.push(pseudo.clone());
+        }
+    }
+    let bench = Bench::new(&submissions);
+    assert_eq!(bench.whole().len(), 1);
+    let reports = bench.store.reader().nodes().unwrap();
+    let report = reports.iter().find(|report| report.node == host).unwrap();
+    assert_eq!((report.first_watched, report.last_watched), (Some(at(10_000)), Some(at(20_000))));
 }

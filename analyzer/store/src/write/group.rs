@@ -94,7 +94,9 @@ impl<'a> Group<'a> {
         for (run, _, windows) in &self.batches {
             for window in windows.iter().filter(|window| window.end() <= now.plus_ms(AHEAD_MS)) {
                 for node in &window.nodes {
-                    let watched = window.completeness == Completeness::Complete && node.processes > 0;
+                    // A host has no processes that could be gone.
+                    let alive = node.processes > 0 || node.node.is_host();
+                    let watched = window.completeness == Completeness::Complete && alive;
                     let new = NodeReport {
                         node: node.node.clone(),
                         agent: run.agent.to_string(),
@@ -103,6 +105,7 @@ impl<'a> Group<'a> {
                         last_end: window.end(),
                         window_ms: window.length_ms,
                         processes: node.processes,
+                        listening: node.listening.clone(),
                     };
                     reports
                         .entry((&node.node, run.agent.as_str()))

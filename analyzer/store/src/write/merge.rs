@@ -30,7 +30,7 @@ const FAN_IN: usize = 16;
 const LAST_LEVEL: u32 = 3;
 
 /// Larger segments are final too, so that merging takes at most [`FAN_IN`] times as many rows of memory
-/// (80 MB).
+/// (130 MB).
 const MAX_ROWS: u64 = 1 << 13;
 
 /// How long a question may read replaced files. One that takes longer fails, and can be asked again.

@@ -1,7 +1,9 @@
 use super::*;
+use crate::PartitionShare;
 use crate::catalog::Missing;
 use crate::read::Span;
 use crate::sample::{at, batch, commit, gap, node_window, partition, reads, run, seq, window, with_lost};
+use isotherm_model::{Layer, Operation};
 use std::fs;
 use std::time::Duration;
 
@@ -13,8 +15,9 @@ fn one(run: &Run, number: u64) -> Submission {
 
 /// Reads of the partition, which tells whether a batch was counted once.
 fn counted(store: &Store) -> u64 {
-    let found = store.reader().partition_activity(Span::default()).unwrap();
-    found.get(&partition("p")).map_or(0, |nodes| nodes.values().map(|activity| activity.reads).sum())
+    let found = store.reader().partition_activity(Span::default(), Some(Layer::Logical)).unwrap();
+    let reads = |share: &PartitionShare| share.accesses[&(Layer::Logical, Operation::Read)].ops;
+    found.get(&partition("p")).map_or(0, |nodes| nodes.values().map(reads).sum())
 }
 
 fn catalogued(store: &Store) -> usize {
@@ -161,7 +164,7 @@ fn a_catalog_of_a_newer_version_is_refused() {
     drop(catalog);
     let error = Store::open(dir.path()).unwrap_err().to_string();
     assert!(error.ends_with(
-        "catalog.db has schema version 99, this isotherm knows versions up to 2; use a newer isotherm"
+        "catalog.db has schema version 99, this isotherm knows versions up to 3; use a newer isotherm"
     ));
 }
 
@@ -225,7 +228,9 @@ fn a_node_that_did_nothing_was_watched() {
     commit(&mut store, &[batch(&run("a"), 1, vec![window(5_000, vec![idle])])]);
     let found = store.reader().node_activity(Span::default()).unwrap();
     let idle = &found[&crate::sample::node("idle")];
-    assert_eq!((idle.total.reads, idle.lost), (0, 7));
+    let watched = [Operation::Read, Operation::Write].map(|operation| (Layer::Logical, operation));
+    assert_eq!(idle.total, watched.map(|place| (place, Default::default())).into());
+    assert_eq!((&idle.other, idle.lost), (&idle.total, 7));
     assert_eq!(store.reader().nodes().unwrap()[0].last_end, at(6_000));
 }
 
@@ -255,7 +260,8 @@ fn a_catalog_of_version_1_is_taken_over() {
     drop(store);
     let old = Connection::open(dir.path().join(catalog::FILE)).unwrap();
     old.execute_batch(
-        "ALTER TABLE segments ADD COLUMN last_start_ms INTEGER NOT NULL DEFAULT 0;
+        "ALTER TABLE nodes DROP COLUMN listening;
+         ALTER TABLE segments ADD COLUMN last_start_ms INTEGER NOT NULL DEFAULT 0;
          ALTER TABLE segments ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
          ALTER TABLE nodes RENAME COLUMN first_watched_ms TO first_complete_ms;
          ALTER TABLE nodes DROP COLUMN last_watched_ms;
