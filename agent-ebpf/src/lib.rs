@@ -11,7 +11,7 @@ pub use block::{
     BlockCounters, BlockKey, BlockKind, LATENCY_BUCKETS, MAX_STRIPE_SHIFT, MIN_STRIPE_SHIFT, Stripes,
     latency_bucket,
 };
-pub use fields::{FIELDS, Field, NUMBERS, Part, SYMBOLS};
+pub use fields::{CAST, CAST_CALL, FIELDS, Field, NUMBERS, Part, SLOT_FILE, SLOT_TYPE, SYMBOLS};
 pub use peer::{Address, PeerCounters, PeerKey, Port};
 
 /// Buckets of the offset histogram. Bucket `i` counts offsets `i << shift .. (i + 1) << shift`.

@@ -30,7 +30,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use call::{Call, in_compat, is_compat_file_call, offset_of};
 use field::{load_u32, load_u64};
-use file::{File, Inode};
+use file::Opened;
 use isotherm_agent_ebpf::{SYNC, Slot};
 use map::{Scratch, event, lose, set_target, target_of, watched};
 
@@ -55,14 +55,15 @@ pub fn iso_sys_exit(ctx: BtfTracePointContext) -> i32 {
     }
     match call {
         Call::File(operation, position) => {
-            let at = file::current(load_u64(regs, field::regs_fd()) as u32);
-            if at == 0 {
-                // SAFETY: a field of a map value.
-                lose(target, 1, |lost| unsafe { &raw mut (*lost).closed_descriptor });
-                return 0;
-            }
-            let file = File::of(at);
-            let Some(inode) = Inode::regular(file.inode) else { return 0 };
+            let (file, inode) = match file::opened(load_u64(regs, field::regs_fd()) as u32) {
+                Opened::Regular(file, inode) => (file, inode),
+                Opened::Other => return 0,
+                Opened::Closed => {
+                    // SAFETY: a field of a map value.
+                    lose(target, 1, |lost| unsafe { &raw mut (*lost).closed_descriptor });
+                    return 0;
+                }
+            };
             let bytes = if operation == SYNC { 0 } else { ret as u64 };
             let offset = offset_of(regs, &file, &inode, operation, position, bytes);
             let seen = Seen { target, slot: Slot::Calls, scratch: Scratch::Calls };

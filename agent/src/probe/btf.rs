@@ -18,6 +18,7 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC: u32 = 12;
 const ENUMERATOR_LEN: usize = 8;
 /// Begins the name of the type of a tracepoint.
 const TRACEPOINT: &[u8] = b"btf_trace_";
@@ -180,6 +181,22 @@ impl Btf {
     pub fn size(&self, name: &str) -> Result<Option<u64>, BtfError> {
         let Some(id) = self.by_name.get(name.as_bytes()) else { return Ok(None) };
         Ok(Some(u64::from(self.u32(self.position(*id)? + 8)?)))
+    }
+
+    /// The id of a kernel function, as far as the kernel tells its type.
+    pub fn function(&self, name: &str) -> Result<Option<u32>, BtfError> {
+        for (id, at) in self.types.iter().enumerate().skip(1) {
+            if self.kind(*at)?.0 == KIND_FUNC && self.string(self.u32(*at)?)? == name.as_bytes() {
+                return Ok(u32::try_from(id).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// The id of a struct or union.
+    #[must_use]
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name.as_bytes()).copied()
     }
 
     /// Whether programs that know types can hang on a tracepoint.

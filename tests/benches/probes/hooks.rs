@@ -45,13 +45,28 @@ pub(crate) struct Sample {
     pub(crate) floor_ns: f64,
 }
 
+/// Of programs that read kernel memory by a helper.
+const BY_HELPER: &[Case] = &[
+    case("untracked read, by helper", Kind::Reads, 200_000, false, CALLS),
+    case("tracked read, by helper", Kind::Reads, 200_000, true, CALLS),
+];
+
 /// One run of all cases.
 pub(crate) fn measure(probe: &mut Probe) -> Result<Vec<Sample>> {
+    run(probe, CASES)
+}
+
+/// One run of what the way of reading matters most for.
+pub(crate) fn measure_read_by_helper(probe: &mut Probe) -> Result<Vec<Sample>> {
+    run(probe, BY_HELPER)
+}
+
+fn run(probe: &mut Probe, cases: &[Case]) -> Result<Vec<Sample>> {
     let floors = Floors::attach()?;
     let _stats = Stats::on()?;
     let target = TargetIndex::new(0).context("the first target")?;
     let mut samples: Vec<Sample> = Vec::new();
-    for case in CASES {
+    for case in cases {
         let mut load = Load::start(case.kind, case.times)?;
         if case.watched {
             probe.watch(load.pid(), target)?;

@@ -11,7 +11,7 @@ mod load;
 mod reads;
 
 use anyhow::{Context, Result};
-use isotherm_agent::probe::{Capacity, Probe, TargetIndex};
+use isotherm_agent::probe::{Access, Capacity, Probe, TargetIndex};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -78,7 +78,13 @@ fn kernel(runs: usize, rows: &mut Vec<Row>) -> Result<()> {
         untracked.push(reads::with_probe(&mut probe, false)? - before);
         base.push(before);
         // Apart from the reads, because the statistics cost time themselves.
-        for sample in hooks::measure(&mut probe)? {
+        let mut samples = hooks::measure(&mut probe)?;
+        drop(probe);
+        // As on a kernel that cannot give an address a type.
+        let mut probe = Probe::attach_with(Capacity::default(), Access::Helper)?;
+        probe.add_target(TargetIndex::new(0).context("the first target")?)?;
+        samples.extend(hooks::measure_read_by_helper(&mut probe)?);
+        for sample in samples {
             if !hooks.contains_key(&sample.name) {
                 order.push(sample.name.clone());
             }
