@@ -1,6 +1,7 @@
 //! The maps, and the one way in which they are added to.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use crate::field::{self, load_u32};
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -113,7 +114,10 @@ pub(crate) fn target_of(tgid: u32) -> Option<u32> {
 /// The target of the current process.
 #[inline(always)]
 pub(crate) fn watched() -> Option<u32> {
-    target_of((bpf_get_current_pid_tgid() >> 32) as u32)
+    // SAFETY: always the current task. Kernels put its address in place of the call (Linux 6.10), unlike that of
+    // the helper for the process id.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    target_of(load_u32(task, field::task_tgid()))
 }
 
 /// Sets, or with `None` clears, the target of a process.
