@@ -1,8 +1,7 @@
 //! Which system calls move data of files, in which direction, and where in the file.
 
 use crate::field::{self, load_u32, load_u64};
-use crate::file::{File, Inode};
-use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
+use crate::file::{File, Inode, Needs};
 use core::ptr::read_volatile;
 use isotherm_agent_ebpf::{READ, SYNC, WRITE};
 
@@ -109,6 +108,13 @@ impl Call {
         self.0 & KIND == kind as u8
     }
 
+    /// What [`offset_of`] looks at.
+    #[inline(always)]
+    pub(crate) fn needs(self) -> Needs {
+        let position = self.0 & POSITION;
+        Needs { position: position == FILE || position == ARGUMENT_OR_FILE, flags: self.operation() == WRITE }
+    }
+
     /// Of an access.
     #[inline(always)]
     pub(crate) fn operation(self) -> u16 {
@@ -151,10 +157,8 @@ pub(crate) fn appends(file: &File, flags: u64) -> bool {
     flags & RWF_APPEND != 0 || (file.flags & O_APPEND != 0 && flags & RWF_NOAPPEND == 0)
 }
 
-/// Whether the current thread is in a 32-bit system call, whose numbers and registers mean something else.
+/// Whether the current thread, `task`, is in a 32-bit system call, whose numbers and registers mean something else.
 #[inline(always)]
-pub(crate) fn in_compat() -> bool {
-    // SAFETY: always the current task.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
+pub(crate) fn in_compat(task: u64) -> bool {
     load_u32(task, field::task_status()) & TS_COMPAT != 0
 }

@@ -5,7 +5,9 @@
 //! verifier they are constants, so that it can follow typed pointers through them.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel as bpf_probe_read_kernel_raw,
+};
 use core::mem::{MaybeUninit, transmute};
 use core::ptr::read_volatile;
 use isotherm_agent_ebpf::CAST_CALL;
@@ -112,6 +114,13 @@ pub(crate) fn cast(address: u64, id: u64) -> u64 {
     let call: unsafe extern "C" fn(u64, u64) -> u64 = unsafe { transmute(CAST_CALL as usize) };
     // SAFETY: it reads nothing.
     unsafe { call(address, id) }
+}
+
+/// The current task. Ask once: a call of a helper is a good part of what a program takes.
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    // SAFETY: there is always one.
+    unsafe { bpf_get_current_task_btf() as u64 }
 }
 
 /// Reads 8 bytes through a pointer whose type the verifier knows; an exception table makes a bad one read 0.

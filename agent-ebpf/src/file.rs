@@ -1,9 +1,9 @@
 //! From a descriptor to the file, its inode, and its name.
 
-use crate::field::{self, Head, cast, load_u16, load_u32, load_u64, probe};
+use crate::field::{self, Head, cast, current_task, load_u16, load_u32, load_u64, probe};
 use crate::map::{NAMES, Scratch};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use core::slice;
 use isotherm_agent_ebpf::{FILE_NAME_HEADER, FileName, MAX_DEPTH, NAME_LEN};
 
@@ -29,16 +29,16 @@ pub(crate) enum Opened {
 /// descriptors it is still using.
 #[inline(always)]
 pub(crate) fn current(fd: u32) -> u64 {
-    match slot(fd) {
+    match slot(current_task(), fd) {
         0 => 0,
         slot => probe::<u64>(slot, 0),
     }
 }
 
-/// As [`current`], with what is needed of the file. Loaded directly where the kernel lets an address have a
+/// As [`current`], of the current `task`, with what is needed of the file. Loaded directly where the kernel lets an address have a
 /// type; which of the two it is has been decided when the program is loaded.
 #[inline(always)]
-pub(crate) fn opened(fd: u32) -> Opened {
+pub(crate) fn opened(task: u64, fd: u32, needs: Needs) -> Opened {
     let slot_type = field::slot_type();
     let (file, inode) = if slot_type == 0 {
         let at = current(fd);
@@ -49,7 +49,7 @@ pub(crate) fn opened(fd: u32) -> Opened {
         let inode = Inode::regular(file.inode);
         (file, inode)
     } else {
-        let slot = slot(fd);
+        let slot = slot(task, fd);
         if slot == 0 {
             return Opened::Closed;
         }
@@ -57,7 +57,7 @@ pub(crate) fn opened(fd: u32) -> Opened {
         if at == 0 {
             return Opened::Closed;
         }
-        let file = File::typed(at);
+        let file = File::typed(at, needs);
         let inode = Inode::typed(file.inode);
         (file, inode)
     };
@@ -69,9 +69,7 @@ pub(crate) fn opened(fd: u32) -> Opened {
 
 /// Where the table of descriptors has one; 0 if it has not so many.
 #[inline(always)]
-fn slot(fd: u32) -> u64 {
-    // SAFETY: always the current task.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
+fn slot(task: u64, fd: u32) -> u64 {
     let files = load_u64(task, field::task_files());
     if files == 0 {
         return 0;
@@ -81,6 +79,13 @@ fn slot(fd: u32) -> u64 {
         return 0;
     }
     load_u64(table, field::fdt_fd()) + u64::from(fd) * 8
+}
+
+/// What else is asked of an open file than its inode. Each load that the kernel checks counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Needs {
+    pub(crate) position: bool,
+    pub(crate) flags: bool,
 }
 
 /// What is needed of an open file.
@@ -107,12 +112,12 @@ impl File {
 
     /// As [`of`](Self::of), through a pointer whose type the verifier knows.
     #[inline(always)]
-    pub(crate) fn typed(at: u64) -> Self {
+    pub(crate) fn typed(at: u64, needs: Needs) -> Self {
         Self {
             at,
             inode: load_u64(at, field::file_inode()),
-            position: load_u64(at, field::file_pos()),
-            flags: load_u32(at, field::file_flags()),
+            position: if needs.position { load_u64(at, field::file_pos()) } else { 0 },
+            flags: if needs.flags { load_u32(at, field::file_flags()) } else { 0 },
         }
     }
 

@@ -29,10 +29,10 @@ use access::Seen;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use call::{Call, Kind, in_compat, offset_of};
-use field::{load_u32, load_u64};
+use field::{current_task, load_u32, load_u64};
 use file::Opened;
 use isotherm_agent_ebpf::{SYNC, Slot};
-use map::{Scratch, event, lose, set_target, target_of, watched};
+use map::{Scratch, event, lose, set_target, target_of, target_of_task};
 
 /// Looks at one finished call.
 #[btf_tracepoint(function = "sys_exit")]
@@ -44,17 +44,18 @@ pub fn iso_sys_exit(ctx: BtfTracePointContext) -> i32 {
     if call.is(Kind::Other) {
         return 0;
     }
-    let Some(target) = watched() else { return 0 };
+    let task = current_task();
+    let Some(target) = target_of_task(task) else { return 0 };
     if ret < 0 {
         return 0;
     }
-    if in_compat() {
+    if in_compat(task) {
         if call.is(Kind::Compat) {
             // SAFETY: a field of a map value.
             lose(target, 1, |lost| unsafe { &raw mut (*lost).compat });
         }
     } else if call.is(Kind::File) {
-        accessed(regs, call, target, ret as u64);
+        accessed(regs, task, call, target, ret as u64);
     } else if call.is(Kind::Events) {
         aio::count_events(target, load_u64(regs, field::regs_pos()), ret as u64);
     } else if call.is(Kind::Accept) {
@@ -65,8 +66,8 @@ pub fn iso_sys_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// A call has accessed the file of its descriptor.
 #[inline(always)]
-fn accessed(regs: u64, call: Call, target: u32, result: u64) {
-    match file::opened(load_u64(regs, field::regs_fd()) as u32) {
+fn accessed(regs: u64, task: u64, call: Call, target: u32, result: u64) {
+    match file::opened(task, load_u64(regs, field::regs_fd()) as u32, call.needs()) {
         Opened::Regular(file, inode) => {
             let operation = call.operation();
             let bytes = if operation == SYNC { 0 } else { result };
