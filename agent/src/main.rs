@@ -103,6 +103,7 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    isotherm_agent::allocator::give_back();
     let arguments = Arguments::parse();
     // Messages would tear the live table.
     let live = matches!(arguments.command, Command::Top { once: false, .. });

@@ -29,10 +29,13 @@ pub(crate) struct Seen {
     /// The part of it that is not in the kernel.
     pub(crate) user_share: f64,
     pub(crate) rss_kib: f64,
+    /// The most since it watches.
     pub(crate) peak_kib: f64,
     pub(crate) map_bytes: f64,
     /// From its start until it watches.
     pub(crate) start_ms: f64,
+    /// The most memory until then.
+    pub(crate) start_kib: f64,
 }
 
 pub(crate) fn measure() -> Result<Seen> {
@@ -60,6 +63,9 @@ pub(crate) fn measure() -> Result<Seen> {
         Ok(fs::read_to_string(&log)?.contains("watching 1 processes").then_some(()))
     })?;
     let start_ms = started.elapsed().as_secs_f64() * 1e3;
+    let start_kib = number(&fs::read_to_string(format!("/proc/{}/status", agent.pid()))?, "VmHWM:")?;
+    // From here on VmHWM is the most that it takes while it runs (Linux 4.0).
+    fs::write(format!("/proc/{}/clear_refs", agent.pid()), "5").context("reset the agent's VmHWM")?;
     // The first window, in which every file is named, and a part of the second.
     sleep(WINDOW + WINDOW / 2);
     let before = Times::of(&agent)?;
@@ -77,6 +83,7 @@ pub(crate) fn measure() -> Result<Seen> {
         peak_kib: number(&status, "VmHWM:")?,
         map_bytes: map_bytes(agent.pid())?,
         start_ms,
+        start_kib,
     })
 }
 
