@@ -5,9 +5,12 @@
 //! verifier they are constants, so that it can follow typed pointers through them.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
-use core::mem::MaybeUninit;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel as bpf_probe_read_kernel_raw,
+};
+use core::mem::{MaybeUninit, transmute};
 use core::ptr::read_volatile;
+use isotherm_agent_ebpf::CAST_CALL;
 
 macro_rules! fields {
     ($($name:ident $get:ident $path:literal),+ $(,)?) => {
@@ -111,6 +114,24 @@ fields! {
     JBD2_END jbd2_end "`journal_end_buffer_io_sync`",
     XLOG_END xlog_end "`xlog_bio_end_io`",
     MIRROR_END mirror_end "`btrfs_clone_write_end_io`",
+    SLOT_TYPE slot_type "A type that begins with a `struct file *`",
+}
+
+/// Gives an address the type `id`, to the verifier; it costs nothing at run time. Only where [`slot_type`] is
+/// not 0: the call is none of a helper before the agent has changed it.
+#[inline(always)]
+pub(crate) fn cast(address: u64, id: u64) -> u64 {
+    // SAFETY: the number of a helper is its address to the compiler, as in the helpers' own bindings.
+    let call: unsafe extern "C" fn(u64, u64) -> u64 = unsafe { transmute(CAST_CALL as usize) };
+    // SAFETY: it reads nothing.
+    unsafe { call(address, id) }
+}
+
+/// The current task. Ask once: a call of a helper is a good part of what a program takes.
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    // SAFETY: there is always one.
+    unsafe { bpf_get_current_task_btf() as u64 }
 }
 
 /// Reads 8 bytes through a pointer whose type the verifier knows; an exception table makes a bad one read 0.

@@ -167,3 +167,16 @@ pub const SYMBOLS: &[Symbol] = &[
     module_symbol("XLOG_END", "xlog_bio_end_io"),
     module_symbol("MIRROR_END", "btrfs_clone_write_end_io"),
 ];
+
+/// A call of no helper, which the agent turns into one of the kernel function [`CAST`] where there is one.
+pub const CAST_CALL: u32 = 0x4953_4f43;
+
+/// Gives an address a type, so that what lies there is loaded directly instead of by a helper (Linux 6.2).
+pub const CAST: &str = "bpf_rdonly_cast";
+
+/// The static that takes the id of a type whose first member is a `struct file *`, as an entry of a table of
+/// descriptors is, and that type. 0 where it or [`CAST`] is missing.
+pub const SLOT_TYPE: (&str, &str) = ("SLOT_TYPE", "epoll_filefd");
+
+/// The member of [`SLOT_TYPE`] that has to be the first.
+pub const SLOT_FILE: &str = "epoll_filefd.file";

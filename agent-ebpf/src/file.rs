@@ -1,9 +1,9 @@
 //! From a descriptor to the file, its inode, and its name.
 
-use crate::field::{self, Head, load_u32, load_u64, probe};
+use crate::field::{self, Head, cast, current_task, load_u16, load_u32, load_u64, probe};
 use crate::map::{NAMES, Scratch};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use core::slice;
 use isotherm_agent_ebpf::{FILE_NAME_HEADER, FileName, MAX_DEPTH, NAME_LEN};
 
@@ -12,6 +12,16 @@ const FORMAT: u16 = 0o170_000;
 const REGULAR: u16 = 0o100_000;
 const BLOCK_DEVICE: u16 = 0o060_000;
 
+/// What a descriptor of the current process leads to.
+pub(crate) enum Opened {
+    /// Nothing.
+    Closed,
+    /// A socket, a pipe, a device or a directory.
+    Other,
+    /// A file.
+    Regular(File, Inode),
+}
+
 /// `struct file *` of a descriptor of the current process; 0 if there is none.
 ///
 /// Another thread may have closed the descriptor, or opened another file as the same number, since the call
@@ -19,8 +29,47 @@ const BLOCK_DEVICE: u16 = 0o060_000;
 /// descriptors it is still using.
 #[inline(always)]
 pub(crate) fn current(fd: u32) -> u64 {
-    // SAFETY: always the current task.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    match slot(current_task(), fd) {
+        0 => 0,
+        slot => probe::<u64>(slot, 0),
+    }
+}
+
+/// As [`current`], of the current `task`, with what is needed of the file. Loaded directly where the kernel lets an address have a
+/// type; which of the two it is has been decided when the program is loaded.
+#[inline(always)]
+pub(crate) fn opened(task: u64, fd: u32, needs: Needs) -> Opened {
+    let slot_type = field::slot_type();
+    let (file, inode) = if slot_type == 0 {
+        let at = current(fd);
+        if at == 0 {
+            return Opened::Closed;
+        }
+        let file = File::of(at);
+        let inode = Inode::regular(file.inode);
+        (file, inode)
+    } else {
+        let slot = slot(task, fd);
+        if slot == 0 {
+            return Opened::Closed;
+        }
+        let at = load_u64(cast(slot, slot_type), 0);
+        if at == 0 {
+            return Opened::Closed;
+        }
+        let file = File::typed(at, needs);
+        let inode = Inode::typed(file.inode);
+        (file, inode)
+    };
+    match inode {
+        Some(inode) => Opened::Regular(file, inode),
+        None => Opened::Other,
+    }
+}
+
+/// Where the table of descriptors has one; 0 if it has not so many.
+#[inline(always)]
+fn slot(task: u64, fd: u32) -> u64 {
     let files = load_u64(task, field::task_files());
     if files == 0 {
         return 0;
@@ -29,8 +78,14 @@ pub(crate) fn current(fd: u32) -> u64 {
     if table == 0 || fd >= load_u32(table, field::fdt_max_fds()) {
         return 0;
     }
-    let array = load_u64(table, field::fdt_fd());
-    probe::<u64>(array, u64::from(fd) * 8)
+    load_u64(table, field::fdt_fd()) + u64::from(fd) * 8
+}
+
+/// What else is asked of an open file than its inode. Each load that the kernel checks counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Needs {
+    pub(crate) position: bool,
+    pub(crate) flags: bool,
 }
 
 /// What is needed of an open file.
@@ -52,6 +107,17 @@ impl File {
             inode: head.get(field::file_inode()),
             position: head.get(field::file_pos()),
             flags: head.get(field::file_flags()),
+        }
+    }
+
+    /// As [`of`](Self::of), through a pointer whose type the verifier knows.
+    #[inline(always)]
+    pub(crate) fn typed(at: u64, needs: Needs) -> Self {
+        Self {
+            at,
+            inode: load_u64(at, field::file_inode()),
+            position: if needs.position { load_u64(at, field::file_pos()) } else { 0 },
+            flags: if needs.flags { load_u32(at, field::file_flags()) } else { 0 },
         }
     }
 
@@ -101,6 +167,28 @@ impl Inode {
         }
         inode.dev = probe(inode.superblock, field::sb_dev());
         Some(inode)
+    }
+
+    /// As [`regular`](Self::regular), through a pointer whose type the verifier knows.
+    #[inline(always)]
+    pub(crate) fn typed(at: u64) -> Option<Self> {
+        if at == 0 {
+            return None;
+        }
+        let format = load_u16(at, field::inode_mode()) & FORMAT;
+        if format != REGULAR {
+            return None;
+        }
+        let superblock = load_u64(at, field::inode_sb());
+        Some(Self {
+            at,
+            format,
+            ino: load_u64(at, field::inode_ino()),
+            superblock,
+            dev: load_u32(superblock, field::sb_dev()),
+            generation: load_u32(at, field::inode_generation()),
+            size: load_u64(at, field::inode_size()),
+        })
     }
 
     #[inline(always)]

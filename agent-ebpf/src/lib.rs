@@ -11,7 +11,7 @@ pub use block::{
     BlockCounters, BlockKey, BlockKind, LATENCY_BUCKETS, MAX_STRIPE_SHIFT, MIN_STRIPE_SHIFT, Stripes,
     latency_bucket,
 };
-pub use fields::{FIELDS, Field, NUMBERS, Part, SYMBOLS, Symbol};
+pub use fields::{CAST, CAST_CALL, FIELDS, Field, NUMBERS, Part, SLOT_FILE, SLOT_TYPE, SYMBOLS, Symbol};
 pub use peer::{Address, End, LISTENED, Opener, PeerCounters, PeerKey, Port, SHARED};
 
 /// Buckets of the offset histogram. Bucket `i` counts offsets `i << shift .. (i + 1) << shift`.

@@ -28,50 +28,57 @@ mod uring;
 use access::Seen;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use call::{Call, in_compat, is_compat_file_call, offset_of};
-use field::{load_u32, load_u64};
-use file::{File, Inode};
+use call::{Call, Kind, in_compat, offset_of};
+use field::{current_task, load_u32, load_u64};
+use file::Opened;
 use isotherm_agent_ebpf::{SYNC, Slot};
-use map::{Scratch, event, lose, set_target, target_of, watched};
+use map::{Scratch, event, lose, set_target, target_of, target_of_task};
 
 /// Looks at one finished call.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn iso_sys_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the arguments of sys_exit are (struct pt_regs *regs, long ret) on every kernel that has it.
     let (regs, ret): (u64, i64) = (ctx.arg(0), ctx.arg(1));
-    let nr = load_u64(regs, field::regs_nr());
-    let Some(call) = Call::of(nr) else {
-        if ret >= 0 && is_compat_file_call(nr) && in_compat() {
-            if let Some(target) = watched() {
-                // SAFETY: a field of a map value.
-                lose(target, 1, |lost| unsafe { &raw mut (*lost).compat });
-            }
-        }
-        return 0;
-    };
-    let Some(target) = watched() else { return 0 };
-    if ret < 0 || in_compat() {
+    // The number first: most calls are of no interest.
+    let call = Call::of(load_u64(regs, field::regs_nr()));
+    if call.is(Kind::Other) {
         return 0;
     }
-    match call {
-        Call::File(operation, position) => {
-            let at = file::current(load_u64(regs, field::regs_fd()) as u32);
-            if at == 0 {
-                // SAFETY: a field of a map value.
-                lose(target, 1, |lost| unsafe { &raw mut (*lost).closed_descriptor });
-                return 0;
-            }
-            let file = File::of(at);
-            let Some(inode) = Inode::regular(file.inode) else { return 0 };
-            let bytes = if operation == SYNC { 0 } else { ret as u64 };
-            let offset = offset_of(regs, &file, &inode, operation, position, bytes);
+    let task = current_task();
+    let Some(target) = target_of_task(task) else { return 0 };
+    if ret < 0 {
+        return 0;
+    }
+    if in_compat(task) {
+        if call.is(Kind::Compat) {
+            // SAFETY: a field of a map value.
+            lose(target, 1, |lost| unsafe { &raw mut (*lost).compat });
+        }
+    } else if call.is(Kind::File) {
+        accessed(regs, task, call, target, ret as u64);
+    } else if call.is(Kind::Events) {
+        aio::count_events(target, load_u64(regs, field::regs_pos()), ret as u64);
+    } else if call.is(Kind::Accept) {
+        socket::accepted(target, ret as u32);
+    }
+    0
+}
+
+/// A call has accessed the file of its descriptor.
+#[inline(always)]
+fn accessed(regs: u64, task: u64, call: Call, target: u32, result: u64) {
+    match file::opened(task, load_u64(regs, field::regs_fd()) as u32, call.needs()) {
+        Opened::Regular(file, inode) => {
+            let operation = call.operation();
+            let bytes = if operation == SYNC { 0 } else { result };
+            let offset = offset_of(regs, &file, &inode, call, bytes);
             let seen = Seen { target, slot: Slot::Calls, scratch: Scratch::Calls };
             access::count(seen, operation, &file, &inode, offset, bytes);
         }
-        Call::Events => aio::count_events(target, load_u64(regs, field::regs_pos()), ret as u64),
-        Call::Accept => socket::accepted(target, ret as u32),
+        Opened::Other => {}
+        // SAFETY: a field of a map value.
+        Opened::Closed => lose(target, 1, |lost| unsafe { &raw mut (*lost).closed_descriptor }),
     }
-    0
 }
 
 /// The children of a watched process are watched from their first call on.

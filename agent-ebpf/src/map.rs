@@ -1,6 +1,6 @@
 //! The maps, and the one way in which they are added to.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use crate::field::{self, current_task, load_u32};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -102,10 +102,16 @@ pub(crate) fn target_of(tgid: u32) -> Option<u32> {
     if target == 0 { None } else { Some(u32::from(target) - 1) }
 }
 
+/// The target of a task's process.
+#[inline(always)]
+pub(crate) fn target_of_task(task: u64) -> Option<u32> {
+    target_of(load_u32(task, field::task_tgid()))
+}
+
 /// The target of the current process.
 #[inline(always)]
 pub(crate) fn watched() -> Option<u32> {
-    target_of((bpf_get_current_pid_tgid() >> 32) as u32)
+    target_of_task(current_task())
 }
 
 /// Sets, or with `None` clears, the target of a process.

@@ -7,6 +7,7 @@
 //!
 //! Absent here: what is in a file or a socket, entropy over nodes, and any decision about partitions.
 
+pub mod allocator;
 pub mod attribution;
 pub mod config;
 pub mod discovery;

@@ -110,6 +110,7 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    isotherm_agent::allocator::give_back();
     // Failpoints are named in the environment of tests; other builds read nothing.
     let _scenario = fail::has_failpoints().then(fail::FailScenario::setup);
     let arguments = Arguments::parse();

@@ -7,11 +7,40 @@ use isotherm_model::{
     UnattributedReason, Window,
 };
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, message};
+
+/// Fields of the protocol that are written one element after the other.
+const WINDOW_SET_WINDOWS: u32 = 1;
+const WINDOW_NODES: u32 = 4;
+const NODE_WINDOW_ROWS: u32 = 5;
 
 /// Encodes windows as the payload of a batch.
+///
+/// Row by row: the rows of ten thousand partitions as messages would take some twenty times the room of their
+/// encoding. A field that is repeated may stand anywhere in its message, so they follow the rest.
 #[must_use]
 pub fn window_set_to_payload(windows: &[Window]) -> Vec<u8> {
-    wire::WindowSet { windows: windows.iter().map(window).collect() }.encode_to_vec()
+    let mut payload = Vec::new();
+    for one in windows {
+        let mut body = window(one).encode_to_vec();
+        for node in &one.nodes {
+            let mut rest = node_window(node).encode_to_vec();
+            for one in &node.rows {
+                message::encode(NODE_WINDOW_ROWS, &row(one), &mut rest);
+            }
+            append(WINDOW_NODES, &rest, &mut body);
+        }
+        append(WINDOW_SET_WINDOWS, &body, &mut payload);
+    }
+    payload
+}
+
+/// Adds an encoded message as a field.
+fn append(field: u32, message: &[u8], to: &mut Vec<u8>) {
+    to.reserve(message.len() + 2 * size_of::<u64>());
+    encode_key(field, WireType::LengthDelimited, to);
+    encode_varint(message.len() as u64, to);
+    to.extend_from_slice(message);
 }
 
 /// An agent's introduction.
@@ -48,6 +77,7 @@ pub fn gap_to_wire(gap: &Gap) -> wire::Gap {
     }
 }
 
+/// Without its nodes.
 fn window(window: &Window) -> wire::Window {
     let completeness = match window.completeness {
         Completeness::Complete => wire::Completeness::Complete,
@@ -57,10 +87,11 @@ fn window(window: &Window) -> wire::Window {
         start_ms: window.start.as_ms(),
         length_ms: window.length_ms,
         completeness: completeness.into(),
-        nodes: window.nodes.iter().map(node_window).collect(),
+        nodes: Vec::new(),
     }
 }
 
+/// Without its rows.
 fn node_window(node: &NodeWindow) -> wire::NodeWindow {
     wire::NodeWindow {
         system: node.node.system().to_string(),
@@ -76,7 +107,7 @@ fn node_window(node: &NodeWindow) -> wire::NodeWindow {
                 bytes: counts.bytes,
             })
             .collect(),
-        rows: node.rows.iter().map(row).collect(),
+        rows: Vec::new(),
         lost: node
             .lost
             .iter()

@@ -2,28 +2,22 @@
 //!
 //! A goal that is not met is reported as not met; nothing fails on a time.
 
-mod load;
-mod probe;
+mod probes;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// What to measure.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// What the agent's probe costs a process per read, beside bpftrace with the same question.
+    /// What the agent costs: each kernel program beside an empty one, a read beside bpftrace with the same
+    /// question, the reading of all counters, and the agent's own time and memory.
     ///
-    /// As root. Turns the kernel's bpf_stats on for its duration, for every program of the host. Without
-    /// bpftrace (a Debian package) the peer is missing and the goal is not met.
-    Probe(Options),
-    /// The load that is measured: not for people.
-    #[command(hide = true)]
-    Load {
-        /// Reads to make.
-        calls: u64,
-    },
+    /// As root, in about two minutes after the build. Turns the kernel's bpf_stats on while it needs them, for
+    /// every program of the host. Without bpftrace (a Debian package) the peer is missing and its goal not met.
+    Probes(Options),
 }
 
 /// How to report.
@@ -60,16 +54,17 @@ struct Machine {
     cores: usize,
 }
 
-/// One setting, by medians.
-#[derive(Serialize)]
+/// A median, beside what it is compared with.
+#[derive(Serialize, Deserialize)]
 struct Row {
     name: String,
-    /// CPU time of the process per read, in nanoseconds.
-    ns_per_read: f64,
-    /// The same, above the setting without any probe.
-    added_ns: f64,
-    /// Mean time of one run of the kernel program by bpf_stats, where it was asked.
-    bpf_stats_ns_per_run: Option<f64>,
+    value: f64,
+    unit: String,
+    /// The median of the peer, if there is one.
+    beside: Option<f64>,
+    /// What the peer is.
+    of: Option<String>,
+    ratio: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -85,14 +80,13 @@ struct Goal {
 
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
-        Bench::Probe(options) => {
-            let report = probe::measure(options.runs)?;
+        Bench::Probes(options) => {
+            let report = probes::measure(options.runs)?;
             match options.output {
                 Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
                 Format::Table => print(&report),
             }
         }
-        Bench::Load { calls } => load::run(*calls)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -108,28 +102,20 @@ fn machine() -> Result<Machine> {
     })
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => values[len / 2],
-        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
-    }
-}
-
 fn print(report: &Report) {
     let Machine { kernel, cpu, cores } = &report.machine;
     println!("{}: Linux {kernel}, {cores} x {cpu}\n{}\n", report.bench, report.command);
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["SETTING", "CPU ns/READ", "ADDED ns", "bpf_stats ns/RUN"]);
+    table.set_header(["WHAT", "MEDIAN", "UNIT", "BESIDE", "RATIO"]);
     for row in &report.rows {
-        let stats = row.bpf_stats_ns_per_run.map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
+        let beside = row.beside.zip(row.of.as_ref()).map(|(beside, of)| format!("{beside:.1} {of}"));
         table.add_row([
             row.name.clone(),
-            format!("{:.0}", row.ns_per_read),
-            format!("{:+.0}", row.added_ns),
-            stats,
+            format!("{:.1}", row.value),
+            row.unit.clone(),
+            beside.unwrap_or_default(),
+            row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
         ]);
     }
     println!("{table}\n");
@@ -137,17 +123,5 @@ fn print(report: &Report) {
         let value = goal.value.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2}"));
         let met = if goal.met { "met" } else { "NOT MET" };
         println!("{}: {value} {} (goal: at most {}): {met}", goal.name, goal.unit, goal.goal);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(&mut []).is_nan());
     }
 }

@@ -127,12 +127,9 @@ fn system() -> Vec<Piece> {
         "the Python environment of the tools",
         "apt-get install python3-venv",
     );
-    let peer = "the peer of `cargo xtask bench probe`";
-    let extras = [
-        optional("bpftrace", on_path("bpftrace"), peer, "apt-get install bpftrace"),
-        optional("cargo-deny", on_path("cargo-deny"), "checking licences, bans", "cargo install cargo-deny"),
-    ];
-    programs.chain([python]).chain(extras).collect()
+    let deny =
+        optional("cargo-deny", on_path("cargo-deny"), "checking licences, bans", "cargo install cargo-deny");
+    programs.chain([python, deny]).collect()
 }
 
 fn tools() -> Vec<Piece> {

@@ -41,7 +41,7 @@ pub(crate) struct Program {
 
 /// All programs that are installed for demo or tests; a C compiler is not among them, as without one this
 /// would not have been linked.
-pub(crate) const PROGRAMS: [Program; 10] = [
+pub(crate) const PROGRAMS: [Program; 11] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -100,6 +100,12 @@ pub(crate) const PROGRAMS: [Program; 10] = [
         name: "fio",
         package: "fio",
         needed_for: "a second generator of file accesses in tests",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "bpftrace",
+        package: "bpftrace",
+        needed_for: "the peer of `cargo xtask bench probes`",
         purpose: Purpose::Tests,
     },
 ];

@@ -4,7 +4,7 @@
 //! as long (measured: 409 ms against 21). Format: Linux Documentation/bpf/btf.rst. Every read is checked:
 //! a damaged file is an error, never a wrong offset.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 const MAGIC: u16 = 0xeb9f;
@@ -18,6 +18,7 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC: u32 = 12;
 const ENUMERATOR_LEN: usize = 8;
 /// Begins the name of the type of a tracepoint.
 const TRACEPOINT: &[u8] = b"btf_trace_";
@@ -62,8 +63,8 @@ pub struct Btf {
     by_name: HashMap<Vec<u8>, u32>,
     /// Enumerations of 32 bits.
     enums: Vec<u32>,
-    /// Names of typedefs that say what a tracepoint passes.
-    tracepoints: HashSet<Vec<u8>>,
+    /// Typedefs that say what a tracepoint passes, by the tracepoint's name.
+    tracepoints: HashMap<Vec<u8>, u32>,
 }
 
 impl Btf {
@@ -87,7 +88,7 @@ impl Btf {
             types: vec![0],
             by_name: HashMap::new(),
             enums: Vec::new(),
-            tracepoints: HashSet::new(),
+            tracepoints: HashMap::new(),
         };
         if btf.u32(0)? & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Damaged { at: 0, what: "the magic number 0xeb9f" });
@@ -127,7 +128,7 @@ impl Btf {
                 KIND_TYPEDEF => {
                     if let Some(name) = self.string(self.u32(at)?)?.strip_prefix(TRACEPOINT) {
                         let name = name.to_vec();
-                        self.tracepoints.insert(name);
+                        self.tracepoints.entry(name).or_insert(id);
                     }
                 }
                 _ => {}
@@ -182,10 +183,32 @@ impl Btf {
         Ok(Some(u64::from(self.u32(self.position(*id)? + 8)?)))
     }
 
+    /// The id of a kernel function, as far as the kernel tells its type.
+    pub fn function(&self, name: &str) -> Result<Option<u32>, BtfError> {
+        for (id, at) in self.types.iter().enumerate().skip(1) {
+            if self.kind(*at)?.0 == KIND_FUNC && self.string(self.u32(*at)?)? == name.as_bytes() {
+                return Ok(u32::try_from(id).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// The id of a struct or union.
+    #[must_use]
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name.as_bytes()).copied()
+    }
+
     /// Whether programs that know types can hang on a tracepoint.
     #[must_use]
     pub fn has_tracepoint(&self, name: &str) -> bool {
-        self.tracepoints.contains(name.as_bytes())
+        self.tracepoint(name).is_some()
+    }
+
+    /// The id of the type that such a program names to hang on a tracepoint.
+    #[must_use]
+    pub fn tracepoint(&self, name: &str) -> Option<u32> {
+        self.tracepoints.get(name.as_bytes()).copied()
     }
 
     fn member(&self, id: u32, name: &[u8], nesting: u32) -> Result<Option<(u64, u32)>, BtfError> {

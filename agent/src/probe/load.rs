@@ -1,6 +1,7 @@
 //! Loading the object into a kernel, as far as the kernel has what it needs.
 
 use super::btf::Btf;
+use super::cast::Cast;
 use super::part::{PROGRAMS, resolve, without};
 use super::processes::Processes;
 use super::reading::Readers;
@@ -8,7 +9,7 @@ use super::{Capacity, Probe, ProbeError, selftest, sockettest};
 use aya::maps::{MapError, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use isotherm_agent_ebpf::{HOST_TARGET, MAX_TARGETS, Part};
+use isotherm_agent_ebpf::{HOST_TARGET, MAX_TARGETS, Part, SLOT_TYPE};
 use tracing::{debug, warn};
 
 /// The kernel object, built by `cargo xtask ebpf build` and committed.
@@ -17,13 +18,24 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/isotherm.bpf.o");
 /// Room for what finds none, beside the entries that are asked for: one for each target and operation.
 const OVERFLOW_ENTRIES: u32 = MAX_TARGETS * 4;
 
-pub(super) fn attach(capacity: Capacity) -> Result<Probe, ProbeError> {
+/// How the programs read kernel memory behind an address that has no type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// They give it a type where the kernel has a function for that, and load directly.
+    Typed,
+    /// By a helper call for each piece, as every kernel lets them.
+    Helper,
+}
+
+pub(super) fn attach(capacity: Capacity, access: Access) -> Result<Probe, ProbeError> {
     if !cfg!(target_arch = "x86_64") {
         return Err(ProbeError::Architecture { arch: std::env::consts::ARCH });
     }
     let kallsyms = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let resolved = resolve(&Btf::of_running_kernel()?, &kallsyms)?;
-    debug!(?resolved, "kernel");
+    let btf = Btf::of_running_kernel()?;
+    let resolved = resolve(&btf, &kallsyms)?;
+    let cast = if access == Access::Typed { Cast::of(&btf)? } else { None };
+    debug!(?resolved, ?cast, "kernel");
     if let Some((_, what)) = resolved.missing.iter().find(|(part, _)| *part == Part::Calls) {
         return Err(ProbeError::Unsupported { what: what.clone() });
     }
@@ -40,11 +52,15 @@ pub(super) fn attach(capacity: Capacity) -> Result<Probe, ProbeError> {
     for (name, value) in &resolved.values {
         loader.override_global(name, value, true);
     }
+    let patched = cast.as_ref().map(|cast| cast.patched(OBJECT));
+    if let Some(cast) = &cast {
+        loader.override_global(SLOT_TYPE.0, &cast.slot_type, true);
+    }
     let mut object = loader
         .map_max_entries("FILES", capacity.files + OVERFLOW_ENTRIES)
         .map_max_entries("BLOCKS", capacity.blocks + OVERFLOW_ENTRIES)
         .map_max_entries("PEERS", capacity.peers + OVERFLOW_ENTRIES)
-        .load(OBJECT)
+        .load(patched.as_ref().map_or(OBJECT, |patched| patched.bytes()))
         .map_err(|error| ProbeError::Load(Box::new(error)))?;
     let names = take_map(&mut object, "NAMES", RingBuf::try_from)?;
     let processes = object.map("PROCESSES").expect("the object has this map");

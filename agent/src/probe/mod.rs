@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod btf;
+mod cast;
 mod error;
 mod events;
 mod load;
@@ -18,6 +19,7 @@ mod sockettest;
 mod stats;
 
 pub use error::{ProbeError, TargetIndex};
+pub use load::Access;
 pub use name::PathBelowMount;
 pub use network::{OpenedConnection, Remembered};
 pub use reading::{Reading, Totals, Visit};
@@ -76,7 +78,12 @@ impl Probe {
     /// Loads and attaches everything that this kernel has, and checks on a file and a socket of its own that the
     /// counts are right. Fails without [`Part::Calls`]; what else is missing is [`degraded`](Self::degraded).
     pub fn attach(capacity: Capacity) -> Result<Self, ProbeError> {
-        load::attach(capacity)
+        Self::attach_with(capacity, Access::Typed)
+    }
+
+    /// As [`attach`](Self::attach), with a say in how kernel memory is read.
+    pub fn attach_with(capacity: Capacity, access: Access) -> Result<Self, ProbeError> {
+        load::attach(capacity, access)
     }
 
     /// Whether a part is attached.

@@ -211,12 +211,20 @@ impl<C: Counters> Ledger<C> {
     pub fn tell(&mut self, key: &C::Key, now: &C) -> Option<C> {
         let sum = self.sums.entry(C::place(key)).or_default();
         *sum = sum.plus(now.counts());
-        let told = self.told.get(key);
-        let change = told.map_or(*now, |told| now.since(&told.memory));
-        if change.is_zero() && told.is_some() {
-            return None;
-        }
-        self.told.insert(*key, Told { memory: now.memory(), changed_at: self.readings });
+        let changed_at = self.readings;
+        let change = match self.told.get_mut(key) {
+            Some(told) => {
+                let change = now.since(&told.memory);
+                if !change.is_zero() {
+                    *told = Told { memory: now.memory(), changed_at };
+                }
+                change
+            }
+            None => {
+                self.told.insert(*key, Told { memory: now.memory(), changed_at });
+                *now
+            }
+        };
         (!change.is_zero()).then_some(change)
     }
 
