@@ -187,7 +187,7 @@ fn a_kernel_that_lacks_something_is_told_what() {
     let path = folder.path().join("vmlinux");
     std::fs::write(&path, &types).unwrap();
     let error = top_after(&format!("mount --bind {} /sys/kernel/btf/vmlinux", path.display()));
-    assert!(error.contains("no field `inode.i_generation`, which the logical probe needs"), "{error}");
+    assert!(error.contains("no field `inode.i_generation`, which the system call probe needs"), "{error}");
     std::fs::write(&path, &types[..types.len() / 2]).unwrap();
     let error = top_after(&format!("mount --bind {} /sys/kernel/btf/vmlinux", path.display()));
     assert!(error.contains("type information is damaged"), "{error}");

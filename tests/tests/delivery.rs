@@ -28,9 +28,10 @@ fn stored(behind: &Behind) -> u64 {
     runtime.block_on(behind.analyzer.counted_reads()).unwrap()
 }
 
+/// Batches that are missing, which may have told of any node of the agent.
 fn gaps(behind: &Behind) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(behind.analyzer.nodes()).unwrap().iter().map(|node| node.gaps).sum()
+    runtime.block_on(behind.analyzer.nodes()).unwrap().iter().map(|node| node.gaps).max().unwrap_or(0)
 }
 
 fn empty(spool: &Path) -> bool {

@@ -139,6 +139,14 @@ pub(crate) fn row<'a>(
 }
 
 /// Operations of a layer that are nobody's, by reason.
+/// The host and its devices as one node: what was nobody's.
+pub(crate) fn host(window: &Window) -> NodeWindow {
+    let mut hosts = window.nodes.iter().filter(|node| node.node.is_host()).cloned();
+    let mut all = hosts.next().unwrap();
+    all.rows.extend(hosts.flat_map(|node| node.rows));
+    all
+}
+
 pub(crate) fn unattributed(window: &Window, layer: Layer) -> Vec<(UnattributedReason, u64)> {
     let rows = window.nodes.iter().flat_map(|node| &node.rows).filter(|row| row.layer == layer);
     rows.filter_map(|row| match row.subject {

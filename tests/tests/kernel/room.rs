@@ -1,6 +1,6 @@
 //! What finds no room is counted all the same, and the memory does not grow.
 
-use crate::agent::{Agent, FOREVER, ROOM, files_of, targets, unattributed};
+use crate::agent::{Agent, FOREVER, ROOM, files_of, host, targets, unattributed};
 use crate::files::{volume, watched};
 use isotherm_agent::memory::{maps, memory};
 use isotherm_agent::probe::Capacity;
@@ -76,13 +76,13 @@ fn full_maps_lose_nothing_and_say_what_they_cannot_tell() {
         let told: u64 = reasons.iter().map(|(_, ops)| ops).sum();
         assert_eq!(lost[0].files_full - before[0].files_full, told);
         // The device's bytes are all there, too, if not by file; others' devices share the overflow.
-        let host = window.nodes.last().unwrap();
-        let counted: u64 = [&window.nodes[0], host]
+        let host = host(&window);
+        let counted: u64 = [&window.nodes[0], &host]
             .iter()
             .map(|node| sum(node, Layer::Device, Operation::Write, |_| true).bytes)
             .sum();
         assert!(counted >= written, "{counted} of {written}");
-        let untold = sum(host, Layer::Device, Operation::Write, |subject| *subject == full);
+        let untold = sum(&host, Layer::Device, Operation::Write, |subject| *subject == full);
         assert!(untold.ops > 0, "{:?}", host.rows);
         agent.upkeep(FOREVER);
         let (files, blocks) = entries(&mut agent);

@@ -1,7 +1,7 @@
 //! What a process wrote reaches the device when it has long ended, by a thread of the kernel: it is the file's, the
 //! file's partition's, and the node's that uses the file.
 
-use crate::agent::{Agent, FOREVER, ROOM, files_of, row, targets};
+use crate::agent::{Agent, FOREVER, ROOM, files_of, host, row, targets};
 use crate::files::volume;
 use isotherm_model::{Layer, Operation, Row, Subject, UnattributedReason, Window};
 use isotherm_tests::io::{Engine, IoPlan, IoTruth, Job, Request};
@@ -21,7 +21,7 @@ fn written(window: &Window, node: usize, file: &str) -> Option<u64> {
 fn several(window: &Window) -> u64 {
     let reason = Subject::Unattributed(UnattributedReason::SeveralTargets);
     let is = |row: &&Row| row.subject == reason && row.operation == Operation::Write;
-    window.nodes.last().unwrap().rows.iter().filter(is).map(|row| row.counts.bytes).sum()
+    host(window).rows.iter().filter(is).map(|row| row.counts.bytes).sum()
 }
 
 #[test]
