@@ -5,7 +5,7 @@
 //! has to run inside its namespace.
 
 use crate::load::Volume;
-use crate::process::{Child, spawn, wait_for};
+use crate::process::{Child, spawn_relayed, wait_for};
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use ureq::Agent;
@@ -39,6 +39,16 @@ pub struct Node {
     pub name: String,
     /// Its failure domain.
     pub rack: &'static str,
+    /// Where its volumes' files are.
+    pub data: PathBuf,
+}
+
+impl Node {
+    /// Length of a volume's data file here.
+    pub fn data_bytes(&self, volume: u32) -> Result<u64> {
+        let path = self.data.join(format!("{volume}.dat"));
+        Ok(fs::metadata(&path).with_context(|| format!("look at {}", path.display()))?.len())
+    }
 }
 
 /// The running cluster.
@@ -51,19 +61,28 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it with its data and logs below `folder`, and waits until the master knows all servers. Runs
-    /// in the namespace's own thread: the servers die with the thread that starts them.
-    pub fn start(tools: &Tools, folder: &Path) -> Result<Self> {
-        let weed = tools.weed()?;
+    /// Starts it with its data below `folder` and its logs in `logs`, and waits until the master knows all
+    /// servers. Runs in the namespace's own thread: the servers die with the thread that starts them.
+    ///
+    /// The program is copied to `folder`, too, and the logs are not written by the servers: whatever files they
+    /// use is below that folder, so on its block device.
+    pub fn start(tools: &Tools, folder: &Path, logs: &Path) -> Result<Self> {
+        let weed = folder.join("weed");
+        fs::copy(tools.weed()?, &weed).with_context(|| format!("copy to {}", weed.display()))?;
         let start = |name: &str, args: Vec<String>| {
             let data = folder.join(name);
             fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
             let kind = if name == "master" { "mdir" } else { "dir" };
             let mut command = Command::new(&weed);
             // A home of its own: weed reads a security.toml of the user's otherwise.
-            command.current_dir(folder).env("HOME", folder).arg("-logtostderr").args(args);
+            command
+                .current_dir(folder)
+                .env("HOME", folder)
+                .env("TMPDIR", folder)
+                .arg("-logtostderr")
+                .args(args);
             command.arg(format!("-{kind}={}", data.display()));
-            spawn(name, &mut command, &folder.join(format!("{name}.log")))
+            spawn_relayed(name, &mut command, &logs.join(format!("{name}.log")))
         };
         let mut master_args = listen("master", MASTER, 9333);
         master_args.extend([format!("-defaultReplication={REPLICATION}"), "-peers=none".to_owned()]);
@@ -78,8 +97,9 @@ impl Cluster {
             args.extend([format!("-dataCenter={DATA_CENTER}"), format!("-rack={rack}")]);
             // Only the metrics of a master or filer are of use here; no pause before a server stops.
             args.push("-preStopSeconds=0".to_owned());
-            servers.push(start(&format!("server{number}"), args)?);
-            nodes.push(Node { name: format!("{address}:8080"), rack });
+            let name = format!("server{number}");
+            servers.push(start(&name, args)?);
+            nodes.push(Node { name: format!("{address}:8080"), rack, data: folder.join(name) });
         }
         let mut cluster = Self { servers, master, nodes };
         cluster.wait_for_servers()?;
@@ -132,9 +152,7 @@ pub fn fill(
         if filled.values().filter(|volume| volume.keys.len() >= objects_per_volume).count() == volumes {
             return Ok(filled.into_values().collect());
         }
-        let assigned: Assigned = get_json(&http, "/dir/assign")?;
-        let (id, key) = assigned.fid.split_once(',').context("a file id is VOLUME,KEY")?;
-        let id: u32 = id.parse().with_context(|| format!("volume of {:?}", assigned.fid))?;
+        let Place { volume: id, key, node } = assign(&http)?;
         let volume = match filled.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
@@ -142,9 +160,8 @@ pub fn fill(
             }
         };
         if volume.keys.len() < objects_per_volume {
-            let content: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(object_bytes).collect();
-            put(&http, &format!("http://{}/{}", assigned.url, assigned.fid), &content)?;
-            volume.keys.push(key.to_owned());
+            put(&http, &format!("http://{node}/{id},{key}"), &content(&mut rng, object_bytes))?;
+            volume.keys.push(key);
         }
     }
     bail!("the master assigned to {} volumes, wanted {volumes}", filled.len())
@@ -165,7 +182,28 @@ pub fn http() -> Agent {
     Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().new_agent()
 }
 
-fn put(http: &Agent, url: &str, content: &[u8]) -> Result<()> {
+/// Where a new object goes.
+pub(crate) struct Place {
+    pub(crate) volume: u32,
+    pub(crate) key: String,
+    /// The node to give it to, which passes it on to the other.
+    pub(crate) node: String,
+}
+
+/// Asks the master for a place.
+pub(crate) fn assign(http: &Agent) -> Result<Place> {
+    let assigned: Assigned = get_json(http, "/dir/assign")?;
+    let (volume, key) = assigned.fid.split_once(',').context("a file id is VOLUME,KEY")?;
+    let volume = volume.parse().with_context(|| format!("volume of {:?}", assigned.fid))?;
+    Ok(Place { volume, key: key.to_owned(), node: assigned.url })
+}
+
+/// So many incompressible bytes.
+pub(crate) fn content(rng: &mut Rng, bytes: usize) -> Vec<u8> {
+    std::iter::repeat_with(|| rng.u8(..)).take(bytes).collect()
+}
+
+pub(crate) fn put(http: &Agent, url: &str, content: &[u8]) -> Result<()> {
     let request = http.put(url).header("Content-Type", "application/octet-stream");
     request.send(content).with_context(|| format!("PUT {url}"))?;
     Ok(())
