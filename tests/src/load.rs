@@ -32,6 +32,9 @@ pub struct Volume {
     pub keys: Vec<String>,
     /// Length of every object.
     pub object_bytes: usize,
+    /// What each object takes in the volume's file with all that the store adds, by node and key, in the order
+    /// of `nodes` and `keys`. The node that got an object from a client may keep more of it than the other.
+    pub stored_bytes: Vec<Vec<u64>>,
 }
 
 /// How the reads of a volume divide between its nodes.
@@ -89,6 +92,7 @@ pub struct Truth {
 #[derive(Debug, Default)]
 struct Asked {
     gets: AtomicU64,
+    get_bytes: AtomicU64,
     puts: AtomicU64,
 }
 
@@ -101,6 +105,8 @@ pub struct TrueRequests {
     pub node: String,
     /// GETs it answered.
     pub gets: u64,
+    /// What their objects take in the volume's file there.
+    pub get_bytes: u64,
     /// PUTs it was given by clients.
     pub puts: u64,
     /// Objects of the volume that it has written: its own PUTs, and those of the volume's other nodes.
@@ -132,6 +138,7 @@ impl Truth {
                     volume: volume.id,
                     node: node.clone(),
                     gets: asked.gets.load(Ordering::Relaxed),
+                    get_bytes: asked.get_bytes.load(Ordering::Relaxed),
                     puts: asked.puts.load(Ordering::Relaxed),
                     writes,
                 });
@@ -205,10 +212,14 @@ impl Load {
     fn get_one(&self, nodes: &ureq::Agent, rng: &mut Rng, truth: &Truth) -> Result<()> {
         let (rank, replica) = self.choose(rng);
         let volume = &self.volumes[rank];
-        let key = rng.choice(&volume.keys).with_context(|| format!("volume {} is empty", volume.id))?;
+        ensure!(!volume.keys.is_empty(), "volume {} is empty", volume.id);
+        let number = rng.usize(..volume.keys.len());
+        let key = &volume.keys[number];
         let url = format!("http://{}/{},{key}", volume.nodes[replica], volume.id);
         get(nodes, &url, volume.object_bytes)?;
-        truth.asked[rank][replica].gets.fetch_add(1, Ordering::Relaxed);
+        let asked = &truth.asked[rank][replica];
+        asked.gets.fetch_add(1, Ordering::Relaxed);
+        asked.get_bytes.fetch_add(volume.stored_bytes[replica][number], Ordering::Relaxed);
         Ok(())
     }
 
@@ -265,7 +276,9 @@ mod tests {
     use super::*;
 
     fn load(skew: Skew) -> Load {
-        let volume = |id| Volume { id, nodes: vec!["a".into(), "b".into()], keys: vec![], object_bytes: 1 };
+        let nodes = vec!["a".to_owned(), "b".to_owned()];
+        let volume =
+            |id| Volume { id, nodes: nodes.clone(), keys: vec![], object_bytes: 1, stored_bytes: vec![] };
         let volumes = (1..=4).map(volume).collect();
         Load { volumes, skew, seed: 7, requests: 0, put_every: None, rate_per_second: 1.0 }
     }

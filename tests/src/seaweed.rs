@@ -29,6 +29,13 @@ const MASTER: &str = "10.77.0.9";
 /// `xyz`: x copies in other data centres, y in other racks, z on other servers of the rack.
 const REPLICATION: &str = "010";
 
+/// An entry of a volume's index: a key of 8 bytes, a place of 5, a length of 4, with the highest byte first,
+/// but for the place, whose highest byte is the last (the build for large disks, which the wheel holds).
+const INDEX_ENTRY_BYTES: usize = 17;
+
+/// What places in a volume's file are multiples of.
+const ALIGNMENT_BYTES: u64 = 8;
+
 /// Four servers were up after 2.6 s on an idle machine; a busy one gets ten times that.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -48,6 +55,29 @@ impl Node {
     pub fn data_bytes(&self, volume: u32) -> Result<u64> {
         let path = self.data.join(format!("{volume}.dat"));
         Ok(fs::metadata(&path).with_context(|| format!("look at {}", path.display()))?.len())
+    }
+
+    /// What each object takes in a volume's data file here, by the number in its key. The index names where each
+    /// begins, in the order in which they were appended; it ends where the next one begins.
+    fn stored_bytes(&self, volume: u32) -> Result<BTreeMap<u64, u64>> {
+        let path = self.data.join(format!("{volume}.idx"));
+        let index = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let (entries, rest) = index.as_chunks::<INDEX_ENTRY_BYTES>();
+        ensure!(rest.is_empty(), "{} does not consist of whole entries", path.display());
+        let mut stored = BTreeMap::new();
+        let mut end = self.data_bytes(volume)?;
+        for entry in entries.iter().rev() {
+            let [a, b, c, d, e, f, g, h, w, x, y, z, highest, ..] = *entry;
+            let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            let start = u64::from_be_bytes([0, 0, 0, highest, w, x, y, z]) * ALIGNMENT_BYTES;
+            let bytes = end.checked_sub(start).filter(|bytes| *bytes > 0);
+            let bytes = bytes.with_context(|| {
+                format!("{}: object {key} begins at {start}, the next at {end}", path.display())
+            })?;
+            stored.insert(key, bytes);
+            end = start;
+        }
+        Ok(stored)
     }
 }
 
@@ -137,7 +167,9 @@ fn listen(role: &str, address: &str, port: u16) -> Vec<String> {
 
 /// Creates volumes and writes `objects_per_volume` objects of `object_bytes` to each, incompressible (a
 /// compressible one would be stored compressed) and below 1 MB (so that one GET is one read of the file).
+/// `nodes`: those of the cluster.
 pub fn fill(
+    nodes: &[Node],
     seed: u64,
     volumes: usize,
     objects_per_volume: usize,
@@ -150,13 +182,16 @@ pub fn fill(
     // The master picks the volume, so some get their last object late; the bound is far beyond bad luck.
     for _ in 0..volumes * objects_per_volume * 50 {
         if filled.values().filter(|volume| volume.keys.len() >= objects_per_volume).count() == volumes {
-            return Ok(filled.into_values().collect());
+            let mut filled: Vec<Volume> = filled.into_values().collect();
+            filled.iter_mut().try_for_each(|volume| measure(volume, nodes))?;
+            return Ok(filled);
         }
         let Place { volume: id, key, node } = assign(&http)?;
         let volume = match filled.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                new.insert(Volume { id, nodes: replicas(&http, id)?, keys: Vec::new(), object_bytes })
+                let (nodes, keys, stored_bytes) = (replicas(&http, id)?, Vec::new(), Vec::new());
+                new.insert(Volume { id, nodes, keys, object_bytes, stored_bytes })
             }
         };
         if volume.keys.len() < objects_per_volume {
@@ -165,6 +200,25 @@ pub fn fill(
         }
     }
     bail!("the master assigned to {} volumes, wanted {volumes}", filled.len())
+}
+
+/// Looks what the objects of a volume take on its nodes.
+fn measure(volume: &mut Volume, nodes: &[Node]) -> Result<()> {
+    for name in &volume.nodes {
+        let node = nodes.iter().find(|node| node.name == *name);
+        let stored =
+            node.with_context(|| format!("{name} is none of the cluster's"))?.stored_bytes(volume.id)?;
+        let of = |key: &String| {
+            // The last eight digits of a key are a secret, not part of its number.
+            let number =
+                key.len().checked_sub(8).and_then(|end| u64::from_str_radix(key.get(..end)?, 16).ok());
+            let bytes = number.and_then(|number| stored.get(&number)).copied();
+            bytes.with_context(|| format!("volume {} on {name} has no object {key}", volume.id))
+        };
+        let bytes: Vec<u64> = volume.keys.iter().map(of).collect::<Result<_>>()?;
+        volume.stored_bytes.push(bytes);
+    }
+    Ok(())
 }
 
 /// The nodes that hold a volume, in order of their names; two, on different racks.

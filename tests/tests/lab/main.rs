@@ -76,7 +76,13 @@ fn every_object_is_read_from_both_of_its_nodes() {
     let path = folder.path().to_path_buf();
     let cluster = namespace.run(move || Cluster::start(&tools, &path, &path)).unwrap().unwrap();
     let racks: BTreeSet<(String, &str)> = cluster.nodes().iter().map(|n| (n.name.clone(), n.rack)).collect();
-    let volumes: Arc<[_]> = namespace.run(|| fill(1, 4, 5, 1_000)).unwrap().unwrap().into();
+    let volumes: Arc<[_]> = {
+        let nodes = cluster.nodes().to_vec();
+        namespace.run(move || fill(&nodes, 1, 4, 5, 1_000))
+    }
+    .unwrap()
+    .unwrap()
+    .into();
     for volume in &*volumes {
         let homes: BTreeSet<_> =
             racks.iter().filter(|(node, _)| volume.nodes.contains(node)).map(|(_, rack)| rack).collect();

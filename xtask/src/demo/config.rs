@@ -62,7 +62,13 @@ mod tests {
     #[test]
     fn both_are_toml_and_name_every_node_and_volume() {
         let nodes = [Node { name: "10.77.0.1:8080".into(), rack: "rackA", data: "/d".into() }];
-        let volume = Volume { id: 3, nodes: vec!["10.77.0.1:8080".into()], keys: vec![], object_bytes: 1 };
+        let volume = Volume {
+            id: 3,
+            nodes: vec!["10.77.0.1:8080".into()],
+            keys: vec![],
+            object_bytes: 1,
+            stored_bytes: vec![],
+        };
         let agent: toml::Table =
             agent(&nodes, "http://127.0.0.1:1", Path::new("/a.b/it's"), Path::new("/tmp/spool"))
                 .parse()

@@ -50,8 +50,6 @@ pub(super) struct Plan {
 pub(super) struct Happened {
     /// Requests by volume and node.
     pub(super) requests: Vec<TrueRequests>,
-    /// What an object takes in its volume's file, by volume.
-    pub(super) stored_bytes: BTreeMap<u32, u64>,
     /// By how much the volumes' files grew, by volume and node.
     pub(super) grown_bytes: BTreeMap<(u32, String), u64>,
     /// Bytes of an object, as clients know it.
@@ -129,7 +127,6 @@ pub(super) fn measure(
     let object_bytes = stage.volumes.first().map_or(0, |volume| volume.object_bytes as u64);
     let truth = Happened {
         requests: truth.rows(),
-        stored_bytes: stage.stored_bytes.clone(),
         grown_bytes,
         object_bytes,
         device: device_after.since(&device_before),

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn row(volume: u32, node: &str, gets: u64) -> TrueRequests {
-        TrueRequests { volume, node: node.to_owned(), gets, puts: 0, writes: 0 }
+        TrueRequests { volume, node: node.to_owned(), gets, get_bytes: 0, puts: 0, writes: 0 }
     }
 
     #[test]

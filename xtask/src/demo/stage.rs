@@ -31,9 +31,6 @@ const OBJECT_BYTES: usize = 16 << 10;
 /// Of the volume servers' disk; the image is sparse.
 const DISK_BYTES: u64 = 2 << 30;
 
-/// A volume's file begins with a super block of so many bytes (SeaweedFS, version 3 of the format).
-const SUPER_BLOCK_BYTES: u64 = 8;
-
 /// How often a moment may be looked for in which the disk rests.
 const REST_ATTEMPTS: usize = 5;
 
@@ -55,8 +52,6 @@ pub(super) struct Stage {
     pub(super) disk: Disk,
     /// Hottest first.
     pub(super) volumes: Arc<[Volume]>,
-    /// Bytes of an object in a volume's file, with all that the store adds; the same on every node.
-    pub(super) stored_bytes: BTreeMap<u32, u64>,
     /// URL of the analyzer.
     pub(super) endpoint: String,
 }
@@ -74,8 +69,8 @@ impl Stage {
         let cluster = namespace.run(move || Cluster::start(&tools, &data, &logs))??;
         go_on(stop)?;
         eprintln!("writing {OBJECTS_PER_VOLUME} objects to each of {VOLUMES} volumes, on two racks each");
-        let volumes = namespace.run(move || fill(0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
-        let stored_bytes = stored_bytes(&namespace, &cluster, &volumes)?;
+        let nodes = cluster.nodes().to_vec();
+        let volumes = namespace.run(move || fill(&nodes, 0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
         go_on(stop)?;
 
         let listen = format!("127.0.0.1:{}", free_port()?);
@@ -96,7 +91,7 @@ impl Stage {
         let agent = start("isotherm-agent", run.args(["run", "--config"]).arg(&agent_config), folder)?;
 
         let volumes = volumes.into();
-        let mut stage = Self { agent, analyzer, cluster, namespace, disk, volumes, stored_bytes, endpoint };
+        let mut stage = Self { agent, analyzer, cluster, namespace, disk, volumes, endpoint };
         stage.wait_for_nodes("the agent to report every volume server", stop, |node| {
             node.processes > Some(0)
         })?;
@@ -193,28 +188,6 @@ fn data_bytes(
         }
         Ok(lengths)
     })?
-}
-
-/// What an object takes in the file of each volume, all of which hold nothing but objects of one size.
-fn stored_bytes(namespace: &Namespace, cluster: &Cluster, volumes: &[Volume]) -> Result<BTreeMap<u32, u64>> {
-    let lengths = data_bytes(namespace, cluster, volumes)?;
-    let mut stored = BTreeMap::new();
-    for volume in volumes {
-        let objects = u64::try_from(volume.keys.len()).context("as many objects")?;
-        for node in &volume.nodes {
-            let length = lengths.get(&(volume.id, node.clone())).copied();
-            let length = length.with_context(|| format!("{node} is none of the cluster's"))?;
-            let bytes = length.saturating_sub(SUPER_BLOCK_BYTES) / objects;
-            ensure!(
-                bytes > 0 && length == SUPER_BLOCK_BYTES + objects * bytes,
-                "volume {} on {node} has {length} bytes, which is not {objects} objects of one size",
-                volume.id
-            );
-            let known = *stored.entry(volume.id).or_insert(bytes);
-            ensure!(known == bytes, "volume {} differs between its nodes", volume.id);
-        }
-    }
-    Ok(stored)
 }
 
 /// Milliseconds since the epoch.

@@ -95,8 +95,7 @@ fn accesses(truth: &Happened) -> BTreeMap<(String, String), Accesses> {
     let mut lines: BTreeMap<(String, String), Accesses> = BTreeMap::new();
     for row in &truth.requests {
         let line = lines.entry((row.node.clone(), row.volume.to_string())).or_default();
-        let stored = truth.stored_bytes.get(&row.volume).copied().unwrap_or_default();
-        line.reads = Counts { ops: row.gets, bytes: row.gets * stored };
+        line.reads = Counts { ops: row.gets, bytes: row.get_bytes };
         line.writes.ops = row.writes;
     }
     for ((volume, node), bytes) in &truth.grown_bytes {

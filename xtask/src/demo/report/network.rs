@@ -204,8 +204,14 @@ mod tests {
 
     #[test]
     fn replication_that_is_less_than_the_objects_is_missing() {
-        let row =
-            |node: &str, puts| TrueRequests { volume: 1, node: node.to_owned(), gets: 0, puts, writes: 2 };
+        let row = |node: &str, puts| TrueRequests {
+            volume: 1,
+            node: node.to_owned(),
+            gets: 0,
+            get_bytes: 0,
+            puts,
+            writes: 2,
+        };
         let rows = |first, second| [row("10.0.0.1:80", first), row("10.0.0.2:80", second)];
         let whole = replication(&rows(2, 0), 500, &answers());
         assert!(whole.len() == 1 && whole[0].plausible(), "{whole:?}");
