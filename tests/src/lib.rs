@@ -3,6 +3,8 @@
 //! Tests and `cargo xtask demo` share it. It starts processes that cannot outlive their starter, and it
 //! never reads what Isotherm counted: a truth that knew the answer would be no truth.
 
+pub mod client;
+pub mod disk;
 pub mod fio;
 pub mod generator;
 pub mod io;

@@ -1,13 +1,21 @@
-//! A load whose truth is known: which node was asked for which volume, and how often.
+//! A load whose truth is known: which node was asked for which volume, how often, and with how many bytes on
+//! the wire.
 //!
 //! Every GET goes straight to a chosen volume server, and counts only when the whole object came back: a
-//! GET of a small object is one read of the volume's file (measured on SeaweedFS 4.48). A GET that fails
-//! ends the load, since nobody could say whether it was read.
+//! GET of a small object is one read of the volume's file. A PUT of a new object goes where the master says,
+//! and that node passes it on to the volume's other one; it is one write of the file on each (both measured on
+//! SeaweedFS 4.48). A request that fails ends the load, since nobody could say whether it was served.
+//!
+//! Each worker has an address of its own, so that servers know it as a peer.
 
-use crate::seaweed::http;
+use crate::client::{Meter, Traffic, address, metered};
+use crate::seaweed::{Place, assign, content, http, put};
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use serde::Serialize;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -24,6 +32,9 @@ pub struct Volume {
     pub keys: Vec<String>,
     /// Length of every object.
     pub object_bytes: usize,
+    /// What each object takes in the volume's file with all that the store adds, by node and key, in the order
+    /// of `nodes` and `keys`. The node that got an object from a client may keep more of it than the other.
+    pub stored_bytes: Vec<Vec<u64>>,
 }
 
 /// How the reads of a volume divide between its nodes.
@@ -43,8 +54,13 @@ const UNEVEN: [[f64; 2]; 4] = [[9.0, 1.0], [3.0, 1.0], [1.0, 2.0], [1.0, 19.0]];
 /// traces of object stores.
 const ZIPF_EXPONENT: f64 = 1.0;
 
-/// Connections to the store.
-const WORKERS: usize = 4;
+/// The addresses of the workers, no node's.
+const CLIENTS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(10, 77, 0, 101),
+    Ipv4Addr::new(10, 77, 0, 102),
+    Ipv4Addr::new(10, 77, 0, 103),
+    Ipv4Addr::new(10, 77, 0, 104),
+];
 
 /// What to ask for.
 #[derive(Debug, Clone)]
@@ -57,54 +73,91 @@ pub struct Load {
     pub seed: u64,
     /// All requests together.
     pub requests: u64,
+    /// One request of so many is a PUT; none if it is not given.
+    pub put_every: Option<NonZeroU64>,
     /// Requests per second at the most.
     pub rate_per_second: f64,
 }
 
-/// How often each node was really asked for each volume. Shared, so that it can be watched.
+/// How often each node was really asked for each volume, and what went over the wire. Shared, so that it can
+/// be watched.
 #[derive(Debug, Clone)]
 pub struct Truth {
     volumes: Arc<[Volume]>,
-    reads: Arc<[Vec<AtomicU64>]>,
+    asked: Arc<[Vec<Asked>]>,
+    meters: Arc<[Meter]>,
+}
+
+/// Requests to a node for a volume.
+#[derive(Debug, Default)]
+struct Asked {
+    gets: AtomicU64,
+    get_bytes: AtomicU64,
+    puts: AtomicU64,
 }
 
 /// One line of the truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TrueReads {
+pub struct TrueRequests {
     /// The volume.
     pub volume: u32,
-    /// The node that was asked.
+    /// The node.
     pub node: String,
     /// GETs it answered.
-    pub reads: u64,
+    pub gets: u64,
+    /// What their objects take in the volume's file there.
+    pub get_bytes: u64,
+    /// PUTs it was given by clients.
+    pub puts: u64,
+    /// Objects of the volume that it has written: its own PUTs, and those of the volume's other nodes.
+    pub writes: u64,
 }
 
 impl Truth {
-    /// Nothing asked yet.
-    #[must_use]
-    pub fn new(volumes: Arc<[Volume]>) -> Self {
-        let zeros = |volume: &Volume| volume.nodes.iter().map(|_| AtomicU64::new(0)).collect();
-        let reads = volumes.iter().map(zeros).collect();
-        Self { volumes, reads }
+    /// Nothing asked yet. Fails if a node's name is no `address:port`.
+    pub fn new(volumes: Arc<[Volume]>) -> Result<Self> {
+        let nodes: BTreeSet<&String> = volumes.iter().flat_map(|volume| &volume.nodes).collect();
+        let mut meters = Vec::new();
+        for node in nodes {
+            let server = address(node)?;
+            meters.extend(CLIENTS.map(|client| Meter::new(client, server)));
+        }
+        let zeros = |volume: &Volume| volume.nodes.iter().map(|_| Asked::default()).collect();
+        let asked = volumes.iter().map(zeros).collect();
+        Ok(Self { volumes, asked, meters: meters.into() })
     }
 
     /// What was asked so far, zeros included, volumes in order of their rank.
     #[must_use]
-    pub fn rows(&self) -> Vec<TrueReads> {
+    pub fn rows(&self) -> Vec<TrueRequests> {
         let mut rows = Vec::new();
-        for (volume, reads) in self.volumes.iter().zip(&*self.reads) {
-            for (node, reads) in volume.nodes.iter().zip(reads) {
-                let reads = reads.load(Ordering::Relaxed);
-                rows.push(TrueReads { volume: volume.id, node: node.clone(), reads });
+        for (volume, asked) in self.volumes.iter().zip(&*self.asked) {
+            let writes = asked.iter().map(|asked| asked.puts.load(Ordering::Relaxed)).sum();
+            for (node, asked) in volume.nodes.iter().zip(asked) {
+                rows.push(TrueRequests {
+                    volume: volume.id,
+                    node: node.clone(),
+                    gets: asked.gets.load(Ordering::Relaxed),
+                    get_bytes: asked.get_bytes.load(Ordering::Relaxed),
+                    puts: asked.puts.load(Ordering::Relaxed),
+                    writes,
+                });
             }
         }
         rows
     }
 
-    /// All GETs so far.
+    /// What every client exchanged with every node so far, zeros included.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<Traffic> {
+        self.meters.iter().map(Meter::traffic).collect()
+    }
+
+    /// All requests so far.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.reads.iter().flatten().map(|reads| reads.load(Ordering::Relaxed)).sum()
+        let of = |asked: &Asked| asked.gets.load(Ordering::Relaxed) + asked.puts.load(Ordering::Relaxed);
+        self.asked.iter().flatten().map(of).sum()
     }
 }
 
@@ -113,10 +166,16 @@ impl Load {
     /// namespace: the workers inherit it.
     pub fn run(&self, truth: &Truth, stop: &Arc<AtomicBool>) -> Result<()> {
         let started = Instant::now();
-        let workers: Vec<_> = (0..WORKERS)
+        let workers: Vec<_> = (0..CLIENTS.len())
             .map(|number| {
                 let (load, truth, stop) = (self.clone(), truth.clone(), Arc::clone(stop));
-                thread::spawn(move || load.work(number, started, &truth, &stop))
+                thread::spawn(move || {
+                    let outcome = load.work(number, started, &truth, &stop);
+                    if outcome.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    outcome
+                })
             })
             .collect();
         let mut outcome = Ok(());
@@ -131,25 +190,50 @@ impl Load {
     }
 
     fn work(&self, number: usize, started: Instant, truth: &Truth, stop: &AtomicBool) -> Result<()> {
-        let http = http();
+        // The master is asked from elsewhere: only what goes to volume servers is counted.
+        let (nodes, master) = (metered(CLIENTS[number], Arc::clone(&truth.meters)), http());
         let mut rng = Rng::with_seed(self.seed.wrapping_mul(1_000).wrapping_add(number as u64));
-        for request in (number as u64..self.requests).step_by(WORKERS) {
+        for request in (number as u64..self.requests).step_by(CLIENTS.len()) {
             // Pacing, not waiting: request n is due at n / rate.
             let due = started + Duration::from_secs_f64(request as f64 / self.rate_per_second);
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let (rank, replica) = self.choose(&mut rng);
-            let volume = &self.volumes[rank];
-            let key = rng.choice(&volume.keys).with_context(|| format!("volume {} is empty", volume.id))?;
-            let url = format!("http://{}/{},{key}", volume.nodes[replica], volume.id);
-            if let Err(error) = get(&http, &url, volume.object_bytes) {
-                stop.store(true, Ordering::Relaxed);
-                return Err(error);
+            if self.put_every.is_some_and(|every| request % every == 0) {
+                self.put_one(&master, &nodes, &mut rng, truth)?;
+            } else {
+                self.get_one(&nodes, &mut rng, truth)?;
             }
-            truth.reads[rank][replica].fetch_add(1, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    fn get_one(&self, nodes: &ureq::Agent, rng: &mut Rng, truth: &Truth) -> Result<()> {
+        let (rank, replica) = self.choose(rng);
+        let volume = &self.volumes[rank];
+        ensure!(!volume.keys.is_empty(), "volume {} is empty", volume.id);
+        let number = rng.usize(..volume.keys.len());
+        let key = &volume.keys[number];
+        let url = format!("http://{}/{},{key}", volume.nodes[replica], volume.id);
+        get(nodes, &url, volume.object_bytes)?;
+        let asked = &truth.asked[rank][replica];
+        asked.gets.fetch_add(1, Ordering::Relaxed);
+        asked.get_bytes.fetch_add(volume.stored_bytes[replica][number], Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Nobody chooses where: the master spreads new objects over the volumes.
+    fn put_one(&self, master: &ureq::Agent, nodes: &ureq::Agent, rng: &mut Rng, truth: &Truth) -> Result<()> {
+        let Place { volume, key, node } = assign(master)?;
+        let rank = self.volumes.iter().position(|known| known.id == volume);
+        let rank =
+            rank.with_context(|| format!("the master assigned to volume {volume}, not one of ours"))?;
+        let known = &self.volumes[rank];
+        let replica = known.nodes.iter().position(|known| *known == node);
+        let replica = replica.with_context(|| format!("volume {volume} is not known to lie on {node}"))?;
+        put(nodes, &format!("http://{node}/{volume},{key}"), &content(rng, known.object_bytes))?;
+        truth.asked[rank][replica].puts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -192,9 +276,11 @@ mod tests {
     use super::*;
 
     fn load(skew: Skew) -> Load {
-        let volume = |id| Volume { id, nodes: vec!["a".into(), "b".into()], keys: vec![], object_bytes: 1 };
+        let nodes = vec!["a".to_owned(), "b".to_owned()];
+        let volume =
+            |id| Volume { id, nodes: nodes.clone(), keys: vec![], object_bytes: 1, stored_bytes: vec![] };
         let volumes = (1..=4).map(volume).collect();
-        Load { volumes, skew, seed: 7, requests: 0, rate_per_second: 1.0 }
+        Load { volumes, skew, seed: 7, requests: 0, put_every: None, rate_per_second: 1.0 }
     }
 
     fn draws(load: &Load) -> Vec<[u64; 2]> {

@@ -37,8 +37,29 @@ pub struct Child {
 pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Child> {
     let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
     let copy = file.try_clone().with_context(|| format!("share {}", log.display()))?;
+    start(name, command.stdout(file).stderr(copy), log)
+}
+
+/// As [`spawn`], but a thread of ours writes the log: the child itself writes to no file for it, so nothing of
+/// it is on the child's account.
+pub fn spawn_relayed(name: &str, command: &mut Command, log: &Path) -> Result<Child> {
+    let mut file = File::create(log).with_context(|| format!("create {}", log.display()))?;
+    let (mut reader, writer) = io::pipe().context("make a pipe")?;
+    let copy = writer.try_clone().context("share a pipe")?;
+    let child = start(name, command.stdout(writer).stderr(copy), log);
+    // The command holds our ends of the pipe, which would never end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = child?;
+    thread::Builder::new()
+        .name(format!("log of {name}"))
+        .spawn(move || io::copy(&mut reader, &mut file))
+        .with_context(|| format!("start the thread that writes {}", log.display()))?;
+    Ok(child)
+}
+
+fn start(name: &str, command: &mut Command, log: &Path) -> Result<Child> {
     let parent = getpid();
-    command.stdin(Stdio::null()).stdout(file).stderr(copy).process_group(0);
+    command.stdin(Stdio::null()).process_group(0);
     // SAFETY: the closure runs between fork and exec, and makes nothing but two system calls.
     unsafe { command.pre_exec(move || die_with(parent)) };
     let inner = command.spawn().with_context(|| format!("start {name} ({:?})", command.get_program()))?;

@@ -94,6 +94,20 @@ impl Demo {
         assert!(gone.is_ok(), "left behind: {:?}", self.processes());
     }
 
+    /// The kernel clears a loop device when its last user is gone. The images of others lie elsewhere.
+    fn assert_no_disk_left(&self) {
+        let images = workspace::target_dir().join("tmp");
+        let images = images.canonicalize().unwrap_or(images);
+        let left = || -> Vec<String> {
+            let devices = fs::read_dir("/sys/block").unwrap().flatten();
+            let backed =
+                devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+            backed.filter(|file| file.starts_with(&*images.to_string_lossy())).collect()
+        };
+        let gone = wait_for("the disk to go", LIMIT, || Ok(left().is_empty().then_some(())));
+        assert!(gone.is_ok(), "left behind: {:?}", left());
+    }
+
     /// The kernel frees a program a moment after the last descriptor of it is closed. Programs of agents
     /// that others run are held by those agents.
     fn assert_no_program_left(&self) {
@@ -111,6 +125,10 @@ fn ended_for_want_of_rights(name: &str, output: &Output) -> bool {
     denied
 }
 
+fn counted(compared: &Value) -> u64 {
+    compared["counted"].as_u64().unwrap()
+}
+
 #[test]
 fn counts_and_entropies_equal_the_truth() {
     let demo = Demo::new("once");
@@ -126,11 +144,22 @@ fn counts_and_entropies_equal_the_truth() {
     let phases = report["phases"].as_array().unwrap();
     assert_eq!(phases.len(), 2, "{said}");
     for phase in phases {
-        let reads = phase["reads"].as_array().unwrap();
-        assert_eq!(reads.len(), 16, "eight volumes, two nodes each: {said}");
-        assert_eq!(reads.iter().map(|line| line["counted"].as_u64().unwrap()).sum::<u64>(), 6_000, "{said}");
+        for layer in ["logical", "device", "network"] {
+            assert_eq!(phase[layer]["equal"], true, "{layer}: {said}");
+        }
+        let volumes = phase["logical"]["volumes"].as_array().unwrap();
+        assert_eq!(volumes.len(), 16, "eight volumes, two nodes each: {said}");
+        let sum = |what: &str| volumes.iter().map(|line| counted(&line[what])).sum::<u64>();
+        assert_eq!((sum("reads"), sum("writes")), (5_700, 600), "each PUT on two nodes: {said}");
+        let [read, written] = ["read", "written"].map(|way| counted(&phase["device"][way]["bytes"]));
+        assert!(read > 0 && written >= 600 * 16_384, "the disk did nothing: {said}");
+        let clients = phase["network"]["clients"].as_array().unwrap();
+        assert_eq!(clients.len(), 16, "four clients, four nodes: {said}");
+        assert!(clients.iter().all(|line| counted(&line["accepts"]) > 0), "{said}");
+        assert!(!phase["network"]["replication"].as_array().unwrap().is_empty(), "{said}");
     }
     demo.wait_until_gone();
+    demo.assert_no_disk_left();
 }
 
 #[test]
@@ -153,6 +182,7 @@ fn ended_by(signal: Signal, name: &str) {
     let status = wait_for("the demo to end", LIMIT, || child.ended()).unwrap();
     assert_eq!(status.success(), signal == Signal::SIGINT, "{status}");
     demo.wait_until_gone();
+    demo.assert_no_disk_left();
     demo.assert_no_program_left();
 }
 

@@ -8,7 +8,7 @@ use isotherm_agent::discovery::{self, Depth, Listeners, Selector};
 use isotherm_agent::probe::{Capacity, Probe};
 use isotherm_agent::rights;
 use isotherm_agent::watch::{Reload, Watcher};
-use isotherm_model::{Completeness, Subject, Window};
+use isotherm_model::{Completeness, Layer, Operation, Subject, Window};
 use isotherm_tests::process::{Child, spawn, wait_for};
 use isotherm_tests::skip::skipped;
 use isotherm_tests::truth::Generator;
@@ -79,6 +79,7 @@ fn nodes(window: &Window) -> usize {
 /// Node, partition and reads of each row.
 fn partitions(window: &Window) -> Vec<(String, String, u64)> {
     let rows = window.nodes.iter().flat_map(|node| node.rows.iter().map(move |row| (node, row)));
+    let rows = rows.filter(|(_, row)| (row.layer, row.operation) == (Layer::Logical, Operation::Read));
     rows.filter_map(|(node, row)| match &row.subject {
         Subject::Partition(id) => Some((node.node.name().to_owned(), id.name().to_owned(), row.counts.ops)),
         Subject::Other(_) | Subject::Unattributed(_) => None,

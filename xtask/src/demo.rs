@@ -19,6 +19,7 @@ use crate::{rights, shell};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use isotherm_tests::load::Skew;
+use isotherm_tests::volume::FileSystem;
 use isotherm_tests::workspace;
 use phase::{Plan, measure};
 use report::Report;
@@ -62,6 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::from(DENIED));
     }
     setup::run(Purpose::Demo)?;
+    if let Some(lacking) = FileSystem::Ext4.lacking() {
+        bail!("the demo needs a file system on a loop device of its own: {lacking}");
+    }
     if !options.no_build {
         eprintln!("building agent and analyzer");
         shell::run(shell::cargo().args(["build", "--workspace", "--bins"]).current_dir(workspace::root()))?;
@@ -88,7 +92,7 @@ fn play(options: &Options, folder: PathBuf, stop: &Stop) -> Result<ExitCode> {
     }
     let mut phases = Vec::new();
     for (name, skew, seed) in [("uneven", Skew::Uneven, 1), ("vanished", Skew::Vanished, 2)] {
-        eprintln!("phase {name}: {} GETs", phase::ONCE_REQUESTS);
+        eprintln!("phase {name}: {} requests", phase::ONCE_REQUESTS);
         let plan =
             Plan { name, skew, seed, requests: phase::ONCE_REQUESTS, rate_per_second: phase::ONCE_RATE };
         phases.push(measure(&mut stage, &plan, stop, |_, _| Ok(()))?);

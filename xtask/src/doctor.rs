@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use isotherm_tests::tools::Tools;
+use isotherm_tests::volume::FileSystem;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -85,11 +86,18 @@ fn pieces() -> Vec<Piece> {
     pieces.extend(RIGHTS.iter().map(|right| {
         needed(&right.capability.to_string(), right.held(), right.needed_for, "run as root, or grant it")
     }));
+    pieces.push(loop_device());
     pieces.extend(rust());
     pieces.extend(system());
     pieces.extend(tools());
     pieces.extend(kernel_object());
     pieces
+}
+
+fn loop_device() -> Piece {
+    let lacking = FileSystem::Ext4.lacking();
+    let remedy = lacking.clone().unwrap_or_default();
+    needed("ext4 on a loop device", lacking.is_none(), "the demo's disk, tests of the device layer", &remedy)
 }
 
 fn rust() -> Vec<Piece> {

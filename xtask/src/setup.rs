@@ -81,8 +81,8 @@ pub(crate) const PROGRAMS: [Program; 11] = [
     Program {
         name: "mkfs.ext4",
         package: "e2fsprogs",
-        needed_for: "volumes of ext4 in tests",
-        purpose: Purpose::Tests,
+        needed_for: "the demo's disk, volumes of ext4 in tests",
+        purpose: Purpose::Demo,
     },
     Program {
         name: "mkfs.xfs",

@@ -17,6 +17,7 @@ use isotherm_tests::tools::Tools;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -73,19 +74,35 @@ fn every_object_is_read_from_both_of_its_nodes() {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_path_buf();
-    let cluster = namespace.run(move || Cluster::start(&tools, &path)).unwrap().unwrap();
+    let cluster = namespace.run(move || Cluster::start(&tools, &path, &path)).unwrap().unwrap();
     let racks: BTreeSet<(String, &str)> = cluster.nodes().iter().map(|n| (n.name.clone(), n.rack)).collect();
-    let volumes: Arc<[_]> = namespace.run(|| fill(1, 4, 5, 1_000)).unwrap().unwrap().into();
+    let volumes: Arc<[_]> = {
+        let nodes = cluster.nodes().to_vec();
+        namespace.run(move || fill(&nodes, 1, 4, 5, 1_000))
+    }
+    .unwrap()
+    .unwrap()
+    .into();
     for volume in &*volumes {
         let homes: BTreeSet<_> =
             racks.iter().filter(|(node, _)| volume.nodes.contains(node)).map(|(_, rack)| rack).collect();
         assert_eq!(homes.len(), 2, "volume {} lies on one rack: {:?}", volume.id, volume.nodes);
     }
-    let truth = Truth::new(Arc::clone(&volumes));
-    let (load, seen) =
-        (Load { volumes, skew: Skew::Vanished, seed: 1, requests: 400, rate_per_second: 1e6 }, truth.clone());
+    let truth = Truth::new(Arc::clone(&volumes)).unwrap();
+    let put_every = NonZeroU64::new(10);
+    let load =
+        Load { volumes, skew: Skew::Vanished, seed: 1, requests: 400, put_every, rate_per_second: 1e6 };
+    let seen = truth.clone();
     namespace.run(move || load.run(&seen, &Arc::new(AtomicBool::new(false)))).unwrap().unwrap();
     assert_eq!(truth.total(), 400);
-    assert!(truth.rows().iter().all(|row| row.reads > 0));
+    let rows = truth.rows();
+    assert!(rows.iter().all(|row| row.gets > 0));
+    assert_eq!(rows.iter().map(|row| row.puts).sum::<u64>(), 40);
+    assert_eq!(rows.iter().map(|row| row.writes).sum::<u64>(), 80, "each on two nodes");
+    let traffic = truth.traffic();
+    assert_eq!(traffic.len(), 16, "four clients, four nodes");
+    let sent: u64 = traffic.iter().map(|traffic| traffic.sent_bytes).sum();
+    let received: u64 = traffic.iter().map(|traffic| traffic.received_bytes).sum();
+    assert!(sent > 40 * 1_000 && received > 360 * 1_000, "{traffic:?}");
     drop(cluster);
 }

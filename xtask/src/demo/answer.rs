@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use isotherm_tests::workspace;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// A time to ask about, in milliseconds since the epoch.
 #[derive(Debug, Clone, Copy)]
@@ -19,45 +20,98 @@ pub(super) struct Span {
 /// A node, and what was counted there. What is absent nobody watched.
 #[derive(Debug, Deserialize)]
 pub(super) struct NodeAnswer {
-    /// The store's own name of it.
+    /// The store's own name of it; of a host's device, `AGENT:DEVICE`.
     pub(super) node: String,
-    /// It stands for a host, not for a node of the store.
-    host: bool,
+    /// It stands for a host or a device of one, not for a node of the store.
+    pub(super) host: bool,
     /// Alive at the end of its newest window.
     pub(super) processes: Option<u32>,
     /// End of its newest window.
     pub(super) last_window_end_ms: Option<u64>,
-    /// Accesses of files that are no volume's.
-    pub(super) other: Option<Activity>,
-    /// Accesses of files that nobody could name.
-    pub(super) unattributed: Option<Activity>,
     /// Events that were missed.
     pub(super) lost: Option<u64>,
+    layers: BTreeMap<String, BTreeMap<String, Accesses>>,
 }
 
-/// Accesses.
-#[derive(Debug, Deserialize)]
-pub(super) struct Activity {
-    /// Reads.
-    pub(super) reads: u64,
+/// Accesses of a node, in parts that sum up to the total.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Accesses {
+    /// All.
+    pub(super) total: Counts,
+    /// Of volumes.
+    pub(super) partitions: Counts,
+    /// Of files that are no volume's.
+    pub(super) other: Counts,
+    /// Of files that nobody could name.
+    pub(super) unattributed: Counts,
 }
 
-/// A partition, and who read it.
+/// How often, and how much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Counts {
+    /// Completed operations.
+    pub(super) ops: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+impl NodeAnswer {
+    /// What was counted in a layer of an operation; `None` if that layer was not watched.
+    pub(super) fn accesses(&self, layer: &str, operation: &str) -> Option<Accesses> {
+        self.layers.get(layer)?.get(operation).copied()
+    }
+}
+
+/// A partition, and who accessed it.
 #[derive(Debug, Deserialize)]
 pub(super) struct PartitionAnswer {
     /// The store's own name of it: the volume's number.
     pub(super) partition: String,
     /// Nodes that touched it.
-    pub(super) nodes: Vec<NodeReads>,
+    pub(super) nodes: Vec<ShareAnswer>,
 }
 
-/// Reads of one node.
+/// A node's accesses of a partition.
 #[derive(Debug, Deserialize)]
-pub(super) struct NodeReads {
+pub(super) struct ShareAnswer {
     /// Its name.
     pub(super) node: String,
-    /// Reads.
-    pub(super) reads: u64,
+    layers: BTreeMap<String, BTreeMap<String, Counts>>,
+}
+
+impl ShareAnswer {
+    /// What was counted; nothing if the answer does not name it, as then no window had a row of it.
+    pub(super) fn counts(&self, layer: &str, operation: &str) -> Counts {
+        self.layers.get(layer).and_then(|layer| layer.get(operation)).copied().unwrap_or_default()
+    }
+}
+
+/// A node and its peers.
+#[derive(Debug, Deserialize)]
+pub(super) struct PeersAnswer {
+    /// Its name.
+    pub(super) node: String,
+    /// By local and remote address.
+    pub(super) peers: Vec<PeerAnswer>,
+}
+
+/// What a node exchanged with a peer.
+#[derive(Debug, Deserialize)]
+pub(super) struct PeerAnswer {
+    /// The node's own address; port 0 if it opened the connections.
+    pub(super) local: String,
+    /// The peer's address, port 0 if that opened them; `None` for all that are not told apart.
+    pub(super) remote: Option<String>,
+    /// `node`, `client` and so on.
+    pub(super) is: String,
+    /// Which node, if it is one.
+    pub(super) peer_node: Option<String>,
+    /// What the node got.
+    pub(super) received: Counts,
+    /// What it gave.
+    pub(super) sent: Counts,
+    /// Connections that it accepted.
+    pub(super) accepts: u64,
 }
 
 /// A partition's entropy over a step.
@@ -130,20 +184,31 @@ struct Partitions {
 }
 
 #[derive(Deserialize)]
+struct Peers {
+    nodes: Vec<PeersAnswer>,
+}
+
+#[derive(Deserialize)]
 struct Entropies {
     entropies: Vec<EntropyAnswer>,
 }
 
-/// `isotherm get nodes`, without the hosts.
+/// `isotherm get nodes`, hosts and their devices included.
 pub(super) fn nodes(endpoint: &str, span: Span) -> Result<Vec<NodeAnswer>> {
     let answer: Nodes = ask(endpoint, &["get", "nodes"], span)?;
-    Ok(answer.nodes.into_iter().filter(|node| !node.host).collect())
+    Ok(answer.nodes)
 }
 
 /// `isotherm get partitions`.
 pub(super) fn partitions(endpoint: &str, span: Span) -> Result<Vec<PartitionAnswer>> {
     let answer: Partitions = ask(endpoint, &["get", "partitions"], span)?;
     Ok(answer.partitions)
+}
+
+/// `isotherm get peers`.
+pub(super) fn peers(endpoint: &str, span: Span) -> Result<Vec<PeersAnswer>> {
+    let answer: Peers = ask(endpoint, &["get", "peers"], span)?;
+    Ok(answer.nodes)
 }
 
 /// `isotherm analyze entropy`, the whole span as one step.

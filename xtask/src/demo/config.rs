@@ -14,14 +14,17 @@ pub(super) const WINDOW_MS: u64 = 1_000;
 /// `N.dat` or `COLLECTION_N.dat`. The index beside it belongs to no partition: a GET reads the data only.
 const RULE: &str = r"/(?:(?P<collection>[^/]+)_)?(?P<volume>[0-9]+)\.dat$";
 
+/// The agent's name for the host.
+pub(super) const AGENT: &str = "demo-host";
+
 /// One target per volume server, found by the address it listens on, and by its data's folder below `store`:
 /// a second demo on this host has the same addresses, in a network namespace of its own, and another spool.
 pub(super) fn agent(nodes: &[Node], endpoint: &str, store: &Path, spool: &Path) -> String {
     let data = format!("-dir={}/", regex::escape(&store.display().to_string()));
     let data = toml::Value::String(data);
     let mut text = format!(
-        "[agent]\nid = \"demo-host\"\nwindow = \"{WINDOW_MS}ms\"\n\n[analyzer]\nendpoint = \"{endpoint}\"\n\n\
-         [spool]\ndir = '{}'\n",
+        "[agent]\nid = \"{AGENT}\"\nwindow = \"{WINDOW_MS}ms\"\n\n[analyzer]\nendpoint = \"{endpoint}\"\n\n\
+         [spool]\ndir = '{}'\n\n[metrics]\nlisten = \"off\"\n",
         spool.display()
     );
     for Node { name, .. } in nodes {
@@ -40,7 +43,7 @@ pub(super) fn analyzer(nodes: &[Node], volumes: &[Volume], listen: &str, data: &
         "listen = \"{listen}\"\ndata_dir = '{}'\nstep = \"60s\"\n\n[[topology]]\nsystem = \"{SYSTEM}\"\n",
         data.display()
     );
-    for Node { name, rack } in nodes {
+    for Node { name, rack, .. } in nodes {
         let _ = write!(
             text,
             "\n[[topology.node]]\nname = \"{name}\"\ndomains = [\"{DATA_CENTER}\", \"{rack}\"]\n"
@@ -58,8 +61,14 @@ mod tests {
 
     #[test]
     fn both_are_toml_and_name_every_node_and_volume() {
-        let nodes = [Node { name: "10.77.0.1:8080".into(), rack: "rackA" }];
-        let volume = Volume { id: 3, nodes: vec!["10.77.0.1:8080".into()], keys: vec![], object_bytes: 1 };
+        let nodes = [Node { name: "10.77.0.1:8080".into(), rack: "rackA", data: "/d".into() }];
+        let volume = Volume {
+            id: 3,
+            nodes: vec!["10.77.0.1:8080".into()],
+            keys: vec![],
+            object_bytes: 1,
+            stored_bytes: vec![],
+        };
         let agent: toml::Table =
             agent(&nodes, "http://127.0.0.1:1", Path::new("/a.b/it's"), Path::new("/tmp/spool"))
                 .parse()

@@ -3,11 +3,11 @@
 
 use super::answer::{self, EntropyAnswer, NodeEntropyAnswer, Span};
 use super::phase::{Plan, Running, measure};
-use super::report::Report;
+use super::report::{Compared, Direction, Report, with_clients};
 use super::stage::Stage;
 use super::stop::Stop;
 use anyhow::Result;
-use isotherm_tests::load::{Skew, TrueReads};
+use isotherm_tests::load::{Skew, TrueRequests};
 use isotherm_tests::workspace;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write, stdout};
@@ -60,10 +60,12 @@ pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
             }
             Ok(())
         })?;
-        let total: u64 = measured.truth.iter().map(|row| row.reads).sum();
-        let equal = Report::of(vec![measured]).equal;
-        let word = if equal { "equal to" } else { "NOT EQUAL to" };
-        verdict = format!("phase {}: counts and entropies were {word} the truth ({total} reads)", scene.name);
+        let report = Report::of(vec![measured]);
+        let word = if report.equal { "equal to" } else { "NOT EQUAL to" };
+        verdict = format!("phase {}: counts and entropies were {word} the truth", scene.name);
+        for phase in &report.phases {
+            let _ = write!(verdict, "\n{}", phase.summary());
+        }
         if !stdout().is_terminal() {
             println!("{verdict}");
         }
@@ -74,39 +76,68 @@ pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
 fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> Result<String> {
     let span = Span { since_ms: running.since_ms, until_ms: None };
     let entropies = answer::entropies(&stage.endpoint, span)?;
-    let lost: Option<u64> = answer::nodes(&stage.endpoint, span)?.iter().map(|node| node.lost).sum();
+    let nodes = answer::nodes(&stage.endpoint, span)?;
+    let lost: Option<u64> = nodes.iter().map(|node| node.lost).sum();
     let lost = lost.map_or_else(|| "not known yet".to_owned(), |lost| lost.to_string());
     let mut text = String::new();
     let done = running.truth.total();
     let _ =
         writeln!(text, "Isotherm: SeaweedFS watched from the kernel, against a load whose truth is known\n");
-    let _ = writeln!(text, "phase {}, {done} of {} reads", scene.name, running.plan.requests);
+    let _ = writeln!(text, "phase {}, {done} of {} requests", scene.name, running.plan.requests);
     let _ = writeln!(text, "{}\n", scene.look_at);
-    let _ = writeln!(text, "volume  node              true  counted   node entropy (bits)");
+    let _ = writeln!(text, "volume  node            true reads  counted   node entropy (bits)");
     let rows = running.truth.rows();
     for volume in &*stage.volumes {
         let name = volume.id.to_string();
         let entropy = entropies.iter().find(|entropy| entropy.partition == name);
-        let of_volume: Vec<&TrueReads> = rows.iter().filter(|row| row.volume == volume.id).collect();
+        let of_volume: Vec<&TrueRequests> = rows.iter().filter(|row| row.volume == volume.id).collect();
         for (number, row) in of_volume.iter().enumerate() {
             let shown = if number == 0 { (name.as_str(), bar(entropy)) } else { ("", String::new()) };
             let counted = counted(entropy, &row.node);
             let _ = writeln!(
                 text,
-                "{:>6}  {:<15} {:>6} {counted:>8}   {}",
-                shown.0, row.node, row.reads, shown.1
+                "{:>6}  {:<15} {:>10} {counted:>8}   {}",
+                shown.0, row.node, row.gets, shown.1
             );
         }
     }
+    let done = stage.disk.stat(&stage.namespace)?.since(&running.device);
+    let device = [("read", "read", done.read_bytes), ("written", "write", done.write_bytes)];
+    let device = device.map(|(shown, operation, bytes)| {
+        let direction = Direction::of(stage.disk.device(), bytes, &nodes, operation);
+        format!("{shown} {} of {bytes}", unless_unknown(direction.bytes.counted))
+    });
+    let _ =
+        writeln!(text, "\ndevice   bytes counted of true ({}): {}", stage.disk.device(), device.join(", "));
+    let _ = writeln!(text, "network  {}", network(stage, span, running)?);
     let _ = writeln!(text, "\nCounts follow the truth by a window or two. Lost events: {lost}.");
-    let _ = writeln!(text, "Last result: {verdict}.\n");
+    let _ = writeln!(text, "Last result: {verdict}\n");
     let _ = writeln!(text, "Ask yourself, from another terminal:");
-    for question in ["get nodes", "get partitions", "analyze entropy --since 1m --step all"] {
+    for question in
+        ["get nodes --layer device", "get partitions", "get peers", "analyze entropy --since 1m --step all"]
+    {
         let program = workspace::program("isotherm");
         let _ = writeln!(text, "  {} {question} --server {}", program.display(), stage.endpoint);
     }
     let _ = writeln!(text, "Ctrl-C stops everything and leaves nothing behind.");
     Ok(text)
+}
+
+/// What the nodes' ports exchanged with clients.
+fn network(stage: &Stage, span: Span, running: &Running<'_>) -> Result<String> {
+    let traffic = running.truth.traffic();
+    let [received, sent, accepts] = with_clients(&traffic, &answer::peers(&stage.endpoint, span)?);
+    let pair = |compared: Compared| format!("{} of {}", unless_unknown(compared.counted), compared.truth);
+    Ok(format!(
+        "bytes counted of true: received {}, sent {}; connections {}",
+        pair(received),
+        pair(sent),
+        pair(accepts)
+    ))
+}
+
+fn unless_unknown(count: Option<u64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
 }
 
 fn counted(entropy: Option<&EntropyAnswer>, node: &str) -> String {

@@ -2,27 +2,35 @@
 //!
 //! Why quiet: the agent cuts its windows a little after their end, so an access near a border may fall into
 //! the window before it. The load therefore starts when the window before the phase has arrived, and was
-//! cut, however late; and after the load there are two windows of silence.
+//! cut, however late; and after the load there are two windows of silence. What the load left dirty is written
+//! before that, and before the phase nothing of the volumes is cached, so that reads reach the device.
 
-use super::answer::{self, EntropyAnswer, NodeAnswer, PartitionAnswer, Span};
+use super::answer::{self, EntropyAnswer, NodeAnswer, PartitionAnswer, PeersAnswer, Span};
 use super::config::WINDOW_MS;
 use super::stage::Stage;
 use super::stop::Stop;
 use anyhow::{Context, Result, anyhow};
-use isotherm_tests::load::{Load, Skew, TrueReads, Truth};
+use isotherm_tests::client::Traffic;
+use isotherm_tests::load::{Load, Skew, TrueRequests, Truth};
+use isotherm_tests::volume::DeviceStat;
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Silence after the load.
 const QUIET_MS: u64 = 2 * WINDOW_MS;
 
-/// GETs of a phase of `--once`: the coldest of eight volumes gets about 276 of them.
+/// Requests of a phase of `--once`: the coldest of eight volumes gets about 262 of the GETs.
 pub(super) const ONCE_REQUESTS: u64 = 6_000;
 
-/// GETs per second of `--once`; what a debug build on two busy cores still serves.
+/// Requests per second of `--once`; what a debug build on two busy cores still serves.
 pub(super) const ONCE_RATE: f64 = 1_000.0;
+
+/// One request of so many is a PUT.
+const PUT_EVERY: Option<NonZeroU64> = NonZeroU64::new(20);
 
 /// What to do in a phase.
 pub(super) struct Plan {
@@ -32,10 +40,36 @@ pub(super) struct Plan {
     pub(super) skew: Skew,
     /// Of the load.
     pub(super) seed: u64,
-    /// GETs.
+    /// GETs and PUTs.
     pub(super) requests: u64,
-    /// GETs per second at the most.
+    /// Of them per second at the most.
     pub(super) rate_per_second: f64,
+}
+
+/// What happened in a phase.
+pub(super) struct Happened {
+    /// Requests by volume and node.
+    pub(super) requests: Vec<TrueRequests>,
+    /// By how much the volumes' files grew, by volume and node.
+    pub(super) grown_bytes: BTreeMap<(u32, String), u64>,
+    /// Bytes of an object, as clients know it.
+    pub(super) object_bytes: u64,
+    /// What the block device did.
+    pub(super) device: DeviceStat,
+    /// What clients and nodes exchanged.
+    pub(super) traffic: Vec<Traffic>,
+}
+
+/// What was counted in a phase.
+pub(super) struct Counted {
+    /// What the analyzer says of nodes, and of hosts and their devices.
+    pub(super) nodes: Vec<NodeAnswer>,
+    /// Of partitions.
+    pub(super) partitions: Vec<PartitionAnswer>,
+    /// Of peers.
+    pub(super) peers: Vec<PeersAnswer>,
+    /// What it computed.
+    pub(super) entropies: Vec<EntropyAnswer>,
 }
 
 /// What happened in a phase, and what was counted of it.
@@ -46,14 +80,12 @@ pub(super) struct Measured {
     pub(super) since_ms: u64,
     /// The first moment after.
     pub(super) until_ms: u64,
-    /// What happened.
-    pub(super) truth: Vec<TrueReads>,
-    /// What the analyzer says of nodes.
-    pub(super) nodes: Vec<NodeAnswer>,
-    /// What the analyzer says of partitions.
-    pub(super) partitions: Vec<PartitionAnswer>,
-    /// What the analyzer computed.
-    pub(super) entropies: Vec<EntropyAnswer>,
+    /// The block device's name.
+    pub(super) device: String,
+    /// The truth.
+    pub(super) truth: Happened,
+    /// The counts.
+    pub(super) counted: Counted,
 }
 
 /// Runs a phase and asks what was counted. `watch` is called all the time with the stage and the running
@@ -64,14 +96,17 @@ pub(super) fn measure(
     stop: &Stop,
     mut watch: impl FnMut(&mut Stage, &Running<'_>) -> Result<()>,
 ) -> Result<Measured> {
-    let start_ms = stage.wait_for_windows(next_window_ms(), stop)?;
-    let truth = Truth::new(Arc::clone(&stage.volumes));
-    let running = Running { plan, since_ms: start_ms, truth: &truth };
+    stage.disk.drop_caches(&stage.namespace)?;
+    let (start_ms, device_before) = stage.rest(0, stop)?;
+    let lengths_before = stage.data_bytes()?;
+    let truth = Truth::new(Arc::clone(&stage.volumes))?;
+    let running = Running { plan, since_ms: start_ms, truth: &truth, device: device_before };
     let load = Load {
         volumes: Arc::clone(&stage.volumes),
         skew: plan.skew,
         seed: plan.seed,
         requests: plan.requests,
+        put_every: PUT_EVERY,
         rate_per_second: plan.rate_per_second,
     };
     let (seen, stop_load) = (truth.clone(), StopOnDrop::default());
@@ -83,19 +118,29 @@ pub(super) fn measure(
         watch(stage, &running)?;
     }
     load.join().map_err(|_| anyhow!("the load panicked"))?.context("run the load")?;
-    let end_ms = next_window_ms() + QUIET_MS;
-    pause_until(stage, end_ms, stop)?;
-    stage.wait_for_windows(end_ms, stop)?;
+    let (end_ms, device_after) = stage.rest(QUIET_MS, stop)?;
+    let mut grown_bytes = stage.data_bytes()?;
+    for (place, length) in &mut grown_bytes {
+        let before = lengths_before.get(place).context("a volume's file was there before")?;
+        *length = length.checked_sub(*before).context("a volume's file got shorter")?;
+    }
+    let object_bytes = stage.volumes.first().map_or(0, |volume| volume.object_bytes as u64);
+    let truth = Happened {
+        requests: truth.rows(),
+        grown_bytes,
+        object_bytes,
+        device: device_after.since(&device_before),
+        traffic: truth.traffic(),
+    };
     let span = Span { since_ms: start_ms, until_ms: Some(end_ms) };
-    Ok(Measured {
-        name: plan.name,
-        since_ms: start_ms,
-        until_ms: end_ms,
-        truth: truth.rows(),
+    let counted = Counted {
         nodes: answer::nodes(&stage.endpoint, span)?,
         partitions: answer::partitions(&stage.endpoint, span)?,
+        peers: answer::peers(&stage.endpoint, span)?,
         entropies: answer::entropies(&stage.endpoint, span)?,
-    })
+    };
+    let device = stage.disk.device().to_owned();
+    Ok(Measured { name: plan.name, since_ms: start_ms, until_ms: end_ms, device, truth, counted })
 }
 
 /// A phase as it is going on.
@@ -106,6 +151,8 @@ pub(super) struct Running<'a> {
     pub(super) since_ms: u64,
     /// What happened so far.
     pub(super) truth: &'a Truth,
+    /// What the block device had done before.
+    pub(super) device: DeviceStat,
 }
 
 /// Stops the load however the phase ends.
@@ -116,19 +163,4 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// Milliseconds since the epoch.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    u64::try_from(since.as_millis()).expect("milliseconds fit 64 bits for ages")
-}
-
-/// The start of the next window.
-fn next_window_ms() -> u64 {
-    (now_ms() / WINDOW_MS + 1) * WINDOW_MS
-}
-
-fn pause_until(stage: &mut Stage, moment_ms: u64, stop: &Stop) -> Result<()> {
-    stage.pause(Duration::from_millis(moment_ms.saturating_sub(now_ms())), stop)
 }

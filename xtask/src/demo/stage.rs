@@ -5,25 +5,34 @@ use super::config::{self, WINDOW_MS};
 use super::folder::Folder;
 use super::go_on;
 use super::stop::Stop;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use isotherm_tests::disk::Disk;
 use isotherm_tests::load::Volume;
 use isotherm_tests::netns::Namespace;
 use isotherm_tests::notify::Notify;
 use isotherm_tests::process::{Child, POLL, spawn};
 use isotherm_tests::seaweed::{Cluster, fill};
 use isotherm_tests::tools::Tools;
+use isotherm_tests::volume::DeviceStat;
 use isotherm_tests::workspace;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const VOLUMES: usize = 8;
 const OBJECTS_PER_VOLUME: usize = 20;
 const OBJECT_BYTES: usize = 16 << 10;
+
+/// Of the volume servers' disk; the image is sparse.
+const DISK_BYTES: u64 = 2 << 30;
+
+/// How often a moment may be looked for in which the disk rests.
+const REST_ATTEMPTS: usize = 5;
 
 /// Where the analyzer listens unless that port is taken.
 const PORT: u16 = 7600;
@@ -37,8 +46,10 @@ pub(super) struct Stage {
     agent: Child,
     analyzer: Child,
     cluster: Cluster,
-    /// The lab's network.
+    /// The lab's network, and the mounts of its disk.
     pub(super) namespace: Namespace,
+    /// What the cluster's files lie on.
+    pub(super) disk: Disk,
     /// Hottest first.
     pub(super) volumes: Arc<[Volume]>,
     /// URL of the analyzer.
@@ -50,12 +61,16 @@ impl Stage {
     pub(super) fn set(folder: &Folder, stop: &Stop) -> Result<Self> {
         eprintln!("starting SeaweedFS: a master and four volume servers in two racks");
         let namespace = Namespace::new()?;
-        let (tools, store) = (Tools::locate(), subfolder(folder, "seaweed")?);
+        let disk = Disk::mount(&namespace, DISK_BYTES)?;
+        eprintln!("all their files lie on ext4 on {}", disk.device());
+        let (tools, logs) = (Tools::locate(), subfolder(folder, "seaweed")?);
+        let store = disk.path().to_path_buf();
         let data = store.clone();
-        let cluster = namespace.run(move || Cluster::start(&tools, &data))??;
+        let cluster = namespace.run(move || Cluster::start(&tools, &data, &logs))??;
         go_on(stop)?;
         eprintln!("writing {OBJECTS_PER_VOLUME} objects to each of {VOLUMES} volumes, on two racks each");
-        let volumes = namespace.run(move || fill(0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
+        let nodes = cluster.nodes().to_vec();
+        let volumes = namespace.run(move || fill(&nodes, 0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
         go_on(stop)?;
 
         let listen = format!("127.0.0.1:{}", free_port()?);
@@ -76,7 +91,7 @@ impl Stage {
         let agent = start("isotherm-agent", run.args(["run", "--config"]).arg(&agent_config), folder)?;
 
         let volumes = volumes.into();
-        let mut stage = Self { agent, analyzer, cluster, namespace, volumes, endpoint };
+        let mut stage = Self { agent, analyzer, cluster, namespace, disk, volumes, endpoint };
         stage.wait_for_nodes("the agent to report every volume server", stop, |node| {
             node.processes > Some(0)
         })?;
@@ -92,10 +107,32 @@ impl Stage {
 
     /// Waits until windows up to this moment (ms since the epoch) have come from every node, and gives the
     /// moment up to which they have: later, if a late cut covered several windows.
-    pub(super) fn wait_for_windows(&mut self, until_ms: u64, stop: &Stop) -> Result<u64> {
+    fn wait_for_windows(&mut self, until_ms: u64, stop: &Stop) -> Result<u64> {
         let what = format!("windows up to {until_ms} to arrive from every node");
         let nodes = self.wait_for_nodes(&what, stop, |node| node.last_window_end_ms >= Some(until_ms))?;
-        nodes.iter().filter_map(|node| node.last_window_end_ms).min().context("a cluster has nodes")
+        let nodes = nodes.iter().filter(|node| !node.host);
+        nodes.filter_map(|node| node.last_window_end_ms).min().context("a cluster has nodes")
+    }
+
+    /// Finds a border between windows, `quiet_ms` or more from now, at which nothing was going on at the disk: from
+    /// before the border until the windows up to it have arrived, so that no access near it can be counted on
+    /// the wrong side. Gives it with all that the disk had done by then.
+    pub(super) fn rest(&mut self, quiet_ms: u64, stop: &Stop) -> Result<(u64, DeviceStat)> {
+        for _ in 0..REST_ATTEMPTS {
+            let before = self.disk.sync(&self.namespace)?;
+            let border_ms = next_window_ms() + quiet_ms;
+            self.pause(Duration::from_millis(border_ms.saturating_sub(now_ms())), stop)?;
+            let border_ms = self.wait_for_windows(border_ms, stop)?;
+            if self.disk.stat(&self.namespace)? == before {
+                return Ok((border_ms, before));
+            }
+        }
+        bail!("{} did not come to rest in {REST_ATTEMPTS} attempts", self.disk.device())
+    }
+
+    /// Length of every volume's file on every node that holds it, by volume and node.
+    pub(super) fn data_bytes(&self) -> Result<BTreeMap<(u32, String), u64>> {
+        data_bytes(&self.namespace, &self.cluster, &self.volumes)
     }
 
     /// Sleeps, but not through a signal or the end of a process.
@@ -134,6 +171,34 @@ impl Stage {
             self.pause(Duration::from_millis(WINDOW_MS / 4), stop)?;
         }
     }
+}
+
+fn data_bytes(
+    namespace: &Namespace,
+    cluster: &Cluster,
+    volumes: &[Volume],
+) -> Result<BTreeMap<(u32, String), u64>> {
+    let (nodes, volumes) = (cluster.nodes().to_vec(), volumes.to_vec());
+    namespace.run(move || {
+        let mut lengths = BTreeMap::new();
+        for volume in volumes {
+            for node in nodes.iter().filter(|node| volume.nodes.contains(&node.name)) {
+                lengths.insert((volume.id, node.name.clone()), node.data_bytes(volume.id)?);
+            }
+        }
+        Ok(lengths)
+    })?
+}
+
+/// Milliseconds since the epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    u64::try_from(since.as_millis()).expect("milliseconds fit 64 bits for ages")
+}
+
+/// The start of the next window.
+fn next_window_ms() -> u64 {
+    (now_ms() / WINDOW_MS + 1) * WINDOW_MS
 }
 
 /// Starts a program of ours and waits until it says that it is ready.
