@@ -7,7 +7,7 @@
 
 mod support;
 
-use isotherm_model::{Completeness, Subject, Window};
+use isotherm_model::{Completeness, Layer, Operation, Subject, Window};
 use isotherm_tests::process::wait_for;
 use isotherm_tests::skip::skipped;
 use nix::mount::{MsFlags, mount};
@@ -226,6 +226,7 @@ fn a_full_disk_is_waited_out_and_told_once() {
 
 fn reads(windows: &[Window]) -> u64 {
     let rows = windows.iter().flat_map(|window| &window.nodes).flat_map(|node| &node.rows);
+    let rows = rows.filter(|row| (row.layer, row.operation) == (Layer::Logical, Operation::Read));
     rows.filter(|row| matches!(row.subject, Subject::Partition(_))).map(|row| row.counts.ops).sum()
 }
 
