@@ -89,8 +89,10 @@ pub fn iso_fork(ctx: BtfTracePointContext) -> i32 {
     let parent = load_u32(parent, field::task_tgid());
     let child = load_u32(child, field::task_tgid());
     if parent != child {
-        if let Some(target) = target_of(parent) {
-            set_target(child, Some(target));
+        let target = target_of(parent);
+        // Also for one that is not watched: whoever had its number before may have left something.
+        set_target(child, target);
+        if target.is_some() {
             event();
         }
     }

@@ -21,6 +21,7 @@ use crate::window::{Attribute, Owner};
 use isotherm_agent_ebpf::{BlockKey, BlockKind, FileKey, HOST_TARGET, PeerKey, Stripes};
 use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, UnattributedReason};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -69,6 +70,10 @@ struct KnownFile {
 struct Named {
     /// `None` if its path is too deep to be known.
     file: Option<KnownFile>,
+    /// Hash of the path that the kernel sent.
+    below: u64,
+    /// The naming epoch in which it was looked for.
+    epoch: u64,
     /// When it was named last.
     round: u64,
 }
@@ -97,11 +102,15 @@ pub struct Attribution {
     files: HashMap<InodeId, Named>,
     /// Targets whose processes were seen to access a file, a bit for each.
     users: HashMap<InodeId, u64>,
+    /// Targets that are watched now, a bit for each.
+    live: u64,
     /// Whose a file is in the device layer.
     owners: HashMap<InodeId, (Owner, Subject)>,
     /// Numbers of devices that hold a mounted file system.
     mounted: HashSet<u32>,
     round: u64,
+    /// Counts the times that names were asked for anew.
+    epoch: u64,
     /// Where the last check of paths ended.
     checked: usize,
     claims: HashMap<(u32, InodeId), Subject>,
@@ -121,9 +130,11 @@ impl Attribution {
             view_came: false,
             files: HashMap::new(),
             users: HashMap::new(),
+            live: (0..targets.len()).fold(0, |bits, index| bits | 1 << index),
             owners: HashMap::new(),
             mounted: crate::mounts::mounted_devices(),
             round: 0,
+            epoch: 0,
             checked: 0,
             claims: HashMap::new(),
             partitions: BTreeSet::new(),
@@ -132,8 +143,14 @@ impl Attribution {
         }
     }
 
-    /// Goes on with other targets and rules: names are kept, every claim is made anew.
-    pub fn reload(&mut self, targets: &[Target]) {
+    /// Goes on with other targets and rules: names are kept, every claim is made anew. Targets that are not
+    /// `live` are told of what they still did, but own nothing any more.
+    pub fn reload(&mut self, targets: &[Target], live: impl IntoIterator<Item = usize>) {
+        let live = live.into_iter().fold(0, |bits, index| bits | 1 << index);
+        // An index may have been another target's before.
+        let new = live & !self.live;
+        self.users.values_mut().for_each(|users| *users &= !new);
+        self.live = live;
         self.targets = compiled(targets);
         self.claims.clear();
         self.owners.clear();
@@ -153,7 +170,8 @@ impl Attribution {
             let Some(view) = View::of(*pid) else { continue };
             let known = self.views.len();
             self.views.retain(|(known, _)| *known != namespace);
-            self.view_came |= self.views.len() == known;
+            // Beyond the limit, views come and go, and names cannot be asked for each time.
+            self.view_came |= self.views.len() == known && known < MAX_VIEWS;
             self.views.push((namespace, view));
         }
         let excess = self.views.len().saturating_sub(MAX_VIEWS);
@@ -188,13 +206,24 @@ impl Attribution {
             let id = InodeId { ino: name.ino, dev: name.dev, generation: name.generation };
             // What has files is mounted, if only where the agent does not see it.
             self.mounted.insert(name.dev);
+            let below = hash_of(name.path.as_deref());
+            // Each key of a file sends its name; to look for the path once is enough.
+            if let Some(known) = self.files.get_mut(&id)
+                && (known.below, known.epoch) == (below, self.epoch)
+                && known.file.as_ref().is_some_and(|file| file.watched || file.tgid == name.tgid)
+            {
+                known.round = self.round;
+                continue;
+            }
             let file = name.path.as_ref().map(|below_root| self.find(&mut views, id, &name, below_root));
             let before = self.files.get(&id).and_then(|named| named.file.as_ref());
             if before.map(|before| &before.path) != file.as_ref().map(|file| &file.path) {
-                self.claims.retain(|(_, claimed), _| *claimed != id);
+                for target in 0..self.targets.len() as u32 {
+                    self.claims.remove(&(target, id));
+                }
                 self.owners.remove(&id);
             }
-            self.files.insert(id, Named { file, round: self.round });
+            self.files.insert(id, Named { file, below, epoch: self.epoch, round: self.round });
         }
     }
 
@@ -291,21 +320,29 @@ impl Attribution {
         process_of: impl Fn(u32) -> Option<u32>,
     ) -> bool {
         if std::mem::take(&mut self.view_came) {
+            self.epoch += 1;
             return true;
         }
+        let mut alive: HashMap<u32, bool> = HashMap::new();
         let mut seen = HashSet::new();
         let files: Vec<(InodeId, u32)> =
             active.map(|key| (InodeId::from(key), key.target)).filter(|(id, _)| seen.insert(*id)).collect();
         // Every file gets its turn, however many there are.
         let start = if files.is_empty() { 0 } else { self.checked % files.len() };
         self.checked = start + CHECKS_PER_ROUND;
-        files.iter().cycle().skip(start).take(files.len().min(CHECKS_PER_ROUND)).any(|(id, target)| {
-            let Some(file) = self.files.get(id).and_then(|named| named.file.as_ref()) else { return false };
-            let viewer = if is_alive(file.tgid) { Some(file.tgid) } else { process_of(*target) };
-            file.path.is_absolute()
-                && !file.detached
-                && viewer.is_some_and(|viewer| !is_at(viewer, &file.path, id.ino))
-        })
+        let moved =
+            files.iter().cycle().skip(start).take(files.len().min(CHECKS_PER_ROUND)).any(|(id, target)| {
+                let Some(file) = self.files.get(id).and_then(|named| named.file.as_ref()) else {
+                    return false;
+                };
+                let lives = *alive.entry(file.tgid).or_insert_with(|| is_alive(file.tgid));
+                let viewer = if lives { Some(file.tgid) } else { process_of(*target) };
+                file.path.is_absolute()
+                    && !file.detached
+                    && viewer.is_some_and(|viewer| !is_at(viewer, &file.path, id.ino))
+            });
+        self.epoch += u64::from(moved);
+        moved
     }
 
     /// Ends a round of learning and telling.
@@ -334,6 +371,12 @@ impl Attribution {
         });
         self.partitions = claimed.collect();
     }
+}
+
+fn hash_of(path: Option<&Path>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn compiled(targets: &[Target]) -> Vec<(NodeId, Rules)> {
@@ -396,24 +439,28 @@ impl Attribution {
         if let Some(known) = self.owners.get(&id) {
             return known.clone();
         }
-        let users = self.users.get(&id).copied().unwrap_or_default();
+        let users = self.users.get(&id).copied().unwrap_or_default() & self.live;
         if users.count_ones() != 1 && self.path_of(&id).is_none() {
             return (Owner::Device(id.dev), Subject::Unattributed(UnattributedReason::NoPath));
         }
-        let may = |target: &u32| users == 0 || users & 1 << target != 0;
-        let candidates: Vec<u32> = (0..self.targets.len() as u32).filter(may).collect();
-        let claims: Vec<(u32, Subject)> =
-            candidates.into_iter().map(|target| (target, self.claim_of(target, id))).collect();
-        let is_claim = |subject: &Subject| !matches!(subject, Subject::Other(OtherReason::NoRule));
-        let owner = match claims.as_slice() {
-            [(target, subject)] if users != 0 => (Owner::Target(*target), subject.clone()),
-            claims => {
-                let mut claimed = claims.iter().filter(|(_, subject)| is_claim(subject));
-                match (claimed.next(), claimed.next()) {
-                    (Some((target, subject)), None) => (Owner::Target(*target), subject.clone()),
-                    (None, _) if users == 0 => (Owner::Device(id.dev), Subject::Other(OtherReason::NoTarget)),
-                    _ => (Owner::Device(id.dev), Subject::Unattributed(UnattributedReason::SeveralTargets)),
-                }
+        let owner = if users.count_ones() == 1 {
+            let target = users.trailing_zeros();
+            (Owner::Target(target), self.claim_of(target, id))
+        } else {
+            let may = |target: &u32| self.live & 1 << target != 0 && (users == 0 || users & 1 << target != 0);
+            let path = self.path_of(&id).map(Path::to_string_lossy);
+            // Only tried: a claim that comes to nothing takes no place among the partitions.
+            let claims = |target: &u32| {
+                let (Some(path), Some((node, rules))) = (&path, self.targets.get(*target as usize)) else {
+                    return false;
+                };
+                rules.claim_path(node, path) != Subject::Other(OtherReason::NoRule)
+            };
+            let mut claiming = (0..self.targets.len() as u32).filter(may).filter(claims);
+            match (claiming.next(), claiming.next()) {
+                (Some(target), None) => (Owner::Target(target), self.claim_of(target, id)),
+                (None, _) if users == 0 => (Owner::Device(id.dev), Subject::Other(OtherReason::NoTarget)),
+                _ => (Owner::Device(id.dev), Subject::Unattributed(UnattributedReason::SeveralTargets)),
             }
         };
         if owner.1 != Subject::Unattributed(UnattributedReason::NoPath) {

@@ -140,10 +140,12 @@ impl Telemetry {
         self.spool_oldest_ms.set(oldest.map_or(Gauge::UNSET, Timestamp::as_ms));
     }
 
-    /// Batches were acknowledged, the last window of which ended at `end`. By the uplink.
-    pub fn acknowledged(&self, batches: u64, end: Timestamp) {
+    /// Batches were acknowledged; `end` is that of the last window of this run that was. By the uplink.
+    pub fn acknowledged(&self, batches: u64, end: Option<Timestamp>) {
         add(&self.acknowledged_batches, batches);
-        self.acknowledged_end_ms.set(end.as_ms());
+        if let Some(end) = end {
+            self.acknowledged_end_ms.set(end.as_ms());
+        }
     }
 
     /// Batches were given up: the analyzer refused them, or the spool had no room. By the uplink and the spool.

@@ -102,6 +102,8 @@ pub struct Spool {
     unwritten: VecDeque<(Seq, usize)>,
     /// What the disk last said, so that each change is told once.
     trouble: Option<String>,
+    /// A batch could not be read, for a reason that may pass.
+    unreadable: bool,
     /// Whether batches were dropped since the last acknowledgement.
     dropping: bool,
     /// Batches acknowledged by the analyzer, and given up, since the start.
@@ -141,7 +143,16 @@ impl Spool {
         let own = dir.join(format!("{number:08}-{}", hello.boot));
         runs.push_back((number, Run::begin(own, hello, now)));
         let unwritten = VecDeque::new();
-        Ok(Self { bounds, _lock: lock, runs, unwritten, trouble: None, dropping: false, counted: [0; 2] })
+        Ok(Self {
+            bounds,
+            _lock: lock,
+            runs,
+            unwritten,
+            trouble: None,
+            unreadable: false,
+            dropping: false,
+            counted: [0; 2],
+        })
     }
 
     /// Takes a compressed payload and writes it. If that cannot be done now, it waits in memory for
@@ -165,6 +176,7 @@ impl Spool {
 
     /// Writes what waits in memory. Tells of trouble, and of its end, once.
     pub fn flush(&mut self) {
+        self.unreadable = false;
         let trouble = self.try_flush().err().map(|error| error.to_string());
         if trouble == self.trouble {
             return;
@@ -195,7 +207,7 @@ impl Spool {
     /// Whether [`flush`](Self::flush) has something to try again.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.trouble.is_some()
+        self.trouble.is_some() || self.unreadable
     }
 
     /// The run to deliver from: the oldest that has something, else this process's own.
@@ -294,6 +306,9 @@ impl Spool {
     /// Whether [`take_unsent`](Self::take_unsent) has something: the next item is a gap, or on the disk.
     #[must_use]
     pub fn has_unsent(&self, run: RunNumber) -> bool {
+        if self.unreadable {
+            return false;
+        }
         match self.run(run).and_then(|run| run.outbox.unsent()) {
             Some(Item::Batch { place: Place::Disk { .. }, .. } | Item::Gap(_)) => true,
             Some(Item::Batch { place: Place::Memory(_), .. }) | None => false,
@@ -320,11 +335,18 @@ impl Spool {
                 found.outbox.mark_sent();
                 Some(Sending::Batch { seq, payload })
             }
-            Err(error) => {
+            Err(error) if is_damage(&error) => {
                 let path = found.segment_path(place.0);
                 error!("{}: batch {seq} cannot be read ({error}); a gap takes its place", path.display());
                 found.outbox.give_up(seq.get(), GapReason::Damaged);
+                self.counted[1] += 1;
                 self.flush();
+                None
+            }
+            Err(error) => {
+                let path = found.segment_path(place.0);
+                error!("{}: batch {seq} cannot be read now ({error}); it is tried again", path.display());
+                self.unreadable = true;
                 None
             }
         }
@@ -335,6 +357,10 @@ impl Spool {
         let is_own = self.is_own(run);
         let Some(found) = self.run_mut(run) else { return };
         found.remove_acknowledged();
+        // What is acknowledged is no gap to tell again; the next writing repeats it if it fails now.
+        if let Err(error) = found.save_gaps() {
+            warn!("{}: cannot note what is acknowledged: {error}", found.dir.display());
+        }
         if found.outbox.is_empty() && !is_own {
             info!("all that run {} of {} had left is delivered", found.hello.boot, found.hello.agent);
             remove_run(found);
@@ -393,6 +419,10 @@ impl Spool {
         let oldest = run.outbox.items().find(|item| matches!(item, Item::Batch { .. })).map(Item::first);
         let Some(seq) = oldest else { return };
         run.outbox.give_up(seq.get(), GapReason::QueueFull);
+        // First the gap, so that a crash in between loses nothing without a word.
+        if let Err(error) = run.save_gaps() {
+            warn!("{}: cannot note what was dropped: {error}", run.dir.display());
+        }
         run.remove_acknowledged();
         if *number == own {
             self.unwritten.retain(|(unwritten, _)| *unwritten != seq);
@@ -467,6 +497,12 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
 }
 
 /// The runs that earlier processes left, oldest first, and the highest number of a run.
+/// Whether reading again would bring the same: not so with a lack of memory or descriptors.
+fn is_damage(error: &io::Error) -> bool {
+    let kind = error.kind();
+    [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof, io::ErrorKind::NotFound].contains(&kind)
+}
+
 fn runs_in(dir: &Path) -> io::Result<(VecDeque<(u32, Run)>, u32)> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -486,7 +522,14 @@ fn runs_in(dir: &Path) -> io::Result<(VecDeque<(u32, Run)>, u32)> {
     let newest = names.last().map_or(0, |(number, _, _)| *number);
     let mut runs = VecDeque::new();
     for (number, boot, path) in names {
-        match Run::found(&path, &boot)? {
+        let found = match Run::found(&path, &boot) {
+            Ok(found) => found,
+            Err(error) => {
+                error!("{} cannot be read now ({error}); it stays for the next start", path.display());
+                continue;
+            }
+        };
+        match found {
             Ok(mut run) if run.outbox.is_empty() => remove_run(&mut run),
             Ok(run) => runs.push_back((number, run)),
             Err(why) => {
@@ -496,7 +539,9 @@ fn runs_in(dir: &Path) -> io::Result<(VecDeque<(u32, Run)>, u32)> {
                     "{why}; nobody knows whose batches these are, so they are set aside: {}",
                     aside.display()
                 );
-                fs::rename(&path, &aside)?;
+                if let Err(error) = fs::rename(&path, &aside) {
+                    error!("{} cannot be set aside: {error}", path.display());
+                }
             }
         }
     }

@@ -73,7 +73,9 @@ fn remove<C: Counters>(
     of: &impl Fn(u32) -> bool,
     mut evict: impl FnMut(&C::Key) -> Result<Option<C>, ProbeError>,
 ) -> Result<Vec<C::Key>, ProbeError> {
-    let keys: Vec<C::Key> = ledger.keys().filter(|key| of(C::place(key).0)).copied().collect();
+    // What takes what finds no room stays, for whoever has the index next.
+    let of = |key: &&C::Key| of(C::place(key).0) && !C::is_overflow(key);
+    let keys: Vec<C::Key> = ledger.keys().filter(of).copied().collect();
     for key in &keys {
         if let Some(last) = evict(key)? {
             ledger.evict(key, &last);

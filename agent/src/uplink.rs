@@ -174,9 +174,7 @@ impl Uplink {
         let now = self.spool.status();
         self.telemetry.spooled(now.bytes, now.batches, now.oldest);
         let acknowledged = now.acknowledged.saturating_sub(self.told.acknowledged);
-        if let Some(end) = now.acknowledged_end.filter(|_| acknowledged > 0) {
-            self.telemetry.acknowledged(acknowledged, end);
-        }
+        self.telemetry.acknowledged(acknowledged, now.acknowledged_end);
         self.telemetry.given_up(now.given_up.saturating_sub(self.told.given_up));
         self.told = now;
     }
@@ -265,6 +263,7 @@ impl Uplink {
                         credit.sent();
                         permit.send(request(sending));
                     }
+                    self.note_disk();
                 }
                 () = at(paused_until), if paused_until.is_some() => {
                     paused_until = None;

@@ -166,7 +166,12 @@ impl Watcher {
             self.probe.release_device(*gone)?;
         }
         self.devices = claims.iter().map(|(dev, _)| *dev).collect();
-        claims.into_iter().try_for_each(|(dev, stripes)| self.probe.claim_device(dev, stripes))
+        for (dev, stripes) in claims {
+            if let Err(error) = self.probe.claim_device(dev, stripes) {
+                warn!("{} is counted by file, not by its rules: {error}", device_name(dev));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -101,7 +101,8 @@ impl Watched {
         }
         self.watch(probe, &watched, wanted)?;
         self.learn_connections(probe, &processes, &found)?;
-        for pid in watched.keys().filter(|pid| !discovery::is_alive(**pid)) {
+        // Also one that ended between the look and now, whose number another process may get.
+        for pid in watched.keys().chain(found.keys()).filter(|pid| !discovery::is_alive(**pid)) {
             probe.forget(*pid)?;
         }
         self.recount(probe)?;
@@ -117,6 +118,8 @@ impl Watched {
                 listening.entry(*index).or_default().extend(self.listeners.of(process));
             }
         }
+        // A node without a process listens nowhere.
+        self.listening.retain(|index, _| listening.contains_key(index));
         for (index, addresses) in listening {
             let known = self.listening.remove(&index).unwrap_or_default();
             for address in addresses.iter().filter(|address| !known.contains(address)) {
@@ -293,6 +296,12 @@ impl Watched {
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
         self.slots.targets()
+    }
+
+    /// Indexes of the targets that are in force.
+    #[must_use]
+    pub fn live(&self) -> Vec<usize> {
+        self.slots.live().map(|(index, _)| index).collect()
     }
 
     /// Every node by its index, removed ones included.

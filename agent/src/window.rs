@@ -134,12 +134,13 @@ impl Cutter {
         round
     }
 
-    /// Targets of which something is remembered.
+    /// Targets of which something is remembered, beside what takes what finds no room.
     #[must_use]
     pub fn targets(&self) -> BTreeSet<u32> {
-        let files = self.files.keys().map(|key| key.target);
-        let blocks = self.blocks.keys().map(|key| key.target);
-        files.chain(blocks).chain(self.peers.keys().map(|key| key.target)).collect()
+        let files = self.files.keys().filter(|key| !key.is_overflow()).map(|key| key.target);
+        let blocks = self.blocks.keys().filter(|key| !key.is_overflow()).map(|key| key.target);
+        let peers = self.peers.keys().filter(|key| !key.is_overflow()).map(|key| key.target);
+        files.chain(blocks).chain(peers).collect()
     }
 
     /// Events of the first `targets` that were lost since the last reading, which takes them as told.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{env, fs, io};
 use toml::Spanned;
 
-/// Where agents and tools connect by default: this host only, as nothing authenticates them yet.
+/// Where agents and tools connect by default: this host only, as nothing authenticates them without certificates.
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7600));
 
 /// The default step of series: long enough for a few hundred accesses of a quiet partition, short enough to

@@ -67,6 +67,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let status = format!("listening on {address}");
     if tls.is_some() {
         tracing::info!("only clients with a certificate of the configured authority are let in");
+    } else if !address.ip().is_loopback() {
+        tracing::warn!("whoever reaches {address} can read and write: connections have no certificates");
     }
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])
         .context("cannot tell the service manager that all is ready")?;

@@ -19,7 +19,7 @@ pub(crate) const QUEUE: usize = 64;
 /// Submissions in one commit: enough to share its syncs among agents, few enough to answer soon.
 const GROUP: usize = 64;
 
-/// Rows at which a commit takes no more. One takes about 600 bytes of columns, so these are 80 MB; the batch that
+/// Rows at which a commit takes no more. One takes about 1 KB of columns, so these are 130 MB; the batch that
 /// goes past it may add as many again as a batch may have.
 const GROUP_ROWS: usize = 1 << 17;
 
@@ -164,7 +164,7 @@ fn rows_of(submission: &Submission) -> usize {
     match &submission.entry {
         Entry::Batch { windows, .. } => {
             let nodes = windows.iter().flat_map(|window| &window.nodes);
-            nodes.map(|node| node.rows.len() + node.lost.len() + node.totals.len()).sum()
+            nodes.map(|node| node.rows.len() + node.peers.len() + node.lost.len() + node.totals.len()).sum()
         }
         Entry::Gap(_) => 0,
     }

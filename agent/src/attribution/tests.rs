@@ -117,7 +117,7 @@ fn other_rules_claim_the_same_names() {
     let mut attribution = Attribution::new(&[target(&[(r"(\d+)\.dat$", "$1")])], 1);
     attribution.learn(vec![named(5, Some("/7.dat")), named(6, Some("/8.idx"))]);
     assert_eq!(word(attribution.file(&key(5))), "7");
-    attribution.reload(&[target(&[(r"(\d+)\.idx$", "$1")])]);
+    attribution.reload(&[target(&[(r"(\d+)\.idx$", "$1")])], [0]);
     assert_eq!(word(attribution.file(&key(5))), "no_rule");
     // The partition that went makes room within the limit.
     assert_eq!(word(attribution.file(&key(6))), "8");

@@ -79,7 +79,8 @@ pub(super) fn attach(capacity: Capacity, access: Access) -> Result<Probe, ProbeE
         degraded,
     };
     probe.renew_names()?;
-    probe.add_overflow(HOST_TARGET)?;
+    // Before anything else can take the room.
+    (0..=HOST_TARGET).try_for_each(|target| probe.add_overflow(target))?;
     probe.attach_programs()?;
     selftest::run(&mut probe)?;
     if probe.has(Part::Socket)

@@ -135,6 +135,12 @@ impl Run {
             return Ok(());
         }
         let parent = self.dir.parent().unwrap_or(Path::new("."));
+        if self.dir.join(HELLO).exists() {
+            // Made by an attempt that failed at its very end.
+            sync_folder(parent)?;
+            self.created = true;
+            return Ok(());
+        }
         let unfinished = parent.join(super::UNFINISHED);
         remove_folder(&unfinished)?;
         fs::create_dir(&unfinished)?;

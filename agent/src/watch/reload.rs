@@ -87,7 +87,7 @@ impl Watcher {
         }
         if self.watched.is_staged() {
             self.watched.commit(&mut self.probe)?;
-            self.attribution.reload(&self.watched.targets());
+            self.attribution.reload(&self.watched.targets(), self.watched.live());
             self.claim_devices()?;
             self.nodes = self.watched.nodes();
             info!("the new targets and rules are in force; {}", self.watched.summary());

@@ -269,16 +269,16 @@ impl<C: Counters> Ledger<C> {
         self.told.keys()
     }
 
-    /// How many keys are remembered.
+    /// How many keys are remembered, without those that take what finds no room.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.told.len()
+        self.told.keys().filter(|key| !C::is_overflow(key)).count()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.len() == 0
     }
 }
 

@@ -164,8 +164,8 @@ fn programs_tell_their_runs_only_while_the_kernel_counts_them() {
 fn delivery_tells_ages_at_the_moment_of_the_scrape() {
     let telemetry = Arc::new(Telemetry::default());
     telemetry.spooled(1000, 2, Some(Timestamp::from_ms(20_000)));
-    telemetry.acknowledged(3, Timestamp::from_ms(20_500));
-    telemetry.acknowledged(2, Timestamp::from_ms(21_000));
+    telemetry.acknowledged(3, Some(Timestamp::from_ms(20_500)));
+    telemetry.acknowledged(2, Some(Timestamp::from_ms(21_000)));
     telemetry.connected(true);
     let samples = scrape(&telemetry);
     assert_eq!(samples["isotherm_agent_spool_bytes"], 1000.0);
