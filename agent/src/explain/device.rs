@@ -1,6 +1,7 @@
 //! What lies on a block device, and what it lies on.
 
 use super::{ExplainError, View, number, unread_line};
+use crate::rule::Rule;
 use procfs::process::Process;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,8 @@ const MAX_FILES: usize = 20;
 
 /// A block device and what has to do with it.
 ///
-/// Whatever happens on it and is of no target's file counts for the host's own node.
+/// Whatever happens on it and is of no target's file counts for a node of the host; if rules name it, all of it
+/// counts for the first target whose rules do.
 #[derive(Debug, Serialize)]
 pub struct DeviceStory {
     /// Its name.
@@ -33,10 +35,21 @@ pub struct DeviceStory {
     pub below: Vec<String>,
     /// Devices that are made of it or its partitions, and so on.
     pub above: Vec<String>,
+    /// Rules that claim parts of it.
+    pub rules: Vec<ClaimStory>,
     /// File systems on it, or on what is made of it.
     pub filesystems: Vec<MountedStory>,
     /// Processes of targets whose open files could not be read.
     pub unread: Vec<u32>,
+}
+
+/// A rule over the device.
+#[derive(Debug, Serialize)]
+pub struct ClaimStory {
+    /// The target that it is of.
+    pub target: String,
+    /// What it claims for which partition.
+    pub claims: String,
 }
 
 /// A mounted file system.
@@ -102,9 +115,26 @@ pub(super) fn explain(view: &View<'_>, number: &str) -> Result<DeviceStory, Expl
         partitions: partitions.iter().map(|folder| name(folder)).collect(),
         below: below.iter().map(|folder| name(folder)).collect(),
         above: above.iter().map(|folder| name(folder)).collect(),
+        rules: rules(view, number),
         filesystems,
         unread,
     })
+}
+
+fn rules(view: &View<'_>, number: &str) -> Vec<ClaimStory> {
+    let is_it =
+        |path: &Path| std::fs::metadata(path).is_ok_and(|found| super::number(found.rdev()) == number);
+    let mut found = Vec::new();
+    for target in &view.config.targets {
+        for rule in &target.rules {
+            if let Rule::Device(rule) = rule
+                && is_it(rule.device())
+            {
+                found.push(ClaimStory { target: target.node.to_string(), claims: rule.summary() });
+            }
+        }
+    }
+    found
 }
 
 fn name(folder: &Path) -> String {
@@ -175,7 +205,10 @@ impl fmt::Display for DeviceStory {
                 writeln!(f, "  {what} {}", devices.join(" "))?;
             }
         }
-        if self.filesystems.is_empty() {
+        for rule in &self.rules {
+            writeln!(f, "a rule of {} claims {}", rule.target, rule.claims)?;
+        }
+        if self.filesystems.is_empty() && self.rules.is_empty() {
             writeln!(f, "no file system on it is mounted here: its accesses count for the host")?;
         }
         for filesystem in &self.filesystems {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rule::{DeviceRule, Rule};
 use std::net::TcpListener;
 
 fn config(select: &str) -> Config {
@@ -90,4 +91,14 @@ fn a_block_device_tells_what_is_mounted_from_it() {
     assert!(story.size_bytes.unwrap() > 0);
     let places: Vec<&String> = story.filesystems.iter().flat_map(|found| &found.mounted_at).collect();
     assert!(places.contains(&&mount.mount_point.display().to_string()), "{story}");
+    assert!(story.rules.is_empty());
+    let mut claimed = config(&me());
+    let rule = DeviceRule::new(&Path::new("/dev").join(name), 0, None, Some(1 << 20), "$stripe").unwrap();
+    claimed.targets[0].rules.push(Rule::Device(rule));
+    let Story::Device(story) = explain(&claimed, name).unwrap() else { panic!("a device") };
+    if Path::new("/dev").join(name).exists() {
+        let claims = "byte 0 to the end, in stripes of 1048576 bytes, for partition \"$stripe\"";
+        assert_eq!(story.rules[0].claims, claims);
+        assert!(story.to_string().contains(&format!("a rule of s/n claims {claims}")), "{story}");
+    }
 }

@@ -51,6 +51,15 @@ impl DeviceRule {
         &self.device
     }
 
+    /// What it claims, and for whom, in words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let to = self.to.map_or_else(|| "the end".to_owned(), |to| format!("byte {to}"));
+        let stripes = self.stripe_shift.map(|shift| format!(", in stripes of {} bytes,", 1u64 << shift));
+        let stripes = stripes.unwrap_or_default();
+        format!("byte {} to {to}{stripes} for partition {:?}", self.from, self.partition)
+    }
+
     /// log2 of the largest stripe that no part of the rule cuts.
     #[must_use]
     pub fn granularity(&self) -> u8 {
