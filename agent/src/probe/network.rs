@@ -2,7 +2,7 @@
 
 use super::{NEW, Probe, ProbeError, Raw, TargetIndex, insert_new};
 use aya::maps::{HashMap, MapError};
-use isotherm_agent_ebpf::{Address, End, LISTENED, Opener, Port};
+use isotherm_agent_ebpf::{Address, End, HOST_TARGET, LISTENED, Opener, Port};
 use std::net::{IpAddr, SocketAddr};
 
 /// An open connection, from the end that has opened it.
@@ -62,7 +62,9 @@ impl Probe {
     pub fn remembered(&self) -> Result<Remembered, ProbeError> {
         let opening: HashMap<_, u64, u32> = self.map_ref("OPENING", HashMap::try_from)?;
         let open: HashMap<_, Raw<End>, Raw<Opener>> = self.map_ref("ENDS", HashMap::try_from)?;
-        let (opening, open) = (opening.keys().filter_map(Result::ok), open.keys().filter_map(Result::ok));
+        // Not what this process itself connected to while the programs were tried.
+        let opening = opening.iter().filter_map(Result::ok).filter(|(_, target)| *target < HOST_TARGET);
+        let open = open.iter().filter_map(Result::ok).filter(|(_, Raw(opener))| opener.target < HOST_TARGET);
         Ok(Remembered { opening: opening.count(), open: open.count() })
     }
 }
