@@ -3,6 +3,7 @@
 use super::ProbeError;
 use super::batch::{self, Batch};
 use super::part::PROGRAMS;
+use super::stats::of_descriptor;
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::BtfTracePoint;
@@ -181,9 +182,7 @@ fn recursion_misses(object: &Ebpf, parts: &[Part]) -> Option<u64> {
         .map(|program| {
             let loaded: &BtfTracePoint = object.program(program.name)?.try_into().ok()?;
             let number = loaded.fd().ok()?.as_fd().as_raw_fd();
-            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-            let count = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-            count.trim().parse::<u64>().ok()
+            of_descriptor(number, "recursion_misses")
         })
         .sum()
 }

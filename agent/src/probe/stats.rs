@@ -94,7 +94,7 @@ fn descriptor(map: &Map) -> Option<RawFd> {
 
 /// A number that the kernel tells of one of this process's descriptors. `memlock` is the memory really used
 /// from Linux 6.4 on, and an estimate before.
-fn of_descriptor(fd: RawFd, key: &str) -> Option<u64> {
+pub(super) fn of_descriptor(fd: RawFd, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     value.trim().parse().ok()
