@@ -24,3 +24,7 @@ pub use forecast::{Forecast, Interval};
 pub use model::{Coefficients, Model};
 pub use order::Order;
 pub use state::State;
+
+mod lane;
+mod likelihood;
+mod polynomial;

@@ -1,0 +1,119 @@
+use super::*;
+use crate::polynomial::partial;
+
+fn series(n: usize) -> Vec<f64> {
+    let mut state = 7_u64;
+    let mut level = 0.0;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let noise = (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5;
+            level = 0.7 * level + noise;
+            level + 0.3
+        })
+        .collect()
+}
+
+fn at<const W: usize>(shape: Shape, w: &[f64], partial: &[f64]) -> Evaluation<W> {
+    let lanes: Vec<Lanes<W>> = w.iter().map(|&value| Lanes::splat(value)).collect();
+    let partial = std::array::from_fn(|i| Lanes::splat(partial.get(i).copied().unwrap_or(0.0)));
+    evaluate(shape, &lanes, &partial, &mut Scratch::new(w.len()))
+}
+
+/// `-2 L` without `n (ln 2 pi + 1)`, from the covariance matrix of all values.
+fn dense(shape: Shape, w: &[f64], partial: &[f64]) -> (f64, f64) {
+    let phi = coefficients(&partial[..shape.p]);
+    let theta = coefficients(&partial[shape.p..]).map(|c| -c);
+    let n = w.len();
+    // Enough of the infinite moving average.
+    let mut psi = vec![0.0; 6000];
+    for k in 0..psi.len() {
+        psi[k] = if k == 0 { 1.0 } else if k <= shape.q { theta[k - 1] } else { 0.0 };
+        for l in 1..=shape.p.min(k) {
+            psi[k] += phi[l - 1] * psi[k - l];
+        }
+    }
+    let gamma: Vec<f64> = (0..n).map(|lag| (lag..psi.len()).map(|k| psi[k] * psi[k - lag]).sum()).collect();
+    let mut c = vec![vec![0.0; n]; n];
+    let mut log_det = 0.0;
+    let (mut y, mut ones) = (vec![0.0; n], vec![0.0; n]);
+    for i in 0..n {
+        for j in 0..=i {
+            let sum: f64 = (0..j).map(|k| c[i][k] * c[j][k]).sum();
+            let value: f64 = gamma[i - j] - sum;
+            c[i][j] = if i == j { value.sqrt() } else { value / c[j][j] };
+        }
+        log_det += 2.0 * f64::ln(c[i][i]);
+        y[i] = (w[i] - (0..i).map(|k| c[i][k] * y[k]).sum::<f64>()) / c[i][i];
+        ones[i] = (1.0 - (0..i).map(|k| c[i][k] * ones[k]).sum::<f64>()) / c[i][i];
+    }
+    let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mu = if shape.constant { inner(&y, &ones) / inner(&ones, &ones) } else { 0.0 };
+    let s = inner(&y, &y) - 2.0 * mu * inner(&y, &ones) + mu * mu * inner(&ones, &ones);
+    (n as f64 * (s / n as f64).ln() + log_det, mu)
+}
+
+const PARTIAL: [f64; 10] = [0.6, -0.4, 0.3, 0.2, -0.1, -0.5, 0.35, -0.2, 0.15, 0.25];
+
+#[test]
+fn the_likelihood_is_that_of_the_dense_covariance() {
+    for (p, q) in (0..=5).flat_map(|p| (0..=5).map(move |q| (p, q))) {
+        for (constant, n) in [(false, 40), (true, 23), (true, 12)] {
+            let shape = Shape { p, q, constant };
+            let partial: Vec<f64> = PARTIAL[..p].iter().chain(&PARTIAL[5..5 + q]).copied().collect();
+            let w = series(n);
+            let evaluation = at::<1>(shape, &w, &partial);
+            let (deviance, mu) = dense(shape, &w, &partial);
+            assert!((evaluation.deviance.0[0] - deviance).abs() < 1e-9, "{shape:?} {n}");
+            assert!((evaluation.constant.0[0] - mu).abs() < 1e-9, "{shape:?} {n}");
+        }
+    }
+}
+
+#[test]
+fn the_gradient_is_that_of_differences() {
+    let w = series(60);
+    for (p, q) in (0..=5).flat_map(|p| (0..=5).map(move |q| (p, q))) {
+        for (constant, scale) in [(false, 1.0), (true, 1.0), (true, 1.9)] {
+            let shape = Shape { p, q, constant };
+            let partial: Vec<f64> =
+                PARTIAL[..p].iter().chain(&PARTIAL[5..5 + q]).map(|r: &f64| (r * scale).clamp(-0.98, 0.98)).collect();
+            let evaluation = at::<1>(shape, &w, &partial);
+            for i in 0..p + q {
+                let moved = |by: f64| {
+                    let mut partial = partial.clone();
+                    partial[i] += by;
+                    at::<1>(shape, &w, &partial).deviance.0[0]
+                };
+                let step = 1e-6;
+                let expected = (moved(step) - moved(-step)) / (2.0 * step);
+                let gradient = evaluation.gradient[i].0[0];
+                let tolerance = 1e-4 * (1.0 + expected.abs());
+                assert!((gradient - expected).abs() < tolerance, "{shape:?} {i}: {gradient} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lane_does_not_depend_on_the_lanes_beside_it() {
+    let shape = Shape { p: 2, q: 3, constant: true };
+    let w = series(90);
+    let other: Vec<f64> = w.iter().rev().map(|value| value * 3.0).collect();
+    let partials = [[0.5, -0.2, 0.1, 0.3, -0.4], [0.2, 0.6, -0.999_999, 0.3, 0.5]];
+    let lanes: Vec<Lanes<8>> = (0..w.len())
+        .map(|t| Lanes(std::array::from_fn(|lane| if lane == 3 { w[t] } else { other[t] })))
+        .collect();
+    let beside: [Lanes<8>; MAX_PARAMETERS] = std::array::from_fn(|i| {
+        let of = |row: usize| partials[row].get(i).copied().unwrap_or(0.0);
+        Lanes(std::array::from_fn(|lane| of(usize::from(lane != 3))))
+    });
+    let together = evaluate(shape, &lanes, &beside, &mut Scratch::new(w.len()));
+    let alone = at::<1>(shape, &w, &partials[0]);
+    assert_eq!(together.deviance.0[3].to_bits(), alone.deviance.0[0].to_bits());
+    for i in 0..5 {
+        assert_eq!(together.gradient[i].0[3].to_bits(), alone.gradient[i].0[0].to_bits());
+        assert_eq!(together.curvature[i][i].0[3].to_bits(), alone.curvature[i][i].0[0].to_bits());
+    }
+    assert!(partial(&coefficients(&[0.5, -0.2])[..2]).is_some());
+}
