@@ -1,6 +1,13 @@
 //! How to estimate a model.
 
-use crate::{FitError, Fitted, Order};
+use crate::descent::{Effort, Point};
+use crate::lane::Lanes;
+use crate::likelihood::{MAX_PARAMETERS, Scratch, Shape};
+use crate::polynomial::coefficients;
+use crate::processor::Instructions;
+use crate::search::{Minimum, minimise};
+use crate::series::{Origin, Prepared};
+use crate::{Coefficients, FitError, Fitted, Order};
 use serde::{Deserialize, Serialize};
 
 /// What is made as small, or as large, as it can be.
@@ -39,4 +46,58 @@ impl Fit {
         let _ = (series, self.order, self.method);
         Err(FitError::NoLikelihood)
     }
+}
+
+/// Temporary: what was estimated.
+pub fn try_fit(order: Order, series: &[f64]) -> Result<(Coefficients, f64, f64, Vec<(f64, u32)>), FitError> {
+    let origin = if order.has_constant() || order.d() > 0 { Origin::Free } else { Origin::Fixed };
+    let prepared = Prepared::new(series, origin)?;
+    prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
+    let w = prepared.differenced(order.d());
+    let lanes: Vec<Lanes<8>> = w.iter().map(|&x| Lanes([x; 8])).collect();
+    let shape = Shape { p: order.p(), q: order.q(), constant: order.has_constant() };
+    let starts = starts(shape, &w);
+    let effort = Effort { least_gain: 1e-9, evaluations: 200 };
+    let minima: [Option<Minimum>; 8] =
+        minimise(Instructions::best(), shape, &lanes, &starts, effort, &mut Scratch::new(w.len()));
+    let all = minima.iter().flatten().map(|m| (m.deviance, m.evaluations)).collect();
+    let best = minima
+        .into_iter()
+        .flatten()
+        .min_by(|a, b| a.deviance.total_cmp(&b.deviance))
+        .ok_or(FitError::NoLikelihood)?;
+    let n = w.len() as f64;
+    let ll = -0.5 * (best.deviance + n * ((2.0 * std::f64::consts::PI).ln() + 1.0)) - n * prepared.unit.ln();
+    let ar = coefficients(&best.at[..shape.p])[..shape.p].to_vec();
+    let ma = coefficients(&best.at[shape.p..shape.p + shape.q])[..shape.q].iter().map(|c| -c).collect();
+    let shift = if order.d() == 0 { prepared.shift } else { 0.0 };
+    let constant = shape.constant.then(|| best.constant * prepared.unit + shift);
+    Ok((Coefficients { ar, ma, constant }, best.sum_of_squares / n * prepared.unit * prepared.unit, ll, all))
+}
+
+fn starts(shape: Shape, w: &[f64]) -> [Option<Point>; 8] {
+    let Shape { p, q, .. } = shape;
+    let mean = if shape.constant { w.iter().sum::<f64>() / w.len() as f64 } else { 0.0 };
+    let x: Vec<f64> = w.iter().map(|x| x - mean).collect();
+    let sample = crate::start::partial(&x, p.max(q));
+    let make = |ar: &dyn Fn(usize) -> f64, ma: &dyn Fn(usize) -> f64| {
+        let mut point = [0.0; MAX_PARAMETERS];
+        for i in 0..p {
+            point[i] = ar(i);
+        }
+        for i in 0..q {
+            point[p + i] = ma(i);
+        }
+        Some(point)
+    };
+    [
+        make(&|_| 0.0, &|_| 0.0),
+        make(&|i| sample[i], &|_| 0.0),
+        make(&|_| 0.0, &|i| -sample[i]),
+        make(&|i| 0.5 * sample[i], &|i| -0.5 * sample[i]),
+        make(&|i| if i == 0 { 0.9 } else { 0.0 }, &|i| if i == 0 { 0.6 } else { 0.0 }),
+        make(&|i| if i == 0 { -0.6 } else { 0.0 }, &|i| if i == 0 { -0.3 } else { 0.0 }),
+        make(&|i| [0.5, -0.5, 0.3, -0.3, 0.2][i], &|i| [-0.5, 0.5, -0.3, 0.3, -0.2][i]),
+        make(&|i| [0.3, 0.6, -0.3, -0.5, 0.3][i], &|i| [0.6, -0.6, 0.4, 0.4, -0.3][i]),
+    ]
 }

@@ -25,6 +25,11 @@ pub use model::{Coefficients, Model};
 pub use order::Order;
 pub use state::State;
 
+mod descent;
 mod lane;
 mod likelihood;
 mod polynomial;
+mod processor;
+mod search;
+mod start;
+pub use fit::try_fit;

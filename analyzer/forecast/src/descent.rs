@@ -1,0 +1,263 @@
+//! The way down to the least deviance of one series: damped Gauss-Newton steps within a box.
+//!
+//! Levenberg (1944) and Marquardt (1963), with the expected curvature in place of the second derivatives. It
+//! does not evaluate anything: it says where to look next and is told what was found there, so that many can be
+//! on their way side by side.
+
+use crate::likelihood::MAX_PARAMETERS;
+
+/// The largest partial autocorrelation: so near to a unit root that the deviance is that of the root itself.
+const LIMIT: f64 = 1.0 - 1e-8;
+
+/// The part of the way to the border of the box that a step may take.
+const TOWARDS_BORDER: f64 = 0.9;
+
+/// Damping from which on a step no longer moves anything.
+const MOST_DAMPING: f64 = 1e9;
+
+/// A point of the search: partial autocorrelations.
+pub(crate) type Point = [f64; MAX_PARAMETERS];
+
+/// Second derivatives of the deviance.
+pub(crate) type Curvature = [[f64; MAX_PARAMETERS]; MAX_PARAMETERS];
+
+/// What was found at a point.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) deviance: f64,
+    pub(crate) gradient: Point,
+    /// Absent if it is to be learned from the gradients.
+    pub(crate) curvature: Option<Curvature>,
+}
+
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// The search ends where a step promises less than this.
+    pub(crate) least_gain: f64,
+    /// Evaluations, at most.
+    pub(crate) evaluations: u32,
+}
+
+/// A search on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Descent {
+    k: usize,
+    effort: Effort,
+    best: Point,
+    found: Option<Found>,
+    curvature: Curvature,
+    damping: f64,
+    /// Where to look next.
+    next: Point,
+    promised: f64,
+    evaluations: u32,
+    done: bool,
+}
+
+impl Descent {
+    /// Over `k` parameters, from `start`.
+    pub(crate) fn new(k: usize, start: Point, effort: Effort) -> Self {
+        Self {
+            k,
+            effort,
+            best: start,
+            found: None,
+            curvature: [[0.0; MAX_PARAMETERS]; MAX_PARAMETERS],
+            damping: 1e-3,
+            next: start.map(|r| r.clamp(-LIMIT, LIMIT)),
+            promised: 0.0,
+            evaluations: 0,
+            done: false,
+        }
+    }
+
+    /// Where to look next, or nothing if the search is over.
+    pub(crate) fn next(&self) -> Option<&Point> {
+        (!self.done).then_some(&self.next)
+    }
+
+    /// The best point, and the deviance there; nothing if none had a deviance.
+    pub(crate) fn best(&self) -> Option<(&Point, f64)> {
+        self.found.as_ref().map(|found| (&self.best, found.deviance))
+    }
+
+    /// Evaluations so far.
+    pub(crate) fn evaluations(&self) -> u32 {
+        self.evaluations
+    }
+
+    /// Is told what was found at [`Self::next`]. Returns whether it is the best so far.
+    pub(crate) fn take(&mut self, at_next: Found) -> bool {
+        self.evaluations += 1;
+        let better = match &self.found {
+            None => at_next.deviance.is_finite() && at_next.gradient.iter().all(|slope| slope.is_finite()),
+            Some(best) => {
+                let gain = best.deviance - at_next.deviance;
+                let usable = gain > 0.0 && at_next.gradient.iter().all(|slope| slope.is_finite());
+                if usable {
+                    self.relax(gain / self.promised);
+                }
+                usable
+            }
+        };
+        if better {
+            self.move_to(at_next);
+        } else if self.found.is_some() {
+            self.damping = (self.damping * 6.0).max(1e-2);
+        } else {
+            self.done = true;
+        }
+        self.done |= self.evaluations >= self.effort.evaluations || self.damping > MOST_DAMPING;
+        if !self.done {
+            self.propose();
+        }
+        better
+    }
+
+    fn relax(&mut self, kept: f64) {
+        if kept > 0.75 {
+            self.damping = (self.damping * 0.1).max(1e-9);
+        } else if kept < 0.25 {
+            self.damping = (self.damping * 3.0).max(1e-3);
+        }
+    }
+
+    fn move_to(&mut self, at_next: Found) {
+        match at_next.curvature {
+            Some(expected) => self.curvature = expected,
+            None if self.found.is_some() => {}
+            None => {
+                for i in 0..self.k {
+                    self.curvature[i][i] = 1.0;
+                }
+            }
+        }
+        // What is expected of the direction that was taken is corrected by what was seen.
+        if let Some(before) = &self.found {
+            let step: Point = std::array::from_fn(|i| self.next[i] - self.best[i]);
+            let change: Point = std::array::from_fn(|i| at_next.gradient[i] - before.gradient[i]);
+            secant(&mut self.curvature, self.k, &step, &change);
+        }
+        self.best = self.next;
+        self.found = Some(at_next);
+    }
+
+    /// The next step: of the parameters that are not held by the border of the box.
+    fn propose(&mut self) {
+        let Some(found) = &self.found else { return };
+        let (k, best, gradient) = (self.k, self.best, found.gradient);
+        let mut free = [0; MAX_PARAMETERS];
+        let mut count = 0;
+        for i in 0..k {
+            let held = best[i].abs() >= LIMIT && gradient[i] * best[i] < 0.0;
+            if !held {
+                free[count] = i;
+                count += 1;
+            }
+        }
+        let free = &free[..count];
+        while self.damping <= MOST_DAMPING {
+            if let Some(step) = damped_step(&self.curvature, &gradient, free, self.damping) {
+                let whole: Point = std::array::from_fn(|i| best[i] + step[i]);
+                let within = self.within(free, &step);
+                self.promised = self.promise(free, &within, &gradient);
+                self.next = within;
+                if self.promised > self.effort.least_gain {
+                    return;
+                }
+                // A step that promised nothing before the border was in its way is the end.
+                let whole = self.promise(free, &whole, &gradient) * (1.0 + self.damping);
+                if !(whole > self.effort.least_gain) {
+                    break;
+                }
+            }
+            self.damping = (self.damping * 10.0).max(1e-3);
+        }
+        self.done = true;
+    }
+
+    /// Where a step leads within the box.
+    fn within(&self, free: &[usize], step: &Point) -> Point {
+        let mut next = self.best;
+        for &i in free {
+            let at = self.best[i];
+            let low = -(at + 1.0) * TOWARDS_BORDER;
+            let high = (1.0 - at) * TOWARDS_BORDER;
+            next[i] = (at + step[i].clamp(low, high)).clamp(-LIMIT, LIMIT);
+        }
+        next
+    }
+
+    /// By how much the deviance should fall.
+    fn promise(&self, free: &[usize], next: &Point, gradient: &Point) -> f64 {
+        let mut promised = 0.0;
+        for &i in free {
+            let step = next[i] - self.best[i];
+            promised -= gradient[i] * step;
+            for &j in free {
+                promised -= 0.5 * step * self.curvature[i][j] * (next[j] - self.best[j]);
+            }
+        }
+        promised
+    }
+}
+
+/// Solves `(H + damping diag H) step = -gradient` for the free parameters, or nothing if that is not definite.
+fn damped_step(h: &Curvature, gradient: &Point, free: &[usize], damping: f64) -> Option<Point> {
+    let largest = free.iter().map(|&i| h[i][i]).fold(0.0, f64::max);
+    let mut root = [[0.0; MAX_PARAMETERS]; MAX_PARAMETERS];
+    let mut step = [0.0; MAX_PARAMETERS];
+    for (a, &i) in free.iter().enumerate() {
+        for (b, &j) in free.iter().enumerate().take(a + 1) {
+            let mut sum = h[i][j];
+            if a == b {
+                sum += damping * h[i][i].max(1e-8 * largest) + 1e-12 * largest;
+            }
+            for c in 0..b {
+                sum -= root[a][c] * root[b][c];
+            }
+            if a == b {
+                // Also false for what is not a number.
+                if !(sum > 0.0) {
+                    return None;
+                }
+                root[a][a] = sum.sqrt();
+            } else {
+                root[a][b] = sum / root[b][b];
+            }
+        }
+        let mut sum = -gradient[i];
+        for c in 0..a {
+            sum -= root[a][c] * step[c];
+        }
+        step[a] = sum / root[a][a];
+    }
+    let mut scattered = [0.0; MAX_PARAMETERS];
+    for a in (0..free.len()).rev() {
+        for c in a + 1..free.len() {
+            step[a] -= root[c][a] * step[c];
+        }
+        step[a] /= root[a][a];
+        scattered[free[a]] = step[a];
+    }
+    Some(scattered)
+}
+
+/// The update of Broyden, Fletcher, Goldfarb and Shanno, damped as by Powell (1978) so that it stays definite.
+fn secant(h: &mut Curvature, k: usize, step: &Point, change: &Point) {
+    let through: Point = std::array::from_fn(|i| (0..k).map(|j| h[i][j] * step[j]).sum());
+    let bent: f64 = (0..k).map(|i| step[i] * through[i]).sum();
+    let seen: f64 = (0..k).map(|i| step[i] * change[i]).sum();
+    if !(bent > 0.0) {
+        return;
+    }
+    let share = if seen >= 0.2 * bent { 1.0 } else { 0.8 * bent / (bent - seen) };
+    let change: Point = std::array::from_fn(|i| share * change[i] + (1.0 - share) * through[i]);
+    let seen: f64 = (0..k).map(|i| step[i] * change[i]).sum();
+    for i in 0..k {
+        for j in 0..k {
+            h[i][j] += change[i] * change[j] / seen - through[i] * through[j] / bent;
+        }
+    }
+}
