@@ -101,3 +101,21 @@ fn starts(shape: Shape, w: &[f64]) -> [Option<Point>; 8] {
         make(&|i| [0.3, 0.6, -0.3, -0.5, 0.3][i], &|i| [0.6, -0.6, 0.4, 0.4, -0.3][i]),
     ]
 }
+
+pub fn time_it<const W: usize>(p: usize, q: usize, constant: bool, n: usize, plain: bool) -> f64 {
+    use crate::lane::Real;
+    let mut s = 1u64;
+    let w: Vec<Lanes<W>> = (0..n).map(|_| Lanes(std::array::from_fn(|_| { s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (s >> 11) as f64 / (1u64 << 53) as f64 - 0.5 }))).collect();
+    let mut scratch = Scratch::new(n);
+    let mut partial = [Lanes::<W>::zero(); MAX_PARAMETERS];
+    for i in 0..p + q { partial[i] = Lanes::splat([0.6, -0.3, 0.2, 0.5, 0.3, -0.2][i]); }
+    let ins = if plain { Instructions::Plain } else { Instructions::best() };
+    let mut best = f64::INFINITY;
+    for _ in 0..7 {
+        let reps = 4000 / W;
+        let t = std::time::Instant::now();
+        for _ in 0..reps { std::hint::black_box(ins.evaluate(Shape { p, q, constant }, std::hint::black_box(&w), std::hint::black_box(&partial), &mut scratch).deviance); }
+        best = best.min(t.elapsed().as_secs_f64() / (reps * W) as f64);
+    }
+    best * 1e6
+}

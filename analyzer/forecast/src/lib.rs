@@ -32,4 +32,4 @@ mod polynomial;
 mod processor;
 mod search;
 mod start;
-pub use fit::try_fit;
+pub use fit::{try_fit, time_it};
