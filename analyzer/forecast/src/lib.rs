@@ -12,6 +12,7 @@ mod error;
 mod fit;
 mod fitted;
 mod forecast;
+pub mod kpss;
 mod model;
 mod order;
 mod series;
