@@ -1,0 +1,3 @@
+//! How good forecasts were: series whose truth is known, and numbers that compare with it.
+
+pub mod synthetic;
