@@ -8,10 +8,12 @@
 //! [`Model`] and where the series left it) -> [`Forecast`]. [`Select`] finds the order; [`Tracker`] follows a
 //! series that goes on; [`batch`] does it for many; [`backtest`] says how good it was.
 
+pub mod backtest;
 mod error;
 mod fit;
 mod fitted;
 mod forecast;
+pub mod kpss;
 mod model;
 mod order;
 mod series;

@@ -1,0 +1,6 @@
+//! How good forecasts were: series whose truth is known, and numbers that compare with it.
+
+pub mod isotonic;
+pub mod reliability;
+pub mod score;
+pub mod synthetic;
