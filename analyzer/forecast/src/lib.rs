@@ -22,7 +22,7 @@ mod state;
 pub use error::{FitError, ModelError, OrderError, SeriesError};
 pub use fit::{Fit, Method};
 pub use fitted::{Fitted, Line};
-pub use forecast::{Forecast, Interval};
+pub use forecast::{Forecast, ForecastError, Interval};
 pub use model::{Coefficients, Model};
 pub use order::Order;
 pub use state::State;
