@@ -87,34 +87,48 @@ impl Fit {
     /// [`FitError::NoNoise`] for a constant, and with `d > 0` for a straight line; [`FitError::Gap`] for a missing
     /// value within the series if the sum of squares is conditional.
     pub fn fit(&self, series: &[f64]) -> Result<Fitted, FitError> {
-        self.fit_with(series, Instructions::best())
+        let mut results = self.fit_all(&[series], Instructions::best());
+        results.pop().unwrap_or(Err(FitError::NoLikelihood))
     }
 
-    pub(crate) fn fit_with(&self, series: &[f64], instructions: Instructions) -> Result<Fitted, FitError> {
-        let order = self.order;
-        let prepared = prepare(order, series)?;
-        let differenced = prepared.differenced(order.d());
-        let shape = shape_of(order);
+    /// Of each series, one result.
+    pub(crate) fn fit_all(
+        &self,
+        series: &[&[f64]],
+        instructions: Instructions,
+    ) -> Vec<Result<Fitted, FitError>> {
+        let (order, shape) = (self.order, shape_of(self.order));
         if self.method == Method::Conditional {
-            let gap = prepared.values.iter().position(|value| value.is_nan());
-            if let Some(at) = gap {
-                let first = series.iter().position(|value| !value.is_nan()).unwrap_or(0);
-                return Err(FitError::Gap { at: first + at });
-            }
-            let minimum = conditional::minimise(shape, &differenced, &self.starting_points(&differenced))
-                .ok_or(FitError::NoLikelihood)?;
-            return finish(order, &prepared, &minimum, series, Method::Conditional);
+            return series.iter().map(|series| self.fit_conditionally(series)).collect();
         }
-        let values = if prepared.has_gaps() {
-            Values::WithGaps(&prepared.values, order.d())
-        } else {
-            Values::Differenced(&differenced)
-        };
+        let prepared: Vec<_> = series.iter().map(|series| Ready::new(order, series)).collect();
+        let tasks: Vec<Task<'_>> = prepared
+            .iter()
+            .flatten()
+            .map(|ready| Task {
+                shape,
+                values: ready.values(),
+                starts: self.starting_points(&ready.differenced),
+            })
+            .collect();
+        let mut minima = estimate(&tasks, THOROUGH, instructions).into_iter();
+        let fitted = series.iter().zip(&prepared).map(|(series, ready)| {
+            let ready = ready.as_ref().map_err(Clone::clone)?;
+            let minimum = minima.next().flatten().ok_or(FitError::NoLikelihood)?;
+            finish(order, &ready.prepared, &minimum, series, Method::Exact)
+        });
+        fitted.collect()
+    }
+
+    fn fit_conditionally(&self, series: &[f64]) -> Result<Fitted, FitError> {
+        let Ready { prepared, differenced, .. } = Ready::new(self.order, series)?;
+        if let Some(at) = prepared.values.iter().position(|value| value.is_nan()) {
+            let first = series.iter().position(|value| !value.is_nan()).unwrap_or(0);
+            return Err(FitError::Gap { at: first + at });
+        }
         let starts = self.starting_points(&differenced);
-        let task = Task { shape, values, starts };
-        let minimum =
-            estimate(&[task], THOROUGH, instructions).pop().flatten().ok_or(FitError::NoLikelihood)?;
-        finish(order, &prepared, &minimum, series, Method::Exact)
+        let minimum = conditional::minimise(shape_of(self.order), &differenced, &starts);
+        finish(self.order, &prepared, &minimum.ok_or(FitError::NoLikelihood)?, series, Method::Conditional)
     }
 
     fn starting_points(&self, w: &[f64]) -> Vec<Point> {
@@ -125,12 +139,29 @@ impl Fit {
     }
 }
 
-/// Checks that there is something to fit a model of the order to.
-pub(crate) fn prepare(order: Order, series: &[f64]) -> Result<Prepared, FitError> {
-    let free = order.has_constant() || order.d() > 0;
-    let prepared = Prepared::new(series, if free { Origin::Free } else { Origin::Fixed })?;
-    prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
-    Ok(prepared)
+/// A series that a model of an order can be fitted to.
+struct Ready {
+    d: usize,
+    prepared: Prepared,
+    differenced: Vec<f64>,
+}
+
+impl Ready {
+    fn new(order: Order, series: &[f64]) -> Result<Self, FitError> {
+        let free = order.has_constant() || order.d() > 0;
+        let prepared = Prepared::new(series, if free { Origin::Free } else { Origin::Fixed })?;
+        prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
+        let differenced = prepared.differenced(order.d());
+        Ok(Self { d: order.d(), prepared, differenced })
+    }
+
+    fn values(&self) -> Values<'_> {
+        if self.prepared.has_gaps() {
+            Values::WithGaps(&self.prepared.values, self.d)
+        } else {
+            Values::Differenced(&self.differenced)
+        }
+    }
 }
 
 pub(crate) fn shape_of(order: Order) -> Shape {

@@ -9,6 +9,7 @@
 //! series that goes on; [`batch`] does it for many; [`backtest`] says how good it was.
 
 pub mod backtest;
+pub mod batch;
 mod conditional;
 mod descent;
 mod error;
@@ -25,6 +26,7 @@ mod order;
 mod polynomial;
 mod processor;
 mod search;
+mod select;
 mod series;
 mod start;
 mod state;
@@ -35,4 +37,5 @@ pub use fitted::{Fitted, Line};
 pub use forecast::{Forecast, ForecastError, Interval};
 pub use model::{Coefficients, Model};
 pub use order::Order;
+pub use select::{Select, Selection, Tried};
 pub use state::State;
