@@ -8,19 +8,25 @@
 //! [`Model`] and where the series left it) -> [`Forecast`]. [`Select`] finds the order; [`Tracker`] follows a
 //! series that goes on; [`batch`] does it for many; [`backtest`] says how good it was.
 
+mod cusum;
 mod error;
 mod fit;
 mod fitted;
 mod forecast;
 mod model;
+mod online;
 mod order;
+mod paths;
 mod series;
 mod state;
 
+pub use cusum::Cusum;
 pub use error::{FitError, ModelError, OrderError, SeriesError};
 pub use fit::{Fit, Method};
 pub use fitted::{Fitted, Line};
 pub use forecast::{Forecast, ForecastError, Interval};
 pub use model::{Coefficients, Model};
+pub use online::{Advice, Innovation, Policy, Reason, Tracker};
 pub use order::Order;
+pub use paths::{Paths, PathsError, Side};
 pub use state::State;
