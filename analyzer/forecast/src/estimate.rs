@@ -1,15 +1,14 @@
 //! Estimates for many tasks: those of one shape and length are put side by side in lanes.
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx::Eight;
 use crate::descent::{Effort, Point};
 use crate::gaps;
-use crate::lane::Lanes;
+use crate::lane::Lane;
 use crate::likelihood::{Scratch, Shape};
-use crate::processor::Instructions;
+use crate::processor::{Computed, Instructions};
 use crate::search::{self, Minimum};
 use crate::series::Values;
-
-/// Series side by side. Wider than the widest registers, as each value waits for the one before it.
-const WIDTH: usize = 8;
 
 /// What is to be estimated.
 #[derive(Clone, Debug)]
@@ -28,65 +27,62 @@ pub(crate) fn estimate(
     instructions: Instructions,
 ) -> Vec<Option<Minimum>> {
     let mut minima: Vec<Option<Minimum>> = vec![None; tasks.len()];
-    let mut lanes: Vec<Lane<'_>> = Vec::with_capacity(tasks.len());
+    let mut lanes: Vec<Way<'_>> = Vec::with_capacity(tasks.len());
     for (at, task) in tasks.iter().enumerate() {
         match task.values {
             Values::WithGaps(series, d) => {
                 minima[at] = gaps::minimise(task.shape, d, series, &task.starts, effort);
             }
             Values::Differenced(w) => {
-                lanes.extend(task.starts.iter().map(|&start| Lane { at, shape: task.shape, w, start }));
+                lanes.extend(task.starts.iter().map(|&start| Way { at, shape: task.shape, w, start }));
             }
         }
     }
     // Stable, so that the order of equal ones is that of the tasks.
     lanes.sort_by_key(|lane| (lane.shape.p, lane.shape.q, lane.shape.constant, lane.w.len()));
     for alike in lanes.chunk_by(|a, b| a.shape == b.shape && a.w.len() == b.w.len()) {
-        let mut rest = alike;
-        while !rest.is_empty() {
-            // A lane costs as much as no lane, but a lone one should not pay for eight.
-            let now = rest.len().min(WIDTH);
-            let (group, later) = rest.split_at(now);
-            match now {
-                1 => side_by_side::<1>(group, effort, instructions, &mut minima),
-                2..=4 => side_by_side::<4>(group, effort, instructions, &mut minima),
-                _ => side_by_side::<WIDTH>(group, effort, instructions, &mut minima),
+        match instructions {
+            Instructions::Plain => side_by_side::<f64>(alike, effort, &mut minima),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => {
+                // A lane without a series costs as much as one with it, so a last lone one goes alone.
+                let lone = if alike.len() % Eight::WIDTH == 1 { 1 } else { 0 };
+                let (most, rest) = alike.split_at(alike.len() - lone);
+                side_by_side::<Eight>(most, effort, &mut minima);
+                side_by_side::<f64>(rest, effort, &mut minima);
             }
-            rest = later;
         }
     }
     minima
 }
 
-struct Lane<'a> {
+/// One start of one task.
+struct Way<'a> {
     at: usize,
     shape: Shape,
     w: &'a [f64],
     start: Point,
 }
 
-fn side_by_side<const W: usize>(
-    group: &[Lane<'_>],
-    effort: Effort,
-    instructions: Instructions,
-    minima: &mut [Option<Minimum>],
-) {
-    let Some(first) = group.first() else { return };
+fn side_by_side<T: Computed>(lanes: &[Way<'_>], effort: Effort, minima: &mut [Option<Minimum>]) {
+    let Some(first) = lanes.first() else { return };
     let n = first.w.len();
-    // Lanes without a task repeat the first.
-    let of = |lane: usize| group.get(lane).unwrap_or(first);
-    let w: Vec<Lanes<W>> = (0..n).map(|t| Lanes(std::array::from_fn(|lane| of(lane).w[t]))).collect();
-    let starts: [Option<Point>; W] = std::array::from_fn(|lane| group.get(lane).map(|lane| lane.start));
     let mut scratch = Scratch::new(n);
-    let found = search::minimise(instructions, first.shape, &w, &starts, effort, &mut scratch);
-    for (lane, found) in group.iter().zip(found) {
-        let best = &mut minima[lane.at];
-        let better = match (&found, &best) {
-            (Some(found), Some(best)) => Minimum::compare(found, best).is_lt(),
-            (found, _) => found.is_some(),
-        };
-        if better {
-            *best = found;
+    for group in lanes.chunks(T::WIDTH) {
+        // Lanes without a series repeat the first.
+        let of = |lane: usize| group.get(lane).unwrap_or(&group[0]);
+        let w: Vec<T> = (0..n).map(|t| T::of(|lane| of(lane).w[t])).collect();
+        let starts: Vec<Point> = group.iter().map(|way| way.start).collect();
+        let found = search::minimise(first.shape, &w, &starts, effort, &mut scratch);
+        for (way, found) in group.iter().zip(found) {
+            let best = &mut minima[way.at];
+            let better = match (&found, &best) {
+                (Some(found), Some(best)) => Minimum::compare(found, best).is_lt(),
+                (found, _) => found.is_some(),
+            };
+            if better {
+                *best = found;
+            }
         }
     }
 }

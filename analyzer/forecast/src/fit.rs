@@ -183,3 +183,64 @@ pub(crate) fn finish(
     fitted.method = method;
     Ok(fitted)
 }
+
+#[doc(hidden)]
+pub fn time_it() -> String {
+    use crate::lane::{Lane, Real};
+    use crate::likelihood::*;
+    use crate::processor::Computed;
+    type T = crate::avx::Eight;
+    let cpu = || {
+        std::fs::read_to_string("/proc/thread-self/schedstat")
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+            * 1e-9
+    };
+    let mut out = String::new();
+    for n in [120, 500] {
+        for (p, q, constant) in [(1, 1, false), (1, 0, true), (0, 1, true), (2, 2, true), (3, 2, true)] {
+            let mut s = 1u64;
+            let mut rnd = || {
+                s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (s >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+            };
+            let w: Vec<T> = (0..n)
+                .map(|_| {
+                    let mut x = T::zero();
+                    for l in 0..T::WIDTH {
+                        x.set(l, rnd());
+                    }
+                    x
+                })
+                .collect();
+            let mut scratch = Scratch::new(n);
+            let mut partial = [T::zero(); MAX_PARAMETERS];
+            for i in 0..p + q {
+                partial[i] = T::splat([0.6, -0.3, 0.2, 0.5, 0.3, -0.2][i]);
+            }
+            let mut ev = Evaluation::new();
+            let mut best = f64::INFINITY;
+            for _ in 0..9 {
+                let reps = 2000;
+                let t = cpu();
+                for _ in 0..reps {
+                    T::evaluate(
+                        Shape { p, q, constant },
+                        std::hint::black_box(&w),
+                        std::hint::black_box(&partial),
+                        &mut scratch,
+                        &mut ev,
+                    );
+                    std::hint::black_box(&ev.deviance);
+                }
+                best = best.min((cpu() - t) / reps as f64);
+            }
+            out += &format!("n={n} ({p},{q},{constant}) {:.2} us per {} lanes\n", best * 1e6, T::WIDTH);
+        }
+    }
+    out
+}

@@ -1,11 +1,10 @@
 //! Numbers that the likelihood is computed with: several series side by side, and values with a derivative.
 //!
-//! The likelihood is written once, for any [`Real`]. With [`Lanes`] it is computed for `W` series at a time; as
+//! The likelihood is written once, for any [`Lane`]: one series, or as many as the processor's registers hold; as
 //! only additions, multiplications, divisions and square roots are used, never a fused one, each lane has the
-//! same bits whatever lies beside it, whatever `W`, and whatever the processor. With [`Dual`] the same code
+//! same bits whatever lies beside it, whatever the width, and whatever the processor. With [`Dual`] the same code
 //! gives exact derivatives (forward-mode differentiation).
 
-use std::array;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// What the small algebra needs of a number.
@@ -25,79 +24,61 @@ pub(crate) trait Real:
     }
 }
 
-/// One number of each of `W` series.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Lanes<const W: usize>(pub(crate) [f64; W]);
+/// A number of each of several series.
+pub(crate) trait Lane: Real {
+    /// How many series.
+    const WIDTH: usize;
 
-impl<const W: usize> Lanes<W> {
+    fn get(self, lane: usize) -> f64;
+
+    fn set(&mut self, lane: usize, value: f64);
+
+    fn sqrt(self) -> Self;
+
+    /// Slow: lane by lane.
     #[inline(always)]
-    pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Self {
-        Self(array::from_fn(|lane| f(self.0[lane])))
+    fn ln(self) -> Self {
+        let mut out = self;
+        for lane in 0..Self::WIDTH {
+            out.set(lane, self.get(lane).ln());
+        }
+        out
     }
 
     #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        Self(array::from_fn(|lane| f(self.0[lane], other.0[lane])))
-    }
-}
-
-impl<const W: usize> Real for Lanes<W> {
-    #[inline(always)]
-    fn splat(value: f64) -> Self {
-        Self([value; W])
-    }
-}
-
-impl<const W: usize> Add for Lanes<W> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
-    }
-}
-
-impl<const W: usize> Sub for Lanes<W> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
+    fn of(value: impl Fn(usize) -> f64) -> Self {
+        let mut out = Self::zero();
+        for lane in 0..Self::WIDTH {
+            out.set(lane, value(lane));
+        }
+        out
     }
 }
 
-impl<const W: usize> Mul for Lanes<W> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
-    }
-}
-
-impl<const W: usize> Div for Lanes<W> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        self.zip(other, |a, b| a / b)
-    }
-}
-
-impl<const W: usize> Neg for Lanes<W> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn neg(self) -> Self {
-        self.map(|a| -a)
-    }
-}
-
-/// One series: what needs no lanes.
+/// One series.
 impl Real for f64 {
     #[inline(always)]
     fn splat(value: f64) -> Self {
         value
+    }
+}
+
+impl Lane for f64 {
+    const WIDTH: usize = 1;
+
+    #[inline(always)]
+    fn get(self, _: usize) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn set(&mut self, _: usize, value: f64) {
+        *self = value;
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
     }
 }
 

@@ -8,11 +8,13 @@
 //! [`Model`] and where the series left it) -> [`Forecast`]. [`Select`] finds the order; [`Tracker`] follows a
 //! series that goes on; [`batch`] does it for many; [`backtest`] says how good it was.
 
+#[cfg(target_arch = "x86_64")]
+mod avx;
 pub mod backtest;
 pub mod batch;
 mod conditional;
-mod descent;
 mod cusum;
+mod descent;
 mod error;
 mod estimate;
 mod fit;
@@ -25,23 +27,23 @@ mod likelihood;
 mod model;
 mod online;
 mod order;
+mod paths;
 mod polynomial;
 mod processor;
 mod search;
 mod select;
-mod paths;
 mod series;
 mod start;
 mod state;
 
 pub use cusum::Cusum;
 pub use error::{FitError, ModelError, OrderError, SeriesError};
-pub use fit::{Fit, Method};
+pub use fit::{Fit, Method, time_it};
 pub use fitted::{Fitted, Line};
 pub use forecast::{Forecast, ForecastError, Interval};
 pub use model::{Coefficients, Model};
 pub use online::{Advice, Innovation, Policy, Reason, Tracker};
 pub use order::Order;
-pub use select::{Select, Selection, Tried};
 pub use paths::{Paths, PathsError, Side};
+pub use select::{Select, Selection, Tried};
 pub use state::State;

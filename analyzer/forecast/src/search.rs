@@ -1,9 +1,9 @@
 //! Many ways down at once: as many series, or starts of one series, as there are lanes.
 
-use crate::descent::{Descent, Effort, Found, Point};
-use crate::lane::{Lanes, Real};
-use crate::likelihood::{MAX_PARAMETERS, Scratch, Shape};
-use crate::processor::Instructions;
+use crate::descent::{Curvature, Descent, Effort, Found, Point};
+use crate::lane::Lane;
+use crate::likelihood::{Evaluation, MAX_PARAMETERS, Scratch, Shape};
+use crate::processor::Computed;
 use std::cmp::Ordering;
 
 /// The least deviance that was found.
@@ -24,53 +24,60 @@ impl Minimum {
     }
 }
 
-/// Follows the way down from a start in each lane; `None` in lanes that have none, and where there is no
+/// Follows the way down from a start in each lane, of which there may be fewer than lanes; `None` where there is no
 /// likelihood.
-pub(crate) fn minimise<const W: usize>(
-    instructions: Instructions,
+pub(crate) fn minimise<T: Computed>(
     shape: Shape,
-    w: &[Lanes<W>],
-    starts: &[Option<Point>; W],
+    w: &[T],
+    starts: &[Point],
     effort: Effort,
-    scratch: &mut Scratch<W>,
-) -> [Option<Minimum>; W] {
-    let mut ways: [Option<Descent>; W] =
-        std::array::from_fn(|lane| starts[lane].map(|start| Descent::new(shape.parameters(), start, effort)));
-    let mut minima = [None; W];
-    let mut partial = [Lanes::<W>::zero(); MAX_PARAMETERS];
+    scratch: &mut Scratch<T>,
+) -> Vec<Option<Minimum>> {
+    let mut ways: Vec<Descent> =
+        starts.iter().map(|start| Descent::new(shape.parameters(), *start, effort)).collect();
+    let mut minima = vec![None; starts.len()];
+    let mut partial = [T::zero(); MAX_PARAMETERS];
+    let mut evaluation = Evaluation::new();
     loop {
         let mut any = false;
         for (lane, way) in ways.iter().enumerate() {
-            if let Some(next) = way.as_ref().and_then(Descent::next) {
+            if let Some(next) = way.next() {
                 any = true;
                 for (partial, next) in partial.iter_mut().zip(next) {
-                    partial.0[lane] = *next;
+                    partial.set(lane, *next);
                 }
             }
         }
         if !any {
             return minima;
         }
-        let evaluation = instructions.evaluate(shape, w, &partial, scratch);
+        T::evaluate(shape, w, &partial, scratch, &mut evaluation);
         for (lane, way) in ways.iter_mut().enumerate() {
-            let Some(way) = way.as_mut() else { continue };
             let Some(&at) = way.next() else { continue };
-            let found = Found {
-                deviance: evaluation.deviance.0[lane],
-                gradient: std::array::from_fn(|i| evaluation.gradient[i].0[lane]),
-                curvature: Some(std::array::from_fn(|i| {
-                    std::array::from_fn(|j| evaluation.curvature[i][j].0[lane])
-                })),
-            };
+            let found = found(shape, &evaluation, lane);
             let deviance = found.deviance;
             if way.take(found) {
                 minima[lane] = Some(Minimum {
                     at,
                     deviance,
-                    sum_of_squares: evaluation.sum_of_squares.0[lane],
-                    constant: evaluation.constant.0[lane],
+                    sum_of_squares: evaluation.sum_of_squares.get(lane),
+                    constant: evaluation.constant.get(lane),
                 });
             }
         }
     }
+}
+
+/// What was found in a lane.
+fn found<T: Lane>(shape: Shape, evaluation: &Evaluation<T>, lane: usize) -> Found {
+    let k = shape.parameters();
+    let mut gradient = Point::default();
+    let mut curvature = Curvature::default();
+    for i in 0..k {
+        gradient[i] = evaluation.gradient[i].get(lane);
+        for j in 0..k {
+            curvature[i][j] = evaluation.curvature[i][j].get(lane);
+        }
+    }
+    Found { deviance: evaluation.deviance.get(lane), gradient, curvature: Some(curvature) }
 }

@@ -1,7 +1,7 @@
 //! Small symmetric matrices. All loops run over the first `r` rows and columns.
 
 use super::initial::Square;
-use crate::lane::Lanes;
+use crate::lane::Lane;
 use crate::lane::Real;
 use crate::polynomial::MAX;
 
@@ -10,15 +10,15 @@ pub(crate) type Column<T> = [T; MAX];
 
 /// The lower triangle `C` with `C C' = m`.
 #[inline(always)]
-pub(crate) fn cholesky<const W: usize>(m: &Square<Lanes<W>>, r: usize) -> Square<Lanes<W>> {
-    let mut c = [[Lanes::zero(); MAX]; MAX];
+pub(crate) fn cholesky<T: Lane>(m: &Square<T>, r: usize) -> Square<T> {
+    let mut c = [[T::zero(); MAX]; MAX];
     for i in 0..r {
         for j in 0..=i {
             let mut sum = m[i][j];
             for k in 0..j {
                 sum = sum - c[i][k] * c[j][k];
             }
-            c[i][j] = if i == j { sum.map(f64::sqrt) } else { sum / c[j][j] };
+            c[i][j] = if i == j { sum.sqrt() } else { sum / c[j][j] };
         }
     }
     c

@@ -1,5 +1,6 @@
 use super::*;
 use crate::polynomial::partial;
+use crate::processor::Computed;
 
 fn series(n: usize) -> Vec<f64> {
     let mut state = 7_u64;
@@ -14,10 +15,11 @@ fn series(n: usize) -> Vec<f64> {
         .collect()
 }
 
-fn at<const W: usize>(shape: Shape, w: &[f64], partial: &[f64]) -> Evaluation<W> {
-    let lanes: Vec<Lanes<W>> = w.iter().map(|&value| Lanes::splat(value)).collect();
-    let partial = std::array::from_fn(|i| Lanes::splat(partial.get(i).copied().unwrap_or(0.0)));
-    evaluate(shape, &lanes, &partial, &mut Scratch::new(w.len()))
+fn at(shape: Shape, w: &[f64], partial: &[f64]) -> Evaluation<f64> {
+    let partial = std::array::from_fn(|i| partial.get(i).copied().unwrap_or(0.0));
+    let mut out = Evaluation::new();
+    f64::evaluate(shape, w, &partial, &mut Scratch::new(w.len()), &mut out);
+    out
 }
 
 /// `-2 L` without `n (ln 2 pi + 1)`, from the covariance matrix of all values.
@@ -68,10 +70,10 @@ fn the_likelihood_is_that_of_the_dense_covariance() {
             let shape = Shape { p, q, constant };
             let partial: Vec<f64> = PARTIAL[..p].iter().chain(&PARTIAL[5..5 + q]).copied().collect();
             let w = series(n);
-            let evaluation = at::<1>(shape, &w, &partial);
+            let evaluation = at(shape, &w, &partial);
             let (deviance, mu) = dense(shape, &w, &partial);
-            assert!((evaluation.deviance.0[0] - deviance).abs() < 1e-9, "{shape:?} {n}");
-            assert!((evaluation.constant.0[0] - mu).abs() < 1e-9, "{shape:?} {n}");
+            assert!((evaluation.deviance - deviance).abs() < 1e-9, "{shape:?} {n}");
+            assert!((evaluation.constant - mu).abs() < 1e-9, "{shape:?} {n}");
         }
     }
 }
@@ -87,16 +89,16 @@ fn the_gradient_is_that_of_differences() {
                 .chain(&PARTIAL[5..5 + q])
                 .map(|r: &f64| (r * scale).clamp(-0.98, 0.98))
                 .collect();
-            let evaluation = at::<1>(shape, &w, &partial);
+            let evaluation = at(shape, &w, &partial);
             for i in 0..p + q {
                 let moved = |by: f64| {
                     let mut partial = partial.clone();
                     partial[i] += by;
-                    at::<1>(shape, &w, &partial).deviance.0[0]
+                    at(shape, &w, &partial).deviance
                 };
                 let step = 1e-6;
                 let expected = (moved(step) - moved(-step)) / (2.0 * step);
-                let gradient = evaluation.gradient[i].0[0];
+                let gradient = evaluation.gradient[i];
                 let tolerance = 1e-4 * (1.0 + expected.abs());
                 assert!((gradient - expected).abs() < tolerance, "{shape:?} {i}: {gradient} {expected}");
             }
@@ -104,25 +106,37 @@ fn the_gradient_is_that_of_differences() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 #[test]
-fn a_lane_does_not_depend_on_the_lanes_beside_it() {
-    let shape = Shape { p: 2, q: 3, constant: true };
+fn a_lane_has_the_bits_of_the_series_alone() {
+    use crate::avx::Eight;
+    use crate::lane::Lane;
+
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        eprintln!("skipped: this processor has no AVX2");
+        return;
+    }
     let w = series(90);
     let other: Vec<f64> = w.iter().rev().map(|value| value * 3.0).collect();
-    let partials = [[0.5, -0.2, 0.1, 0.3, -0.4], [0.2, 0.6, -0.999_999, 0.3, 0.5]];
-    let lanes: Vec<Lanes<8>> = (0..w.len())
-        .map(|t| Lanes(std::array::from_fn(|lane| if lane == 3 { w[t] } else { other[t] })))
-        .collect();
-    let beside: [Lanes<8>; MAX_PARAMETERS] = std::array::from_fn(|i| {
-        let of = |row: usize| partials[row].get(i).copied().unwrap_or(0.0);
-        Lanes(std::array::from_fn(|lane| of(usize::from(lane != 3))))
-    });
-    let together = evaluate(shape, &lanes, &beside, &mut Scratch::new(w.len()));
-    let alone = at::<1>(shape, &w, &partials[0]);
-    assert_eq!(together.deviance.0[3].to_bits(), alone.deviance.0[0].to_bits());
-    for i in 0..5 {
-        assert_eq!(together.gradient[i].0[3].to_bits(), alone.gradient[i].0[0].to_bits());
-        assert_eq!(together.curvature[i][i].0[3].to_bits(), alone.curvature[i][i].0[0].to_bits());
+    let lanes: Vec<Eight> =
+        (0..w.len()).map(|t| Eight::of(|lane| if lane == 5 { w[t] } else { other[t] })).collect();
+    for (p, q) in (0..=5).flat_map(|p| (0..=5).map(move |q| (p, q))) {
+        let shape = Shape { p, q, constant: (p + q) % 2 == 0 };
+        let own: Vec<f64> = PARTIAL[..p].iter().chain(&PARTIAL[5..5 + q]).copied().collect();
+        let beside: Vec<f64> = own.iter().map(|r| (1.9 * r).clamp(-0.999_999, 0.999_999)).collect();
+        let of = |row: &[f64], i: usize| row.get(i).copied().unwrap_or(0.0);
+        let partial =
+            std::array::from_fn(|i| Eight::of(|lane| if lane == 5 { of(&own, i) } else { of(&beside, i) }));
+        let mut together = Evaluation::new();
+        Eight::evaluate(shape, &lanes, &partial, &mut Scratch::new(w.len()), &mut together);
+        let alone = at(shape, &w, &own);
+        assert_eq!(together.deviance.get(5).to_bits(), alone.deviance.to_bits(), "{shape:?}");
+        for i in 0..p + q {
+            assert_eq!(together.gradient[i].get(5).to_bits(), alone.gradient[i].to_bits(), "{shape:?}");
+            for j in 0..p + q {
+                let (wide, one) = (together.curvature[i][j].get(5), alone.curvature[i][j]);
+                assert_eq!(wide.to_bits(), one.to_bits(), "{shape:?}");
+            }
+        }
     }
-    assert!(partial(&coefficients(&[0.5, -0.2])[..2]).is_some());
 }

@@ -1,0 +1,3 @@
+fn main() {
+    println!("{}", isotherm_forecast::time_it());
+}
