@@ -159,15 +159,16 @@ impl Tracker {
         let system = System::of(&self.model);
         let predicted = self.state.predicted(&system);
         let standard_error = (self.sigma2 * self.state.variance()).sqrt();
-        self.steps += 1;
+        self.steps = self.steps.saturating_add(1);
         if value.is_nan() {
-            self.missing += 1;
+            self.missing = self.missing.saturating_add(1);
             self.state.skip(&system);
             return Ok(Innovation { predicted, standard_error, error: None });
         }
         let (error, variance) = self.state.observe(&system, value);
         let standardised = error / standard_error;
-        self.tracked_variance += VARIANCE_WEIGHT * (error * error / variance - self.tracked_variance);
+        let squared = (error * error / variance).min(f64::MAX);
+        self.tracked_variance += VARIANCE_WEIGHT * (squared - self.tracked_variance);
         self.level.update(standardised);
         self.spread.update(standardised);
         Ok(Innovation { predicted, standard_error, error: Some(error) })
@@ -197,10 +198,9 @@ impl Tracker {
     /// What to do about the model. The strongest reason counts; what a chart saw does not wait.
     #[must_use]
     pub fn advice(&self) -> Advice {
-        let age = self.steps - self.fitted_at;
-        let turn =
-            |step: u64| (step + u64::from(self.policy.offset)) / u64::from(self.policy.reselect_every.get());
-        let due = age >= u64::from(self.policy.refit_every.get());
+        let every = u64::from(self.policy.reselect_every.get());
+        let turn = |step: u64| step.saturating_add(self.policy.offset.into()) / every;
+        let due = self.age() >= u64::from(self.policy.refit_every.get());
         let close = self.runner_up.is_some_and(|gap| gap < self.policy.close);
         let wait = self.missing_share().is_some_and(|share| share > self.policy.missing);
         let unless_missing = |advice, reason| if wait { Advice::Wait(reason) } else { advice };
@@ -236,7 +236,7 @@ impl Tracker {
     /// Updates since the model was fitted.
     #[must_use]
     pub fn age(&self) -> u64 {
-        self.steps - self.fitted_at
+        self.steps.saturating_sub(self.fitted_at)
     }
 
     /// The share of the updates since the fit whose value was missing; `None` before the first.

@@ -33,7 +33,7 @@ pub enum PathsError {
     },
     /// No path has no probability.
     #[error("no paths were asked for")]
-    None,
+    NoPaths,
     /// Nothing to draw innovations from.
     #[error("there are no finite residuals to draw from")]
     NoResiduals,
@@ -124,7 +124,7 @@ impl Fitted {
     /// same paths.
     ///
     /// # Errors
-    /// [`PathsError::TooMany`] above [`Paths::MAX_VALUES`], [`PathsError::None`] for a count of 0.
+    /// [`PathsError::TooMany`] above [`Paths::MAX_VALUES`], [`PathsError::NoPaths`] for a count of 0.
     pub fn paths(&self, horizon: usize, count: usize, seed: u64) -> Result<Paths, PathsError> {
         let sigma = self.sigma2_unbiased().sqrt();
         self.state.simulate(&System::of(&self.model), sigma, &Innovations::Gaussian, [horizon, count], seed)
@@ -184,7 +184,7 @@ impl State {
         seed: u64,
     ) -> Result<Paths, PathsError> {
         if count == 0 {
-            return Err(PathsError::None);
+            return Err(PathsError::NoPaths);
         }
         let size = horizon.checked_mul(count).filter(|&size| size <= Paths::MAX_VALUES);
         let size = size.ok_or(PathsError::TooMany { count, horizon })?;

@@ -108,7 +108,7 @@ fn the_seed_decides_and_the_size_is_bounded() {
     assert_eq!(paths, fitted.paths(3, 10, 1));
     assert_ne!(paths, fitted.paths(3, 10, 2));
     assert_eq!(fitted.paths(0, 10, 1).expect("no steps").first_passage(0.0, Side::Above), Ok(vec![]));
-    assert_eq!(fitted.paths(3, 0, 1), Err(PathsError::None));
+    assert_eq!(fitted.paths(3, 0, 1), Err(PathsError::NoPaths));
     for (horizon, count) in [(12, 1_000_000), (usize::MAX, 2)] {
         assert_eq!(fitted.paths(horizon, count, 1), Err(PathsError::TooMany { count, horizon }));
     }

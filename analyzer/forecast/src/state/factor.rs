@@ -30,14 +30,15 @@ pub(crate) fn gain(system: &System, columns: &mut Vec<Lanes>) -> (f64, Lanes) {
         if doubt != 0.0 {
             variance += doubt * doubt;
             let turned = variance.sqrt();
-            let (cos, sin) = (root / turned, doubt / turned);
-            rotate(&mut lead, &mut moved, cos, sin);
+            let inverse = 1.0 / turned;
+            rotate(&mut lead, &mut moved, root * inverse, doubt * inverse);
             root = turned;
         }
         *column = moved;
     }
+    let inverse = 1.0 / root;
     for (to, lead) in gain.iter_mut().zip(&lead) {
-        *to += lead / root;
+        *to += lead * inverse;
     }
     columns.retain(|column| column.iter().any(|entry| entry.is_nan() || entry.abs() >= NEGLIGIBLE));
     (variance, gain)
@@ -81,20 +82,28 @@ pub(crate) fn stationary(system: &System) -> Option<Vec<Lanes>> {
         let order = at.min(p);
         let mut value = [0.0; PAST];
         for (lag, weight) in predictors[order][..order].iter().enumerate() {
-            for (to, from) in value.iter_mut().zip(&values[at - 1 - lag]) {
+            for (to, from) in value[..at].iter_mut().zip(&values[at - 1 - lag]) {
                 *to += weight * from;
             }
         }
         value[at] = variances[order].sqrt();
         values[at] = value;
     }
-    let mut columns = vec![[0.0; LANES]; past];
-    columns.reserve_exact(2);
-    for lane in 0..p.max(q) {
-        for lag in 1..=past {
-            let weight = weight_of_past(system, lane, lag);
-            for (column, value) in columns.iter_mut().zip(&values[past - lag]) {
-                column[lane] += weight * value;
+    // With room for those that missing values add.
+    let mut columns = Vec::with_capacity(past.max(LANES) + 1);
+    columns.resize(past, [0.0; LANES]);
+    // What x_(t-lag) is in a_t[lane]: the sum over l > lane of theta_l c_(s-l) - c_l theta_(s-l), where c are the
+    // coefficients of phi(B) and s = lane + lag. Of a sum s it is the one of the lane above and a term.
+    let (phi, theta) = polynomials(system);
+    for sum in 1..=past {
+        let mut weight = 0.0;
+        for l in (1..=sum).rev() {
+            weight += theta[l] * phi[sum - l] - phi[l] * theta[sum - l];
+            let (lane, lag) = (l - 1, sum + 1 - l);
+            if lane < p.max(q) {
+                for (column, value) in columns.iter_mut().zip(&values[past - lag]) {
+                    column[lane] += weight * value;
+                }
             }
         }
     }
@@ -102,11 +111,14 @@ pub(crate) fn stationary(system: &System) -> Option<Vec<Lanes>> {
     columns.iter().flatten().all(|entry| entry.is_finite()).then_some(columns)
 }
 
-/// How much of `x_(t-lag)` is in `a_t[lane]`.
-fn weight_of_past(system: &System, lane: usize, lag: usize) -> f64 {
-    let phi = |lag: usize| system.stationary().get(lag).copied().unwrap_or(0.0);
-    let theta = |lag: usize| if lag == 0 { 1.0 } else { system.ma().get(lag - 1).copied().unwrap_or(0.0) };
-    (lane + 1..=lane + lag).map(|l| theta(l) * phi(lane + lag - l) - phi(l) * theta(lane + lag - l)).sum()
+/// `phi(B)` and `theta(B)` from lag 0, with the signs of the polynomials.
+fn polynomials(system: &System) -> ([f64; PAST + 1], [f64; PAST + 1]) {
+    let mut phi = [0.0; PAST + 1];
+    phi[..LANES].copy_from_slice(system.stationary());
+    let mut theta = [0.0; PAST + 1];
+    theta[0] = 1.0;
+    theta[1..=LANES].copy_from_slice(system.ma());
+    (phi, theta)
 }
 
 type Predictors = [[f64; Order::MAX_P]; Order::MAX_P + 1];
@@ -143,9 +155,11 @@ fn reduce(columns: &mut Vec<Lanes>, size: usize) {
         let (done, rest) = columns.split_at_mut(row + 1);
         let pivot = &mut done[row];
         for column in rest {
-            if column[row] != 0.0 {
-                let length = pivot[row].hypot(column[row]);
-                let (cos, sin) = (pivot[row] / length, column[row] / length);
+            let squared = pivot[row] * pivot[row] + column[row] * column[row];
+            // What is smaller is no doubt, and a square of too few digits would be no rotation.
+            if squared > 1e-280 {
+                let inverse = 1.0 / squared.sqrt();
+                let (cos, sin) = (pivot[row] * inverse, column[row] * inverse);
                 rotate(pivot, column, cos, sin);
             }
         }

@@ -3,6 +3,7 @@
 use super::State;
 use super::factor::{collapse, gain, grow, stationary};
 use super::system::{LANES, Lanes, System};
+use std::array::from_fn;
 
 /// The exact Gaussian likelihood of a series, but for the variance of the innovations and the constant.
 ///
@@ -36,6 +37,9 @@ pub(crate) fn deviance(
     series: &[f64],
 ) -> Option<Filtered> {
     let system = System::new(ar, ma, d, constant.unwrap_or(0.0));
+    if constant.is_none() {
+        return run(&system, series, |_, _, _| {}).map(|(_, filtered)| filtered);
+    }
     let (mut state, from) = begin(&system, series)?;
     let first = series.iter().position(|value| !value.is_nan())?;
     let mut column = [0.0; LANES];
@@ -50,15 +54,13 @@ pub(crate) fn deviance(
         let value = value - state.origin;
         let error = value - (system.intercept() + state.mean[0]);
         state.mean = system.advance(&state.mean, value, &gain, error);
+        let x = if d == 0 { 1.0 } else { (at - first) as f64 };
+        let x_error = x - column[0];
+        column = system.advance(&column, x, &gain, x_error);
         sums.determinant(variance);
         sums.s_yy += error * error / variance;
-        if constant.is_some() {
-            let x = if d == 0 { 1.0 } else { (at - first) as f64 };
-            let x_error = x - column[0];
-            column = system.advance(&column, x, &gain, x_error);
-            sums.s_yx += error * x_error / variance;
-            sums.s_xx += x_error * x_error / variance;
-        }
+        sums.s_yx += error * x_error / variance;
+        sums.s_xx += x_error * x_error / variance;
     }
     sums.finish()
 }
@@ -70,19 +72,75 @@ pub(crate) fn run(
     series: &[f64],
     mut visit: impl FnMut(usize, f64, f64),
 ) -> Option<(State, Filtered)> {
-    let (mut state, from) = begin(system, series)?;
+    let (mut state, mut at) = begin(system, series)?;
     let mut sums = Sums::new();
-    for (at, &value) in series.iter().enumerate().skip(from) {
-        if value.is_nan() {
-            state.skip(system);
+    while let Some(&value) = series.get(at) {
+        if state.is_certain() {
+            let tell = |later: usize, error| visit(at + later, error, 1.0);
+            let (steps, squares) = state.follow(system, &series[at..], tell);
+            sums.s_yy += squares;
+            sums.n += steps;
+            at += steps;
+            if at < series.len() {
+                state.skip(system);
+                at += 1;
+            }
             continue;
         }
-        let (error, variance) = state.observe(system, value);
-        sums.determinant(variance);
-        sums.s_yy += error * error / variance;
-        visit(at, error, variance);
+        if value.is_nan() {
+            state.skip(system);
+        } else {
+            let (error, variance) = state.observe(system, value);
+            sums.determinant(variance);
+            sums.s_yy += error * error / variance;
+            visit(at, error, variance);
+        }
+        at += 1;
     }
     Some((state, sums.finish()?))
+}
+
+impl State {
+    /// Takes values up to the next missing one, from a state that is certain: how many, and the sum of their
+    /// squared innovations. The same as observing each, in as few dimensions as the model has.
+    fn follow(&mut self, system: &System, values: &[f64], visit: impl FnMut(usize, f64)) -> (usize, f64) {
+        match system.size() {
+            0 | 1 => self.follow_in::<1>(system, values, visit),
+            2 => self.follow_in::<2>(system, values, visit),
+            3 => self.follow_in::<3>(system, values, visit),
+            4 => self.follow_in::<4>(system, values, visit),
+            _ => self.follow_in::<LANES>(system, values, visit),
+        }
+    }
+
+    #[inline]
+    fn follow_in<const N: usize>(
+        &mut self,
+        system: &System,
+        values: &[f64],
+        mut visit: impl FnMut(usize, f64),
+    ) -> (usize, f64) {
+        let (level, ma): ([f64; N], [f64; N]) =
+            (from_fn(|lane| system.level()[lane]), from_fn(|lane| system.ma()[lane]));
+        let mut state: [f64; N] = from_fn(|lane| self.mean[lane]);
+        let (mut steps, mut squares) = (0, 0.0);
+        for &value in values {
+            if value.is_nan() {
+                break;
+            }
+            let value = value - self.origin;
+            let error = value - (system.intercept() + state[0]);
+            state = from_fn(|lane| {
+                let ahead = if lane + 1 < N { state[lane + 1] } else { 0.0 };
+                ahead + level[lane] * value + ma[lane] * error
+            });
+            squares += error * error;
+            visit(steps, error);
+            steps += 1;
+        }
+        self.mean[..N].copy_from_slice(&state);
+        (steps, squares)
+    }
 }
 
 /// The state after the first d values that are there, and the index of what comes next.

@@ -93,6 +93,11 @@ impl System {
         &self.stationary
     }
 
+    /// `Phi_1` first.
+    pub(crate) fn level(&self) -> &Lanes {
+        &self.level
+    }
+
     /// `theta_1` first.
     pub(crate) fn ma(&self) -> &Lanes {
         &self.ma

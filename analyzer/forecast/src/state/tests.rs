@@ -112,8 +112,9 @@ fn assert_same(what: &str, have: &Filtered, want: &Filtered, relative: f64) {
 type Case = (&'static [f64], &'static [f64]);
 
 /// Autoregressive and moving-average parts: none, each alone, one longer than the other, complex and negative
-/// roots, a root near the unit circle, parts that nearly cancel, moving-average roots on the circle.
-const CASES: [Case; 14] = [
+/// roots, a root near the unit circle, parts that nearly cancel, moving-average roots on the circle and
+/// inside it.
+const CASES: [Case; 15] = [
     (&[], &[]),
     (&[0.6], &[]),
     (&[], &[-0.4]),
@@ -128,6 +129,7 @@ const CASES: [Case; 14] = [
     (&[1.79, -0.801], &[0.3]),
     (&[0.5], &[-1.0]),
     (&[], &[0.0, -1.0]),
+    (&[0.3], &[2.5]),
 ];
 
 /// Which values are missing, of 30.
