@@ -9,6 +9,7 @@
 //! series that goes on; [`batch`] does it for many; [`backtest`] says how good it was.
 
 pub mod backtest;
+pub mod conformal;
 mod error;
 mod fit;
 mod fitted;
