@@ -19,6 +19,7 @@ mod model;
 mod order;
 mod series;
 mod state;
+pub mod transform;
 
 pub use error::{FitError, ModelError, OrderError, SeriesError};
 pub use fit::{Fit, Method};
