@@ -223,7 +223,7 @@ mod tests {
         for step in [1.0, 0.1, 1e-7, 1e9 / 3.0] {
             assert_eq!(differences(&power(1, step).collect::<Vec<_>>(), 2), 1, "a line of slope {step}");
             assert_eq!(differences(&power(2, step).collect::<Vec<_>>(), 2), 2, "a parabola of {step}");
-            assert_eq!(differences(&power(2, step).collect::<Vec<_>>(), 5), 2, "a parabola of {step}");
+            assert_eq!(differences(&power(3, step).collect::<Vec<_>>(), 5), 3, "a cubic of {step}");
         }
     }
 

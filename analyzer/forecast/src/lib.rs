@@ -15,6 +15,7 @@ pub mod batch;
 mod conditional;
 mod cusum;
 mod descent;
+pub mod conformal;
 mod error;
 mod estimate;
 mod fit;
@@ -35,6 +36,7 @@ mod select;
 mod series;
 mod start;
 mod state;
+pub mod transform;
 
 pub use cusum::Cusum;
 pub use error::{FitError, ModelError, OrderError, SeriesError};

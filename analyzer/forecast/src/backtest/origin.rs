@@ -343,12 +343,12 @@ mod tests {
         }
     }
 
-    /// Of errors -2, 0, 1 with deviation 1, an interval of 50 % covers one and one of 90 % two.
+    /// Of errors -20, 0, 10 with deviation 10, an interval of 50 % covers one and one of 90 % two.
     #[test]
     fn coverage_is_that_of_the_level() {
         let covered = |level| {
-            let forecast = |_: &[f64], _| Some(Forecast::new(vec![0.0; 3], vec![1.0; 3]));
-            let backtest = rolling(1, 9, 3).run(&[4.0, -2.0, 0.0, 1.0], forecast).expect("finite");
+            let forecast = |_: &[f64], _| Some(Forecast::new(vec![0.0; 3], vec![10.0; 3]));
+            let backtest = rolling(1, 9, 3).run(&[4.0, -20.0, 0.0, 10.0], forecast).expect("finite");
             let summary = Summary::new([&backtest], level).expect("a level");
             // A single value has no scale.
             assert_eq!(summary.overall.map(|scores| (scores.mase, scores.scaled)), Some((None, 0)));

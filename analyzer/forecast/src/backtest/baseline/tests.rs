@@ -60,6 +60,14 @@ fn theta_of_a_walk_is_that_of_r() {
     as_r(&found, &mean, &[111.4171127339, 99.8650404224, 91.1134443747, 83.8115746635], 1e-5);
 }
 
+/// With the coefficient at its lower bound, as of noise about a level, where the past drifts with the level.
+#[test]
+fn theta_of_noise_is_that_of_r() {
+    let found = theta(&[5.0, 3.0, 6.0, 4.0, 7.0, 5.0, 6.0, 4.0, 6.0], 3).expect("values");
+    let mean = [5.71082425953, 5.7774909262, 5.84415759286];
+    as_r(&found, &mean, &[3.051149517, 3.11781617036, 3.18448282373], 1e-4);
+}
+
 /// By hand: the steps are 1 and 4 over two steps, so s^2 = (1 + 16 / 2) / 2, and two steps pass before the first
 /// that is forecast.
 #[test]
