@@ -77,16 +77,6 @@ impl Descent {
         (!self.done).then_some(&self.next)
     }
 
-    /// The best point, and the deviance there; nothing if none had a deviance.
-    pub(crate) fn best(&self) -> Option<(&Point, f64)> {
-        self.found.as_ref().map(|found| (&self.best, found.deviance))
-    }
-
-    /// Evaluations so far.
-    pub(crate) fn evaluations(&self) -> u32 {
-        self.evaluations
-    }
-
     /// Is told what was found at [`Self::next`]. Returns whether it is the best so far.
     pub(crate) fn take(&mut self, at_next: Found) -> bool {
         self.evaluations += 1;

@@ -89,6 +89,12 @@ pub enum FitError {
     /// The series is a constant or a straight line: there is no noise whose variance could be estimated.
     #[error("the series has no noise: it is a line of slope {} per step", .0.slope)]
     NoNoise(Line),
+    /// A missing value where none can be handled.
+    #[error("value {at} is missing: the conditional sum of squares needs all, the exact likelihood does not")]
+    Gap {
+        /// Its index, from 0.
+        at: usize,
+    },
     /// The likelihood has no value anywhere it was looked for.
     #[error("the likelihood could not be computed")]
     NoLikelihood,

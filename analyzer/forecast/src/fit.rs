@@ -1,121 +1,202 @@
 //! How to estimate a model.
 
+use crate::conditional;
 use crate::descent::{Effort, Point};
-use crate::lane::Lanes;
-use crate::likelihood::{MAX_PARAMETERS, Scratch, Shape};
-use crate::polynomial::coefficients;
+use crate::estimate::{Task, Values, estimate};
+use crate::likelihood::Shape;
+use crate::polynomial::{coefficients, partial};
 use crate::processor::Instructions;
-use crate::search::{Minimum, minimise};
+use crate::search::Minimum;
 use crate::series::{Origin, Prepared};
-use crate::{Coefficients, FitError, Fitted, Order};
+use crate::start::starts;
+use crate::{Coefficients, FitError, Fitted, Model, Order};
 use serde::{Deserialize, Serialize};
 
-/// What is made as small, or as large, as it can be.
+/// How the coefficients of a model are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// The exact Gaussian likelihood.
+    /// At the maximum of the exact Gaussian likelihood.
     #[default]
     Exact,
-    /// The conditional sum of squares: the innovations before the first p values are taken as zero. Quicker,
-    /// and nearly the same on long series away from unit roots.
+    /// At the minimum of the conditional sum of squares: the innovations before the first p values are taken as
+    /// zero. Nearly the same on long series away from unit roots.
     Conditional,
-    /// Nothing: the coefficients were given.
+    /// They were given.
     Given,
 }
 
 /// How to estimate a model of an order.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use isotherm_forecast::{Fit, Order};
+///
+/// let series = [3.1, 3.4, 2.9, 3.8, 4.1, 3.7, 4.4, 4.0, 4.6, 4.9, 4.3, 5.2];
+/// let fitted = Fit::new(Order::new(0, 1, 1)?).fit(&series)?;
+/// assert!(fitted.coefficients().ma[0] < 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
     order: Order,
     method: Method,
+    starts: usize,
+    from: Option<Point>,
 }
 
+/// How far a fit goes: to where a step promises less than the likelihood's own rounding.
+pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200 };
+
 impl Fit {
-    /// By exact maximum likelihood.
+    /// By exact maximum likelihood, from several starts, as a likelihood can have several maxima.
     #[must_use]
     pub fn new(order: Order) -> Self {
-        Self { order, method: Method::Exact }
+        Self { order, method: Method::Exact, starts: 8, from: None }
+    }
+
+    /// By the conditional sum of squares. The likelihood that is reported is still the exact one.
+    #[must_use]
+    pub fn conditional(self) -> Self {
+        Self { method: Method::Conditional, ..self }
+    }
+
+    /// From so many starts, 1 to 8. Fewer are quicker and may end at a lower maximum.
+    #[must_use]
+    pub fn starts(self, starts: usize) -> Self {
+        Self { starts: starts.clamp(1, 8), ..self }
+    }
+
+    /// From the coefficients of another model only, say those of the same series before its last values. Terms
+    /// it does not have start at zero.
+    #[must_use]
+    pub fn starting_from(self, model: &Model) -> Self {
+        Self { from: Some(point_of(model, self.order)), ..self }
+    }
+
+    /// The order.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.order
     }
 
     /// Estimates.
     ///
     /// # Errors
-    /// See [`FitError`].
+    /// [`FitError::Series`] for a series without values, with an infinite one, of a magnitude that cannot be
+    /// squared, or with fewer than `d + k + 2` values, where k is the number of coefficients;
+    /// [`FitError::NoNoise`] for a constant, and with `d > 0` for a straight line; [`FitError::Gap`] for a missing
+    /// value within the series if the sum of squares is conditional.
     pub fn fit(&self, series: &[f64]) -> Result<Fitted, FitError> {
-        let _ = (series, self.order, self.method);
-        Err(FitError::NoLikelihood)
+        let mut results = self.fit_all(&[series], Instructions::best());
+        results.pop().unwrap_or(Err(FitError::NoLikelihood))
+    }
+
+    /// Of each series, one result.
+    pub(crate) fn fit_all(
+        &self,
+        series: &[&[f64]],
+        instructions: Instructions,
+    ) -> Vec<Result<Fitted, FitError>> {
+        let (order, shape) = (self.order, shape_of(self.order));
+        if self.method == Method::Conditional {
+            return series.iter().map(|series| self.fit_conditionally(series)).collect();
+        }
+        let prepared: Vec<_> = series.iter().map(|series| Ready::new(order, series)).collect();
+        let tasks: Vec<Task<'_>> = prepared
+            .iter()
+            .flatten()
+            .map(|ready| Task {
+                shape,
+                values: ready.values(),
+                starts: self.starting_points(&ready.differenced),
+            })
+            .collect();
+        let mut minima = estimate(&tasks, THOROUGH, instructions).into_iter();
+        let fitted = series.iter().zip(&prepared).map(|(series, ready)| {
+            let ready = ready.as_ref().map_err(Clone::clone)?;
+            let minimum = minima.next().flatten().ok_or(FitError::NoLikelihood)?;
+            finish(order, &ready.prepared, &minimum, series, Method::Exact)
+        });
+        fitted.collect()
+    }
+
+    fn fit_conditionally(&self, series: &[f64]) -> Result<Fitted, FitError> {
+        let Ready { prepared, differenced, .. } = Ready::new(self.order, series)?;
+        if let Some(at) = prepared.values.iter().position(|value| value.is_nan()) {
+            let first = series.iter().position(|value| !value.is_nan()).unwrap_or(0);
+            return Err(FitError::Gap { at: first + at });
+        }
+        let starts = self.starting_points(&differenced);
+        let minimum = conditional::minimise(shape_of(self.order), &differenced, &starts);
+        finish(self.order, &prepared, &minimum.ok_or(FitError::NoLikelihood)?, series, Method::Conditional)
+    }
+
+    fn starting_points(&self, w: &[f64]) -> Vec<Point> {
+        match self.from {
+            Some(from) => vec![from],
+            None => starts(shape_of(self.order), w, self.starts),
+        }
     }
 }
 
-/// Temporary: what was estimated.
-pub fn try_fit(order: Order, series: &[f64]) -> Result<(Coefficients, f64, f64, Vec<(f64, u32)>), FitError> {
-    let origin = if order.has_constant() || order.d() > 0 { Origin::Free } else { Origin::Fixed };
-    let prepared = Prepared::new(series, origin)?;
-    prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
-    let w = prepared.differenced(order.d());
-    let lanes: Vec<Lanes<8>> = w.iter().map(|&x| Lanes([x; 8])).collect();
-    let shape = Shape { p: order.p(), q: order.q(), constant: order.has_constant() };
-    let starts = starts(shape, &w);
-    let effort = Effort { least_gain: 1e-9, evaluations: 200 };
-    let minima: [Option<Minimum>; 8] =
-        minimise(Instructions::best(), shape, &lanes, &starts, effort, &mut Scratch::new(w.len()));
-    let all = minima.iter().flatten().map(|m| (m.deviance, m.evaluations)).collect();
-    let best = minima
-        .into_iter()
-        .flatten()
-        .min_by(|a, b| a.deviance.total_cmp(&b.deviance))
-        .ok_or(FitError::NoLikelihood)?;
-    let n = w.len() as f64;
-    let ll = -0.5 * (best.deviance + n * ((2.0 * std::f64::consts::PI).ln() + 1.0)) - n * prepared.unit.ln();
-    let ar = coefficients(&best.at[..shape.p])[..shape.p].to_vec();
-    let ma = coefficients(&best.at[shape.p..shape.p + shape.q])[..shape.q].iter().map(|c| -c).collect();
+/// A series that a model of an order can be fitted to.
+struct Ready {
+    d: usize,
+    prepared: Prepared,
+    differenced: Vec<f64>,
+}
+
+impl Ready {
+    fn new(order: Order, series: &[f64]) -> Result<Self, FitError> {
+        let free = order.has_constant() || order.d() > 0;
+        let prepared = Prepared::new(series, if free { Origin::Free } else { Origin::Fixed })?;
+        prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
+        let differenced = prepared.differenced(order.d());
+        Ok(Self { d: order.d(), prepared, differenced })
+    }
+
+    fn values(&self) -> Values<'_> {
+        if self.prepared.has_gaps() {
+            Values::WithGaps(&self.prepared.values, self.d)
+        } else {
+            Values::Differenced(&self.differenced)
+        }
+    }
+}
+
+pub(crate) fn shape_of(order: Order) -> Shape {
+    Shape { p: order.p(), q: order.q(), constant: order.has_constant() }
+}
+
+/// The partial autocorrelations of a model, with terms that the order does not have left out, and zeros for
+/// those the model does not have.
+pub(crate) fn point_of(model: &Model, order: Order) -> Point {
+    let turned: Vec<f64> = model.coefficients().ma.iter().map(|theta| -theta).collect();
+    let mut point = Point::default();
+    let parts = [(&model.coefficients().ar, 0, order.p()), (&turned, order.p(), order.q())];
+    for (coefficients, from, count) in parts {
+        // A root on the unit circle has no partial autocorrelations; zeros are as good a start as any.
+        let partial = partial(coefficients).unwrap_or_default();
+        point[from..from + count].copy_from_slice(&partial[..count]);
+    }
+    point
+}
+
+/// From what was found on the prepared series to the model of the series.
+pub(crate) fn finish(
+    order: Order,
+    prepared: &Prepared,
+    minimum: &Minimum,
+    series: &[f64],
+    method: Method,
+) -> Result<Fitted, FitError> {
+    let (p, q) = (order.p(), order.q());
+    let ar = coefficients(&minimum.at[..p])[..p].to_vec();
+    let ma = coefficients(&minimum.at[p..p + q])[..q].iter().map(|c| -c).collect();
     let shift = if order.d() == 0 { prepared.shift } else { 0.0 };
-    let constant = shape.constant.then(|| best.constant * prepared.unit + shift);
-    Ok((Coefficients { ar, ma, constant }, best.sum_of_squares / n * prepared.unit * prepared.unit, ll, all))
-}
-
-fn starts(shape: Shape, w: &[f64]) -> [Option<Point>; 8] {
-    let Shape { p, q, .. } = shape;
-    let mean = if shape.constant { w.iter().sum::<f64>() / w.len() as f64 } else { 0.0 };
-    let x: Vec<f64> = w.iter().map(|x| x - mean).collect();
-    let sample = crate::start::partial(&x, p.max(q));
-    let make = |ar: &dyn Fn(usize) -> f64, ma: &dyn Fn(usize) -> f64| {
-        let mut point = [0.0; MAX_PARAMETERS];
-        for i in 0..p {
-            point[i] = ar(i);
-        }
-        for i in 0..q {
-            point[p + i] = ma(i);
-        }
-        Some(point)
-    };
-    [
-        make(&|_| 0.0, &|_| 0.0),
-        make(&|i| sample[i], &|_| 0.0),
-        make(&|_| 0.0, &|i| -sample[i]),
-        make(&|i| 0.5 * sample[i], &|i| -0.5 * sample[i]),
-        make(&|i| if i == 0 { 0.9 } else { 0.0 }, &|i| if i == 0 { 0.6 } else { 0.0 }),
-        make(&|i| if i == 0 { -0.6 } else { 0.0 }, &|i| if i == 0 { -0.3 } else { 0.0 }),
-        make(&|i| [0.5, -0.5, 0.3, -0.3, 0.2][i], &|i| [-0.5, 0.5, -0.3, 0.3, -0.2][i]),
-        make(&|i| [0.3, 0.6, -0.3, -0.5, 0.3][i], &|i| [0.6, -0.6, 0.4, 0.4, -0.3][i]),
-    ]
-}
-
-pub fn time_it<const W: usize>(p: usize, q: usize, constant: bool, n: usize, plain: bool) -> f64 {
-    use crate::lane::Real;
-    let mut s = 1u64;
-    let w: Vec<Lanes<W>> = (0..n).map(|_| Lanes(std::array::from_fn(|_| { s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (s >> 11) as f64 / (1u64 << 53) as f64 - 0.5 }))).collect();
-    let mut scratch = Scratch::new(n);
-    let mut partial = [Lanes::<W>::zero(); MAX_PARAMETERS];
-    for i in 0..p + q { partial[i] = Lanes::splat([0.6, -0.3, 0.2, 0.5, 0.3, -0.2][i]); }
-    let ins = if plain { Instructions::Plain } else { Instructions::best() };
-    let mut best = f64::INFINITY;
-    for _ in 0..7 {
-        let reps = 4000 / W;
-        let t = std::time::Instant::now();
-        for _ in 0..reps { std::hint::black_box(ins.evaluate(Shape { p, q, constant }, std::hint::black_box(&w), std::hint::black_box(&partial), &mut scratch).deviance); }
-        best = best.min(t.elapsed().as_secs_f64() / (reps * W) as f64);
-    }
-    best * 1e6
+    let constant = order.has_constant().then(|| minimum.constant * prepared.unit + shift);
+    let model = Model::new(order, Coefficients { ar, ma, constant }).map_err(|_| FitError::NoLikelihood)?;
+    let mut fitted = model.apply(series)?;
+    fitted.method = method;
+    Ok(fitted)
 }

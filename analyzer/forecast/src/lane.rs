@@ -10,12 +10,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// What the small algebra needs of a number.
 pub(crate) trait Real:
-    Copy
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     fn splat(value: f64) -> Self;
 

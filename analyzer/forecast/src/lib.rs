@@ -9,14 +9,26 @@
 //! series that goes on; [`batch`] does it for many; [`backtest`] says how good it was.
 
 pub mod backtest;
+pub mod batch;
+mod conditional;
+mod descent;
 mod error;
+mod estimate;
 mod fit;
 mod fitted;
 mod forecast;
+mod gaps;
 pub mod kpss;
+mod lane;
+mod likelihood;
 mod model;
 mod order;
+mod polynomial;
+mod processor;
+mod search;
+mod select;
 mod series;
+mod start;
 mod state;
 
 pub use error::{FitError, ModelError, OrderError, SeriesError};
@@ -25,13 +37,5 @@ pub use fitted::{Fitted, Line};
 pub use forecast::{Forecast, ForecastError, Interval};
 pub use model::{Coefficients, Model};
 pub use order::Order;
+pub use select::{Select, Selection, Tried};
 pub use state::State;
-
-mod descent;
-mod lane;
-mod likelihood;
-mod polynomial;
-mod processor;
-mod search;
-mod start;
-pub use fit::{try_fit, time_it};

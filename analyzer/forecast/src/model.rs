@@ -1,7 +1,11 @@
 //! A model: an order and its coefficients.
 
+use crate::polynomial::roots_beyond;
 use crate::{ModelError, Order};
 use serde::{Deserialize, Serialize};
+
+/// Roots of the moving average may lie on the unit circle, up to rounding.
+const ON_THE_CIRCLE: f64 = 1.0 - 1e-9;
 
 /// The coefficients of a model, in the signs of [`Order`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,7 +37,13 @@ impl Model {
         check("ar", &coefficients.ar, order.p())?;
         check("ma", &coefficients.ma, order.q())?;
         check("constant", coefficients.constant.as_slice(), usize::from(order.has_constant()))?;
-        // TODO(lead): stationarity and invertibility through polynomial.rs
+        if !roots_beyond(&coefficients.ar, 1.0) {
+            return Err(ModelError::NotStationary);
+        }
+        let turned: Vec<f64> = coefficients.ma.iter().map(|theta| -theta).collect();
+        if !roots_beyond(&turned, ON_THE_CIRCLE) {
+            return Err(ModelError::NotInvertible);
+        }
         Ok(Self { order, coefficients })
     }
 

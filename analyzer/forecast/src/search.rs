@@ -4,6 +4,7 @@ use crate::descent::{Descent, Effort, Found, Point};
 use crate::lane::{Lanes, Real};
 use crate::likelihood::{MAX_PARAMETERS, Scratch, Shape};
 use crate::processor::Instructions;
+use std::cmp::Ordering;
 
 /// The least deviance that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +15,13 @@ pub(crate) struct Minimum {
     pub(crate) sum_of_squares: f64,
     /// Of the values as they were given to the search.
     pub(crate) constant: f64,
-    pub(crate) evaluations: u32,
+}
+
+impl Minimum {
+    /// The less deviance, the less.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        self.deviance.total_cmp(&other.deviance)
+    }
 }
 
 /// Follows the way down from a start in each lane; `None` in lanes that have none, and where there is no
@@ -56,17 +63,13 @@ pub(crate) fn minimise<const W: usize>(
                 })),
             };
             let deviance = found.deviance;
-            let evaluations = way.evaluations() + 1;
             if way.take(found) {
                 minima[lane] = Some(Minimum {
                     at,
                     deviance,
                     sum_of_squares: evaluation.sum_of_squares.0[lane],
                     constant: evaluation.constant.0[lane],
-                    evaluations,
                 });
-            } else if let Some(minimum) = minima[lane].as_mut() {
-                minimum.evaluations = evaluations;
             }
         }
     }

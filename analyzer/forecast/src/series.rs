@@ -93,8 +93,7 @@ impl Prepared {
         let constant = slope.abs() * last as f64 <= 8.0 * f64::EPSILON * size;
         let slope = if constant { 0.0 } else { slope };
         let enough = self.observed >= if constant { 2 } else { 3 };
-        (straight && enough)
-            .then(|| Line { last: end * self.unit + self.shift, slope: slope * self.unit })
+        (straight && enough).then(|| Line { last: end * self.unit + self.shift, slope: slope * self.unit })
     }
 }
 
@@ -126,7 +125,9 @@ mod tests {
     #[test]
     fn a_line_is_no_noise() {
         let check = |series: &[f64], d| {
-            Prepared::new(series, Origin::Free).map_err(FitError::from).and_then(|prepared| prepared.check(d, 3))
+            Prepared::new(series, Origin::Free)
+                .map_err(FitError::from)
+                .and_then(|prepared| prepared.check(d, 3))
         };
         let line: Vec<f64> = (0..50).map(|t| 0.1 + 0.3 * f64::from(t)).collect();
         let Err(FitError::NoNoise(found)) = check(&line, 1) else { panic!("it is a line") };
@@ -142,7 +143,10 @@ mod tests {
     fn differences_are_taken_in_order() {
         let prepared = Prepared::new(&[0.0, 1.0, 4.0, 9.0, 16.0], Origin::Fixed).expect("finite");
         let unit = prepared.unit;
-        assert_eq!(prepared.differenced(1).iter().map(|x| x * unit).collect::<Vec<_>>(), [1.0, 3.0, 5.0, 7.0]);
+        assert_eq!(
+            prepared.differenced(1).iter().map(|x| x * unit).collect::<Vec<_>>(),
+            [1.0, 3.0, 5.0, 7.0]
+        );
         assert_eq!(prepared.differenced(2).iter().map(|x| x * unit).collect::<Vec<_>>(), [2.0, 2.0, 2.0]);
     }
 }

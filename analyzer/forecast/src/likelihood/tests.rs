@@ -28,7 +28,13 @@ fn dense(shape: Shape, w: &[f64], partial: &[f64]) -> (f64, f64) {
     // Enough of the infinite moving average.
     let mut psi = vec![0.0; 6000];
     for k in 0..psi.len() {
-        psi[k] = if k == 0 { 1.0 } else if k <= shape.q { theta[k - 1] } else { 0.0 };
+        psi[k] = if k == 0 {
+            1.0
+        } else if k <= shape.q {
+            theta[k - 1]
+        } else {
+            0.0
+        };
         for l in 1..=shape.p.min(k) {
             psi[k] += phi[l - 1] * psi[k - l];
         }
@@ -76,8 +82,11 @@ fn the_gradient_is_that_of_differences() {
     for (p, q) in (0..=5).flat_map(|p| (0..=5).map(move |q| (p, q))) {
         for (constant, scale) in [(false, 1.0), (true, 1.0), (true, 1.9)] {
             let shape = Shape { p, q, constant };
-            let partial: Vec<f64> =
-                PARTIAL[..p].iter().chain(&PARTIAL[5..5 + q]).map(|r: &f64| (r * scale).clamp(-0.98, 0.98)).collect();
+            let partial: Vec<f64> = PARTIAL[..p]
+                .iter()
+                .chain(&PARTIAL[5..5 + q])
+                .map(|r: &f64| (r * scale).clamp(-0.98, 0.98))
+                .collect();
             let evaluation = at::<1>(shape, &w, &partial);
             for i in 0..p + q {
                 let moved = |by: f64| {

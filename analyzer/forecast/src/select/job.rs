@@ -1,0 +1,216 @@
+//! Many searches at once: in each round every search names a candidate, and those of the same shape are
+//! estimated side by side.
+
+use super::stepwise::{Candidate, Steps};
+use super::{Select, Selection, Tried};
+use crate::descent::{Effort, Point};
+use crate::estimate::{Task, Values, estimate};
+use crate::fit::{THOROUGH, finish};
+use crate::kpss::differences_in;
+use crate::likelihood::Shape;
+use crate::polynomial::{coefficients, roots_beyond};
+use crate::processor::Instructions;
+use crate::search::Minimum;
+use crate::series::{Origin, Prepared};
+use crate::start::starts;
+use crate::{FitError, Method, Order};
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+
+/// A candidate is known well enough when its criterion is known to a hundredth; the best one is fitted on.
+const QUICK: Effort = Effort { least_gain: 1e-3, evaluations: 40 };
+
+/// Roots must be farther than this from zero, as in R's `auto.arima`.
+const ROOTS_BEYOND: f64 = 1.01;
+
+/// Finds the order of each series.
+pub(crate) fn select_all(
+    select: &Select,
+    series: &[&[f64]],
+    instructions: Instructions,
+) -> Vec<Result<Selection, FitError>> {
+    let mut buffer = Vec::new();
+    let mut jobs: Vec<Result<Job<'_>, FitError>> =
+        series.iter().map(|series| Job::new(select, series, &mut buffer)).collect();
+    let mut wanted = Vec::new();
+    loop {
+        wanted.clear();
+        for (at, job) in jobs.iter_mut().enumerate() {
+            if let Some(candidate) = job.as_mut().ok().and_then(Job::next) {
+                wanted.push((at, candidate));
+            }
+        }
+        if wanted.is_empty() {
+            break;
+        }
+        let found = estimate_all(&jobs, &wanted, QUICK, instructions);
+        for ((at, candidate), minimum) in wanted.iter().zip(found) {
+            if let Ok(job) = &mut jobs[*at] {
+                job.take(*candidate, minimum);
+            }
+        }
+    }
+    polish(jobs, instructions)
+}
+
+/// The best of each search, fitted to the end.
+fn polish(
+    mut jobs: Vec<Result<Job<'_>, FitError>>,
+    instructions: Instructions,
+) -> Vec<Result<Selection, FitError>> {
+    let mut wanted = Vec::new();
+    for (at, job) in jobs.iter().enumerate() {
+        if let Some((candidate, _)) = job.as_ref().ok().and_then(|job| job.steps.best()) {
+            wanted.push((at, candidate));
+        }
+    }
+    let found = estimate_all(&jobs, &wanted, THOROUGH, instructions);
+    for ((at, candidate), minimum) in wanted.iter().zip(found) {
+        if let (Ok(job), Some(minimum)) = (&mut jobs[*at], minimum) {
+            job.keep(*candidate, minimum);
+        }
+    }
+    jobs.into_iter().map(|job| job.and_then(Job::finish)).collect()
+}
+
+fn estimate_all(
+    jobs: &[Result<Job<'_>, FitError>],
+    wanted: &[(usize, Candidate)],
+    effort: Effort,
+    instructions: Instructions,
+) -> Vec<Option<Minimum>> {
+    let tasks: Vec<Task<'_>> = wanted
+        .iter()
+        .filter_map(|(at, candidate)| jobs[*at].as_ref().ok().map(|job| job.task(*candidate)))
+        .collect();
+    estimate(&tasks, effort, instructions)
+}
+
+/// One series on its way to its order.
+struct Job<'a> {
+    series: &'a [f64],
+    prepared: Prepared,
+    d: usize,
+    differenced: Vec<f64>,
+    steps: Steps,
+    minima: BTreeMap<Candidate, Minimum>,
+}
+
+impl<'a> Job<'a> {
+    fn new(select: &Select, series: &'a [f64], buffer: &mut Vec<f64>) -> Result<Self, FitError> {
+        let prepared = Prepared::new(series, Origin::Free)?;
+        let d = select.differences.unwrap_or_else(|| differences_in(&prepared.values, Order::MAX_D, buffer));
+        let origin = if d == 0 && !select.constant { Origin::Fixed } else { Origin::Free };
+        let prepared = if origin == Origin::Fixed { Prepared::new(series, origin)? } else { prepared };
+        prepared.check(d, d + 3)?;
+        let differenced = prepared.differenced(d);
+        let steps = select.steps(d, prepared.observed);
+        Ok(Self { series, prepared, d, differenced, steps, minima: BTreeMap::new() })
+    }
+
+    /// The next candidate that the series is long enough for.
+    fn next(&mut self) -> Option<Candidate> {
+        loop {
+            let candidate = self.steps.next()?;
+            let estimated = candidate.p + candidate.q + usize::from(candidate.constant) + 1;
+            if self.observations() > estimated + 1 {
+                return Some(candidate);
+            }
+            self.steps.take(candidate, None);
+        }
+    }
+
+    fn observations(&self) -> usize {
+        self.prepared.observed - self.d
+    }
+
+    fn task(&self, candidate: Candidate) -> Task<'_> {
+        let values = if self.prepared.has_gaps() {
+            Values::WithGaps(&self.prepared.values, self.d)
+        } else {
+            Values::Differenced(&self.differenced)
+        };
+        Task { shape: shape(candidate), values, starts: self.starts(candidate) }
+    }
+
+    /// Where the candidate was left; else where its neighbours were.
+    fn starts(&self, candidate: Candidate) -> Vec<Point> {
+        if let Some(known) = self.minima.get(&candidate) {
+            return vec![known.at];
+        }
+        let best = self.steps.best().and_then(|(best, _)| Some((best, self.minima.get(&best)?)));
+        match best {
+            Some((best, minimum)) if candidate.p + candidate.q > 0 => {
+                vec![embed(best, &minimum.at, candidate)]
+            }
+            Some(_) | None => starts(shape(candidate), &self.differenced, 1),
+        }
+    }
+
+    fn take(&mut self, candidate: Candidate, minimum: Option<Minimum>) {
+        let criterion = minimum.and_then(|minimum| {
+            self.minima.insert(candidate, minimum);
+            clear_of_the_circle(candidate, &minimum.at).then(|| self.aicc(candidate, minimum.deviance))
+        });
+        self.steps.take(candidate, criterion);
+    }
+
+    fn keep(&mut self, candidate: Candidate, minimum: Minimum) {
+        let best = self.minima.entry(candidate).or_insert(minimum);
+        if Minimum::compare(&minimum, best).is_lt() {
+            *best = minimum;
+        }
+    }
+
+    /// In the units of the prepared series.
+    fn aicc(&self, candidate: Candidate, deviance: f64) -> f64 {
+        let n = self.observations() as f64;
+        let k = (candidate.p + candidate.q + usize::from(candidate.constant) + 1) as f64;
+        deviance + n * (TAU.ln() + 1.0) + 2.0 * k + 2.0 * k * (k + 1.0) / (n - k - 1.0)
+    }
+
+    fn order(&self, candidate: Candidate) -> Result<Order, FitError> {
+        let order = Order::new(candidate.p, self.d, candidate.q).map_err(|_| FitError::NoLikelihood)?;
+        if candidate.constant { order.with_constant().map_err(|_| FitError::NoLikelihood) } else { Ok(order) }
+    }
+
+    fn finish(self) -> Result<Selection, FitError> {
+        let (best, _) = self.steps.best().ok_or(FitError::NoLikelihood)?;
+        let minimum = self.minima.get(&best).ok_or(FitError::NoLikelihood)?;
+        let fitted = finish(self.order(best)?, &self.prepared, minimum, self.series, Method::Exact)?;
+        let in_unit = 2.0 * self.observations() as f64 * self.prepared.unit.ln();
+        let tried = self.steps.tried().map(|(candidate, criterion)| {
+            let order = self.order(candidate)?;
+            let aicc =
+                if candidate == best { Some(fitted.aicc()) } else { criterion.map(|aicc| aicc + in_unit) };
+            Ok(Tried { order, aicc })
+        });
+        let tried = tried.collect::<Result<Vec<_>, FitError>>()?;
+        Ok(Selection { fitted, tried })
+    }
+}
+
+fn shape(candidate: Candidate) -> Shape {
+    Shape { p: candidate.p, q: candidate.q, constant: candidate.constant }
+}
+
+/// A point of one order as one of another: terms are dropped from the end, or added as zeros.
+fn embed(from: Candidate, point: &Point, to: Candidate) -> Point {
+    std::array::from_fn(|i| match i {
+        i if i < to.p => {
+            if i < from.p {
+                point[i]
+            } else {
+                0.0
+            }
+        }
+        i if i < to.p + to.q && i - to.p < from.q => point[from.p + i - to.p],
+        _ => 0.0,
+    })
+}
+
+fn clear_of_the_circle(candidate: Candidate, at: &Point) -> bool {
+    let (p, q) = (candidate.p, candidate.q);
+    roots_beyond(&coefficients(&at[..p])[..p], ROOTS_BEYOND)
+        && roots_beyond(&coefficients(&at[p..p + q])[..q], ROOTS_BEYOND)
+}

@@ -1,0 +1,164 @@
+//! Which order to try next: the stepwise search of Hyndman and Khandakar (2008), or all of them.
+//!
+//! It estimates nothing: it names a candidate and is told its criterion.
+
+use std::collections::BTreeMap;
+
+/// An order to try, with `d` given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Candidate {
+    pub(crate) p: usize,
+    pub(crate) q: usize,
+    pub(crate) constant: bool,
+}
+
+/// What may be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) max_p: usize,
+    pub(crate) max_q: usize,
+    /// Whether models with a constant are tried beside those without.
+    pub(crate) constant: bool,
+}
+
+impl Bounds {
+    fn hold(self, candidate: Candidate) -> bool {
+        candidate.p <= self.max_p && candidate.q <= self.max_q && (self.constant || !candidate.constant)
+    }
+}
+
+/// A search on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Steps {
+    bounds: Bounds,
+    /// Still to be tried whatever comes out, the next one last.
+    first: Vec<Candidate>,
+    /// Whether neighbours of the best are tried after those.
+    neighbours: bool,
+    tried: BTreeMap<Candidate, Option<f64>>,
+    best: Option<(Candidate, f64)>,
+}
+
+impl Steps {
+    /// From (2, 2), none, (1, 0) and (0, 1), with a constant where there may be one, and none without; then, as
+    /// long as that is better, to a neighbour of the best.
+    pub(crate) fn stepwise(bounds: Bounds) -> Self {
+        let with = |p: usize, q: usize| Candidate {
+            p: p.min(bounds.max_p),
+            q: q.min(bounds.max_q),
+            constant: bounds.constant,
+        };
+        let mut first =
+            vec![Candidate { p: 0, q: 0, constant: false }, with(0, 0), with(1, 0), with(0, 1), with(2, 2)];
+        first.dedup();
+        first.reverse();
+        Self::new(bounds, first, true)
+    }
+
+    /// All within the bounds, small ones first.
+    pub(crate) fn exhaustive(bounds: Bounds) -> Self {
+        let mut all = Vec::new();
+        for (p, q) in (0..=bounds.max_p).flat_map(|p| (0..=bounds.max_q).map(move |q| (p, q))) {
+            all.extend([false, true].map(|constant| Candidate { p, q, constant }));
+        }
+        all.retain(|candidate| bounds.hold(*candidate));
+        all.sort_by_key(|candidate| std::cmp::Reverse((candidate.p + candidate.q, *candidate)));
+        Self::new(bounds, all, false)
+    }
+
+    fn new(bounds: Bounds, first: Vec<Candidate>, neighbours: bool) -> Self {
+        Self { bounds, first, neighbours, tried: BTreeMap::new(), best: None }
+    }
+
+    /// What to try next; nothing if the search is over.
+    pub(crate) fn next(&mut self) -> Option<Candidate> {
+        while let Some(candidate) = self.first.pop() {
+            if !self.tried.contains_key(&candidate) {
+                return Some(candidate);
+            }
+        }
+        let (best, _) = self.best.filter(|_| self.neighbours)?;
+        neighbours(best).find(|candidate| self.bounds.hold(*candidate) && !self.tried.contains_key(candidate))
+    }
+
+    /// Is told the criterion of a candidate; `None` if it is no model.
+    pub(crate) fn take(&mut self, candidate: Candidate, criterion: Option<f64>) {
+        let criterion = criterion.filter(|value| value.is_finite());
+        self.tried.insert(candidate, criterion);
+        let better = match (criterion, self.best) {
+            (Some(value), Some((_, best))) => value < best,
+            (value, None) => value.is_some(),
+            (None, Some(_)) => false,
+        };
+        if let (true, Some(value)) = (better, criterion) {
+            self.best = Some((candidate, value));
+        }
+    }
+
+    /// The best so far.
+    pub(crate) fn best(&self) -> Option<(Candidate, f64)> {
+        self.best
+    }
+
+    /// All that were tried, small ones first.
+    pub(crate) fn tried(&self) -> impl Iterator<Item = (Candidate, Option<f64>)> {
+        self.tried.iter().map(|(candidate, criterion)| (*candidate, *criterion))
+    }
+}
+
+/// One term more or less of either kind or of both, then the constant, in the order of R's `auto.arima`.
+fn neighbours(Candidate { p, q, constant }: Candidate) -> impl Iterator<Item = Candidate> {
+    const STEPS: [(isize, isize); 8] = [(-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)];
+    let moved = STEPS.into_iter().filter_map(move |(of_p, of_q)| {
+        let (p, q) = (p.checked_add_signed(of_p)?, q.checked_add_signed(of_q)?);
+        Some(Candidate { p, q, constant })
+    });
+    moved.chain([Candidate { p, q, constant: !constant }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(mut steps: Steps, criterion: impl Fn(Candidate) -> Option<f64>) -> (Option<Candidate>, usize) {
+        let mut count = 0;
+        while let Some(candidate) = steps.next() {
+            count += 1;
+            assert!(count < 100, "it must end");
+            steps.take(candidate, criterion(candidate));
+        }
+        (steps.best().map(|(candidate, _)| candidate), count)
+    }
+
+    const BOUNDS: Bounds = Bounds { max_p: 5, max_q: 5, constant: true };
+
+    #[test]
+    fn a_bowl_is_walked_down_to_its_bottom_in_few_steps() {
+        let bowl = |c: Candidate| {
+            Some((c.p as f64 - 4.0).powi(2) + (c.q as f64 - 1.0).powi(2) + f64::from(c.constant))
+        };
+        let bottom = Some(Candidate { p: 4, q: 1, constant: false });
+        let (found, steps) = search(Steps::stepwise(BOUNDS), bowl);
+        assert_eq!(found, bottom);
+        assert!(steps < 30, "{steps}");
+        assert_eq!(search(Steps::exhaustive(BOUNDS), bowl), (bottom, 72));
+    }
+
+    #[test]
+    fn nothing_beyond_the_bounds_is_tried() {
+        let bounds = Bounds { max_p: 1, max_q: 0, constant: false };
+        let mut steps = Steps::stepwise(bounds);
+        let mut tried = Vec::new();
+        while let Some(candidate) = steps.next() {
+            tried.push((candidate.p, candidate.q, candidate.constant));
+            steps.take(candidate, Some(-(candidate.p as f64)));
+        }
+        assert_eq!(tried, [(0, 0, false), (1, 0, false)]);
+    }
+
+    #[test]
+    fn where_nothing_is_a_model_there_is_no_best() {
+        assert_eq!(search(Steps::stepwise(BOUNDS), |_| None).0, None);
+        assert_eq!(search(Steps::stepwise(BOUNDS), |_| Some(f64::NAN)).0, None);
+    }
+}
