@@ -27,8 +27,13 @@ pub(crate) struct Dense {
     pub(crate) standard_error: Vec<f64>,
 }
 
-/// Of a series, with `NaN` where a value is missing. More than d values must be there.
+/// Of a series, with `NaN` where a value is missing. More than d values must be there. Panics if the
+/// autoregressive part is not stationary.
 pub(crate) fn dense(coefficients: &Coefficients, d: usize, series: &[f64], horizon: usize) -> Dense {
+    try_dense(coefficients, d, series, horizon).expect("the covariance is positive definite")
+}
+
+fn try_dense(coefficients: &Coefficients, d: usize, series: &[f64], horizon: usize) -> Option<Dense> {
     let total = series.len() + horizon;
     let covariance = summed(&autocovariances(&coefficients.ar, &coefficients.ma, total), d, total);
     let expected = |at: usize| coefficients.constant.map_or(0.0, |c| if d == 0 { c } else { c * at as f64 });
@@ -57,7 +62,7 @@ pub(crate) fn dense(coefficients: &Coefficients, d: usize, series: &[f64], horiz
                 .collect()
         })
         .collect();
-    let factor = cholesky(of_contrasts);
+    let factor = cholesky(of_contrasts)?;
     let centred = |at: usize| series[at] - expected(at);
     // Solved forwards: the standardised innovations.
     let mut scaled: Vec<f64> = Vec::with_capacity(n);
@@ -81,7 +86,7 @@ pub(crate) fn dense(coefficients: &Coefficients, d: usize, series: &[f64], horiz
     let standard_error = future
         .clone()
         .map(|row| (sigma2 * (n..=row).map(|column| factor[row][column].powi(2)).sum::<f64>()).sqrt());
-    Dense {
+    Some(Dense {
         log_likelihood,
         sigma2,
         n,
@@ -90,19 +95,20 @@ pub(crate) fn dense(coefficients: &Coefficients, d: usize, series: &[f64], horiz
             .collect(),
         mean: mean.collect(),
         standard_error: standard_error.collect(),
-    }
+    })
 }
 
-/// The log-likelihood. Of differences where nothing is missing, which is the better conditioned way.
-pub(crate) fn log_likelihood(coefficients: &Coefficients, d: usize, series: &[f64]) -> f64 {
+/// The log-likelihood. Of differences where nothing is missing, which is the better conditioned way. None if the
+/// autoregressive part is not stationary.
+pub(crate) fn log_likelihood(coefficients: &Coefficients, d: usize, series: &[f64]) -> Option<f64> {
     if series.iter().any(|value| value.is_nan()) {
-        return dense(coefficients, d, series, 0).log_likelihood;
+        return try_dense(coefficients, d, series, 0).map(|dense| dense.log_likelihood);
     }
     let mut differenced = series.to_vec();
     for _ in 0..d {
         differenced = differenced.windows(2).map(|pair| pair[1] - pair[0]).collect();
     }
-    dense(coefficients, 0, &differenced, 0).log_likelihood
+    try_dense(coefficients, 0, &differenced, 0).map(|dense| dense.log_likelihood)
 }
 
 /// Autocovariances at lags 0 to `count - 1` of an ARMA process whose innovations have variance 1: the linear
@@ -166,8 +172,8 @@ fn polynomial_weights(known: &[usize], at: usize) -> Vec<f64> {
     }
 }
 
-/// Lower triangular factor. Panics if the matrix is not positive definite.
-fn cholesky(mut matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+/// Lower triangular factor. None if the matrix is not positive definite.
+fn cholesky(mut matrix: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     for row in 0..matrix.len() {
         let (done, from) = matrix.split_at_mut(row);
         let current = &mut from[0];
@@ -177,10 +183,12 @@ fn cholesky(mut matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
             current[column] = (current[column] - dot) / other[column];
         }
         let left = current[row] - current[..row].iter().map(|a| a * a).sum::<f64>();
-        assert!(left > 0.0, "the covariance is not positive definite: {left} in row {row}");
+        if left.is_nan() || left <= 0.0 {
+            return None;
+        }
         current[row] = left.sqrt();
     }
-    matrix
+    Some(matrix)
 }
 
 /// Gaussian elimination with partial pivoting; the last column is the right-hand side.
