@@ -25,7 +25,16 @@ fn fit(order: Order, series: &[f64]) -> Fitted {
 
 /// Models with one maximum on a series of their own.
 fn shape() -> impl Strategy<Value = (usize, usize, usize)> {
-    prop::sample::select(vec![(1, 0, 0), (0, 0, 1), (1, 0, 1), (2, 0, 0), (1, 1, 0), (0, 1, 1), (0, 2, 1), (1, 2, 0)])
+    prop::sample::select(vec![
+        (1, 0, 0),
+        (0, 0, 1),
+        (1, 0, 1),
+        (2, 0, 0),
+        (1, 1, 0),
+        (0, 1, 1),
+        (0, 2, 1),
+        (1, 2, 0),
+    ])
 }
 
 fn assert_near(what: &str, have: &[f64], want: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
@@ -38,7 +47,12 @@ fn assert_near(what: &str, have: &[f64], want: &[f64], tolerance: f64) -> Result
 
 /// The same cases each time.
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(4), ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(4),
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
@@ -169,7 +183,11 @@ proptest! {
 fn check(what: &str, fitted: &Fitted, series: &[f64]) -> Result<(), TestCaseError> {
     let model = Model::new(fitted.order(), fitted.coefficients().clone());
     prop_assert!(model.is_ok(), "{what}: {model:?}");
-    prop_assert!(fitted.sigma2() > 0.0 && fitted.sigma2().is_finite(), "{what}: variance {}", fitted.sigma2());
+    prop_assert!(
+        fitted.sigma2() > 0.0 && fitted.sigma2().is_finite(),
+        "{what}: variance {}",
+        fitted.sigma2()
+    );
     prop_assert!(fitted.sigma2_unbiased().is_finite(), "{what}");
     for value in [fitted.log_likelihood(), fitted.aic(), fitted.bic()] {
         prop_assert!(value.is_finite(), "{what}: {value}");
@@ -321,11 +339,14 @@ fn a_larger_model_is_hardly_ever_less_likely() {
             for (p, q) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (0, 2)] {
                 let small = fit(order(p, d, q, false), &series).log_likelihood();
                 let constant = (d < 2).then(|| order(p, d, q, true));
-                for larger in [order(p + 1, d, q, false), order(p, d, q + 1, false)].into_iter().chain(constant) {
+                for larger in
+                    [order(p + 1, d, q, false), order(p, d, q + 1, false)].into_iter().chain(constant)
+                {
                     let large = fit(larger, &series).log_likelihood();
                     pairs += 1;
                     if large < small - 1e-4 {
-                        lower.push(format!("seed {seed} {larger}: {large} is below {small} of ({p},{d},{q})"));
+                        lower
+                            .push(format!("seed {seed} {larger}: {large} is below {small} of ({p},{d},{q})"));
                     }
                 }
             }
@@ -351,7 +372,17 @@ fn near_the_edge_of_the_region_all_is_finite() {
     let all = [white, overdifferenced, twice, near_unit, cycle, ramp, step, spike, alternating, explosive];
     let mut findings = Findings::default();
     for (number, series) in all.iter().enumerate() {
-        for (p, d, q) in [(5, 0, 5), (5, 1, 5), (5, 2, 5), (1, 0, 0), (0, 0, 1), (0, 1, 1), (0, 2, 2), (1, 0, 1), (3, 0, 3)] {
+        for (p, d, q) in [
+            (5, 0, 5),
+            (5, 1, 5),
+            (5, 2, 5),
+            (1, 0, 0),
+            (0, 0, 1),
+            (0, 1, 1),
+            (0, 2, 2),
+            (1, 0, 1),
+            (3, 0, 3),
+        ] {
             for constant in [false, true] {
                 let order = order(p, d, q, constant && d < 2);
                 let what = format!("series {number} {order}");

@@ -5,7 +5,7 @@ mod support;
 use isotherm_forecast::{Coefficients, Fit, FitError, Fitted, Method, Model};
 use support::dense::log_likelihood;
 use support::fixtures::{ExactDifferenced, MaximumLikelihood, exact_differenced, reference};
-use support::{Findings, flat};
+use support::{Findings, flat, on_the_circle};
 
 /// A maximum that is lower than the reference's by more than this was not found.
 const LIKELIHOOD: f64 = 1e-4;
@@ -117,6 +117,10 @@ fn standard_errors_are_those_of_r() {
         let Some(errors) = findings.value(&name, fitted.standard_errors(series)) else { return };
         assert_eq!(errors.len(), fit.se.len());
         for (at, (have, want)) in errors.iter().zip(&fit.se).enumerate() {
+            // R goes on beyond the unit circle, where the likelihood is that of the inverted roots.
+            if have.is_none() && on_the_circle(&fitted.coefficients().ma) {
+                continue;
+            }
             let ratio = have.unwrap_or(f64::NAN) / want;
             findings.near(&format!("{name} standard error {at}"), ratio, 1.0, STANDARD_ERROR);
         }
@@ -129,9 +133,8 @@ fn twelve_steps_and_their_limits_are_those_of_r() {
     let findings = each(|findings, fit, _, _, fitted| {
         let forecast = fitted.forecast_with_variance(12, fitted.sigma2()).expect("a variance");
         let limits = forecast.interval(0.95).expect("a level");
-        for step in 0..12 {
+        for (step, (&mean, &error)) in fit.forecast.iter().zip(&fit.fse).enumerate() {
             let what = format!("{} step {}", fit.name(), step + 1);
-            let (mean, error) = (fit.forecast[step], fit.fse[step]);
             let (of_mean, of_width) = match fit.order().d() {
                 0 => (2e-3 * error, 1e-4),
                 _ => ((DIFFERENCED_FORECAST * mean.abs()).max(2e-3 * error), DIFFERENCED_WIDTH),
@@ -165,10 +168,10 @@ fn limits_of_the_unbiased_variance_are_those_of_auto_arima() {
         findings.near(&name, fitted.sigma2_unbiased() / choice.sigma2_unbiased, 1.0, relative);
         let forecast = fitted.forecast(12);
         let limits = forecast.interval(0.95).expect("a level");
-        for step in 0..12 {
+        for (step, &mean) in choice.forecast.iter().enumerate() {
             let width = choice.hi95[step] - choice.lo95[step];
             let what = format!("{name} step {}", step + 1);
-            findings.near(&what, forecast.mean()[step], choice.forecast[step], relative * width);
+            findings.near(&what, forecast.mean()[step], mean, relative * width);
             findings.near(&what, limits[step].low, choice.lo95[step], 2.0 * relative * width);
             findings.near(&what, limits[step].high, choice.hi95[step], 2.0 * relative * width);
         }
@@ -195,8 +198,9 @@ fn the_conditional_fit_is_near_the_exact_one() {
         let Some(conditional) = findings.value(&name, Fit::new(fit.order()).conditional().fit(series)) else {
             return;
         };
-        findings
-            .check(conditional.method() == Method::Conditional, || format!("{name}: {:?}", conditional.method()));
+        findings.check(conditional.method() == Method::Conditional, || {
+            format!("{name}: {:?}", conditional.method())
+        });
         let below = fitted.log_likelihood() - conditional.log_likelihood();
         // Its likelihood is the exact one at what it found, so it is no higher, and asymptotically no lower: of
         // the order of the first few values out of n.

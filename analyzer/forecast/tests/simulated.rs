@@ -107,20 +107,22 @@ fn intervals_of_ten_steps_hold_what_they_say() {
     for (number, process) in processes().iter().enumerate() {
         let Process { d, truth, .. } = process;
         let order = order(truth.ar.len(), *d, truth.ma.len(), truth.constant.is_some());
-        let (count, n) = (800, 300);
+        let (count, n) = (600, 300);
         let mut held = 0;
         for at in 0..count {
             let mut chance = Chance::new((2_000_000 + 10_000 * number + at) as u64);
             let series = chance.series(truth, *d, n + 10);
             let name = format!("{order} number {at}");
-            let Some(fitted) = findings.value(&name, Fit::new(order).starts(1).fit(&series[..n])) else { continue };
+            let Some(fitted) = findings.value(&name, Fit::new(order).starts(1).fit(&series[..n])) else {
+                continue;
+            };
             let Interval { low, high } = fitted.forecast(10).interval(0.95).expect("a level")[9];
             held += usize::from((low..=high).contains(&series[n + 9]));
         }
-        // Their width leaves out that the coefficients are estimates, which costs up to a percent.
-        findings.near(&format!("{order} coverage"), held as f64 / count as f64, 0.945, 0.025);
+        // Their width leaves out that the coefficients are estimates, which costs up to a percent; the deviation of the share is .009.
+        findings.near(&format!("{order} coverage"), held as f64 / count as f64, 0.945, 0.03);
     }
-    findings.conclude(8 * 800);
+    findings.conclude(8 * 600);
 }
 
 #[test]
@@ -129,21 +131,21 @@ fn the_chosen_order_is_almost_always_no_worse_than_the_true_one() {
     for (number, process) in processes().iter().enumerate() {
         let Process { d, truth, .. } = process;
         let order = order(truth.ar.len(), *d, truth.ma.len(), truth.constant.is_some());
-        for (name, select, least) in
-            [("stepwise", Select::new(), 90), ("exhaustive", Select::new().exhaustive(), 99)]
+        for (name, select, count, least) in
+            [("stepwise", Select::new(), 100, 90), ("exhaustive", Select::new().exhaustive(), 20, 20)]
         {
             let mut good = 0;
-            for at in 0..100 {
+            for at in 0..count {
                 let mut chance = Chance::new((3_000_000 + 10_000 * number + at) as u64);
                 let series = chance.series(truth, *d, 200);
                 let what = format!("{order} {name} number {at}");
-                let chosen = findings.value(&what, select.clone().differences(*d).select(&series));
+                let chosen = findings.value(&what, select.differences(*d).select(&series));
                 let of_truth = findings.value(&what, Fit::new(order).fit(&series));
                 let (Some(chosen), Some(of_truth)) = (chosen, of_truth) else { continue };
                 good += usize::from(chosen.fitted.aicc() <= of_truth.aicc() + 1e-4);
             }
-            println!("{order} {name}: {good} of 100");
-            findings.check(good >= least, || format!("{order} {name}: only {good} of 100"));
+            println!("{order} {name}: {good} of {count}");
+            findings.check(good >= least, || format!("{order} {name}: only {good} of {count}"));
         }
     }
     findings.conclude(16);

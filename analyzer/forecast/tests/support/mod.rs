@@ -27,7 +27,10 @@ impl Findings {
     /// Notes `what` unless the two differ by no more than `tolerance`; a NaN is wrong.
     pub(crate) fn near(&mut self, what: &str, have: f64, want: f64, tolerance: f64) {
         self.check((have - want).abs() <= tolerance, || {
-            format!("{what}: {have} where {want} is right, {:+.3e} off, tolerance {tolerance:.1e}", have - want)
+            format!(
+                "{what}: {have} where {want} is right, {:+.3e} off, tolerance {tolerance:.1e}",
+                have - want
+            )
         });
     }
 
@@ -61,4 +64,20 @@ pub(crate) fn order(p: usize, d: usize, q: usize, constant: bool) -> Order {
 pub(crate) fn flat(coefficients: &Coefficients) -> Vec<f64> {
     let Coefficients { ar, ma, constant } = coefficients;
     ar.iter().chain(ma).chain(constant).copied().collect()
+}
+
+/// Whether a moving average has a root next to the unit circle, where the likelihood has no quadratic peak: one of
+/// its partial autocorrelations, by the recursion of Durbin (1960) backwards, is next to 1.
+pub(crate) fn on_the_circle(ma: &[f64]) -> bool {
+    let mut left: Vec<f64> = ma.iter().map(|value| -value).collect();
+    while let Some(partial) = left.pop() {
+        if partial.abs() > 0.97 {
+            return true;
+        }
+        let mirrored: Vec<f64> = left.iter().rev().copied().collect();
+        for (value, mirrored) in left.iter_mut().zip(mirrored) {
+            *value = (*value + partial * mirrored) / (1.0 - partial * partial);
+        }
+    }
+    false
 }
