@@ -15,6 +15,12 @@ const TOWARDS_BORDER: f64 = 0.9;
 /// Damping from which on a step no longer moves anything.
 const MOST_DAMPING: f64 = 1e9;
 
+/// Evaluations before a way may be given up for another one.
+const FIRST_STEPS: u32 = 4;
+
+/// How many steps like the next one a way may need to reach another one's end.
+const STEPS_AHEAD: f64 = 4.0;
+
 /// A point of the search: partial autocorrelations.
 pub(crate) type Point = [f64; MAX_PARAMETERS];
 
@@ -52,6 +58,8 @@ pub(crate) struct Descent {
     next: Point,
     promised: f64,
     evaluations: u32,
+    /// What another way has come to.
+    bar: Option<f64>,
     done: bool,
 }
 
@@ -68,8 +76,14 @@ impl Descent {
             next: start.map(|r| r.clamp(-LIMIT, LIMIT)),
             promised: 0.0,
             evaluations: 0,
+            bar: None,
             done: false,
         }
+    }
+
+    /// To be given up when it is not likely to come below what another way has come to.
+    pub(crate) fn below(self, bar: f64) -> Self {
+        Self { bar: Some(bar), ..self }
     }
 
     /// Where to look next, or nothing if the search is over.
@@ -101,8 +115,16 @@ impl Descent {
         self.done |= self.evaluations >= self.effort.evaluations || self.damping > MOST_DAMPING;
         if !self.done {
             self.propose();
+            self.done |= self.is_hopeless();
         }
         better
+    }
+
+    /// Whether some steps like the next one would not reach the bar. The first steps from a start are left to it.
+    fn is_hopeless(&self) -> bool {
+        let (Some(bar), Some(found)) = (self.bar, &self.found) else { return false };
+        self.evaluations > FIRST_STEPS
+            && found.deviance - STEPS_AHEAD * self.promised > bar + self.effort.least_gain
     }
 
     fn relax(&mut self, kept: f64) {

@@ -4,10 +4,9 @@
 use crate::avx::Eight;
 use crate::descent::{Effort, Point};
 use crate::gaps;
-use crate::lane::Lane;
-use crate::likelihood::{Scratch, Shape};
-use crate::processor::{Computed, Instructions};
-use crate::search::{self, Minimum};
+use crate::likelihood::Shape;
+use crate::processor::Instructions;
+use crate::search::{Minimum, Search, minimise};
 use crate::series::Values;
 
 /// What is to be estimated.
@@ -27,62 +26,41 @@ pub(crate) fn estimate(
     instructions: Instructions,
 ) -> Vec<Option<Minimum>> {
     let mut minima: Vec<Option<Minimum>> = vec![None; tasks.len()];
-    let mut lanes: Vec<Way<'_>> = Vec::with_capacity(tasks.len());
+    let mut whole: Vec<(usize, Shape, Search<'_>)> = Vec::with_capacity(tasks.len());
     for (at, task) in tasks.iter().enumerate() {
         match task.values {
             Values::WithGaps(series, d) => {
                 minima[at] = gaps::minimise(task.shape, d, series, &task.starts, effort);
             }
-            Values::Differenced(w) => {
-                lanes.extend(task.starts.iter().map(|&start| Way { at, shape: task.shape, w, start }));
-            }
+            Values::Differenced(w) => whole.push((at, task.shape, Search { w, starts: &task.starts })),
         }
     }
     // Stable, so that the order of equal ones is that of the tasks.
-    lanes.sort_by_key(|lane| (lane.shape.p, lane.shape.q, lane.shape.constant, lane.w.len()));
-    for alike in lanes.chunk_by(|a, b| a.shape == b.shape && a.w.len() == b.w.len()) {
-        match instructions {
-            Instructions::Plain => side_by_side::<f64>(alike, effort, &mut minima),
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => {
-                // A lane without a series costs as much as one with it, so a last lone one goes alone.
-                let lone = if alike.len() % Eight::WIDTH == 1 { 1 } else { 0 };
-                let (most, rest) = alike.split_at(alike.len() - lone);
-                side_by_side::<Eight>(most, effort, &mut minima);
-                side_by_side::<f64>(rest, effort, &mut minima);
-            }
+    whole.sort_by_key(|(_, shape, search)| (*shape, search.w.len()));
+    for alike in whole.chunk_by(|a, b| a.1 == b.1 && a.2.w.len() == b.2.w.len()) {
+        let Some((_, shape, first)) = alike.first() else { continue };
+        let searches: Vec<Search<'_>> = alike.iter().map(|(.., search)| *search).collect();
+        let found = side_by_side(*shape, first.w.len(), &searches, effort, instructions);
+        for ((at, ..), found) in alike.iter().zip(found) {
+            minima[*at] = found;
         }
     }
     minima
 }
 
-/// One start of one task.
-struct Way<'a> {
-    at: usize,
+fn side_by_side(
     shape: Shape,
-    w: &'a [f64],
-    start: Point,
-}
-
-fn side_by_side<T: Computed>(lanes: &[Way<'_>], effort: Effort, minima: &mut [Option<Minimum>]) {
-    let Some(first) = lanes.first() else { return };
-    let n = first.w.len();
-    let mut scratch = Scratch::new(n);
-    for group in lanes.chunks(T::WIDTH) {
-        // Lanes without a series repeat the first.
-        let of = |lane: usize| group.get(lane).unwrap_or(&group[0]);
-        let w: Vec<T> = (0..n).map(|t| T::of(|lane| of(lane).w[t])).collect();
-        let starts: Vec<Point> = group.iter().map(|way| way.start).collect();
-        let found = search::minimise(first.shape, &w, &starts, effort, &mut scratch);
-        for (way, found) in group.iter().zip(found) {
-            let best = &mut minima[way.at];
-            let better = match (&found, &best) {
-                (Some(found), Some(best)) => Minimum::compare(found, best).is_lt(),
-                (found, _) => found.is_some(),
-            };
-            if better {
-                *best = found;
-            }
-        }
+    n: usize,
+    searches: &[Search<'_>],
+    effort: Effort,
+    instructions: Instructions,
+) -> Vec<Option<Minimum>> {
+    match instructions {
+        Instructions::Plain => minimise::<f64>(shape, n, searches, effort),
+        // Lanes without a series cost as much as those with one.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 if searches.len() > 1 => minimise::<Eight>(shape, n, searches, effort),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => minimise::<f64>(shape, n, searches, effort),
     }
 }

@@ -30,7 +30,7 @@ use pass::{levels, slopes};
 pub(crate) const MAX_PARAMETERS: usize = 2 * MAX;
 
 /// What the likelihood is computed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Shape {
     pub(crate) p: usize,
     pub(crate) q: usize,

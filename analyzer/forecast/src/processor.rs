@@ -110,6 +110,7 @@ impl Passes<Eight> for Avx2 {
         terms: &Terms<'_, Eight>,
     ) -> Levels<Eight> {
         #[target_feature(enable = "avx2")]
+        #[inline(never)]
         fn wide<const P: usize, const Q: usize, const ONES: bool>(
             w: &[Eight],
             terms: &Terms<'_, Eight>,
@@ -127,6 +128,7 @@ impl Passes<Eight> for Avx2 {
         terms: &Terms<'_, Eight>,
     ) -> Slopes<Eight> {
         #[target_feature(enable = "avx2")]
+        #[inline(never)]
         fn wide<const P: usize, const Q: usize>(
             w: &[Eight],
             constant: Eight,

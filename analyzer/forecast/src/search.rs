@@ -24,46 +24,105 @@ impl Minimum {
     }
 }
 
-/// Follows the way down from a start in each lane, of which there may be fewer than lanes; `None` where there is no
-/// likelihood.
+/// A series and where to start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search<'a> {
+    pub(crate) w: &'a [f64],
+    pub(crate) starts: &'a [Point],
+}
+
+/// Follows the ways down from all starts of each search, and returns the lowest end; `None` where there is no
+/// likelihood. All series have `n` values.
+///
+/// A lane takes the starts of a search one after the other, then the next search that no lane has taken: what
+/// happens to a search does not depend on the others.
 pub(crate) fn minimise<T: Computed>(
     shape: Shape,
-    w: &[T],
-    starts: &[Point],
+    n: usize,
+    searches: &[Search<'_>],
     effort: Effort,
-    scratch: &mut Scratch<T>,
 ) -> Vec<Option<Minimum>> {
-    let mut ways: Vec<Descent> =
-        starts.iter().map(|start| Descent::new(shape.parameters(), *start, effort)).collect();
-    let mut minima = vec![None; starts.len()];
+    let mut minima = vec![None; searches.len()];
+    let mut waiting = searches.iter().enumerate();
+    let mut w = vec![T::zero(); n];
+    let mut lanes: Vec<Option<Slot<'_>>> = Vec::with_capacity(T::WIDTH);
+    lanes.resize_with(T::WIDTH, || None);
     let mut partial = [T::zero(); MAX_PARAMETERS];
+    let mut scratch = Scratch::new(n);
     let mut evaluation = Evaluation::new();
-    loop {
-        let mut any = false;
-        for (lane, way) in ways.iter().enumerate() {
-            if let Some(next) = way.next() {
-                any = true;
+    // Lanes without a series do no harm with values that are all the same.
+    for (lane, slot) in lanes.iter_mut().enumerate() {
+        *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
+        fill(&mut w, lane, searches.first().map_or(&[], |search| search.w));
+        if let Some(slot) = slot {
+            fill(&mut w, lane, slot.search.w);
+        }
+    }
+    while lanes.iter().any(Option::is_some) {
+        for (lane, slot) in lanes.iter().enumerate() {
+            if let Some(next) = slot.as_ref().and_then(|slot| slot.way.next()) {
                 for (partial, next) in partial.iter_mut().zip(next) {
                     partial.set(lane, *next);
                 }
             }
         }
-        if !any {
-            return minima;
-        }
-        T::evaluate(shape, w, &partial, scratch, &mut evaluation);
-        for (lane, way) in ways.iter_mut().enumerate() {
-            let Some(&at) = way.next() else { continue };
-            let found = found(shape, &evaluation, lane);
-            let deviance = found.deviance;
-            if way.take(found) {
-                minima[lane] = Some(Minimum {
-                    at,
-                    deviance,
-                    sum_of_squares: evaluation.sum_of_squares.get(lane),
-                    constant: evaluation.constant.get(lane),
-                });
+        T::evaluate(shape, &w, &partial, &mut scratch, &mut evaluation);
+        for (lane, slot) in lanes.iter_mut().enumerate() {
+            let Some(now) = slot else { continue };
+            now.take(shape, &evaluation, lane, effort);
+            if now.way.next().is_none() {
+                minima[now.at] = now.best;
+                *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
+                if let Some(slot) = slot {
+                    fill(&mut w, lane, slot.search.w);
+                }
             }
+        }
+    }
+    minima
+}
+
+fn fill<T: Lane>(w: &mut [T], lane: usize, values: &[f64]) {
+    for (w, value) in w.iter_mut().zip(values) {
+        w.set(lane, *value);
+    }
+}
+
+/// A search that has a lane.
+struct Slot<'a> {
+    at: usize,
+    search: Search<'a>,
+    later: std::slice::Iter<'a, Point>,
+    way: Descent,
+    best: Option<Minimum>,
+}
+
+impl<'a> Slot<'a> {
+    /// Nothing for a search without a start.
+    fn new(shape: Shape, at: usize, search: &Search<'a>, effort: Effort) -> Option<Self> {
+        let mut later = search.starts.iter();
+        let way = Descent::new(shape.parameters(), *later.next()?, effort);
+        Some(Self { at, search: *search, later, way, best: None })
+    }
+
+    /// Takes what was found in its lane; where that is the end of a way, the next one begins.
+    fn take<T: Lane>(&mut self, shape: Shape, evaluation: &Evaluation<T>, lane: usize, effort: Effort) {
+        let Some(&at) = self.way.next() else { return };
+        let found = found(shape, evaluation, lane);
+        let deviance = found.deviance;
+        let better = self.best.is_none_or(|best| deviance < best.deviance);
+        if self.way.take(found) && better {
+            self.best = Some(Minimum {
+                at,
+                deviance,
+                sum_of_squares: evaluation.sum_of_squares.get(lane),
+                constant: evaluation.constant.get(lane),
+            });
+        }
+        while self.way.next().is_none() {
+            let Some(start) = self.later.next() else { return };
+            let way = Descent::new(shape.parameters(), *start, effort);
+            self.way = self.best.map_or(way.clone(), |best| way.below(best.deviance));
         }
     }
 }
