@@ -1,7 +1,7 @@
 //! The conditional sum of squares: `sum_{t > p} e_t^2`, with `phi(B)(w_t - c) = theta(B) e_t` and zeros for the
 //! innovations up to the p-th value (Box and Jenkins 1976, section 7.1).
 
-use crate::descent::{Curvature, Descent, Found, Point};
+use crate::descent::{Curvature, Descent, Point};
 use crate::fit::THOROUGH;
 use crate::lane::{Dual, Real};
 use crate::likelihood::{MAX_PARAMETERS, Shape};
@@ -21,7 +21,7 @@ fn descend(shape: Shape, w: &[f64], start: Point) -> Option<Minimum> {
     let mut best = None;
     while let Some(&at) = way.next() {
         let (found, minimum) = look(shape, w, &at);
-        if way.take(found) {
+        if way.take(found.deviance, &found.gradient, |curvature| *curvature = found.curvature) {
             best = Some(minimum);
         }
     }
@@ -34,6 +34,13 @@ struct Pass {
     e: Vec<f64>,
     ones: Vec<f64>,
     slopes: [Vec<f64>; MAX_PARAMETERS],
+}
+
+/// What was found at a point.
+struct Found {
+    deviance: f64,
+    gradient: Point,
+    curvature: Curvature,
 }
 
 fn look(shape: Shape, w: &[f64], at: &Point) -> (Found, Minimum) {
@@ -64,7 +71,7 @@ fn look(shape: Shape, w: &[f64], at: &Point) -> (Found, Minimum) {
         }
     }
     let deviance = n * (sum_of_squares / n).ln();
-    let found = Found { deviance, gradient, curvature: Some(curvature) };
+    let found = Found { deviance, gradient, curvature };
     (found, Minimum { at: *at, deviance, sum_of_squares, constant: level })
 }
 

@@ -16,7 +16,7 @@ const TOWARDS_BORDER: f64 = 0.9;
 const MOST_DAMPING: f64 = 1e9;
 
 /// Evaluations before a way may be given up for another one.
-const FIRST_STEPS: u32 = 4;
+const FIRST_STEPS: u32 = 1;
 
 /// How many steps like the next one a way may need to reach another one's end.
 const STEPS_AHEAD: f64 = 4.0;
@@ -26,15 +26,6 @@ pub(crate) type Point = [f64; MAX_PARAMETERS];
 
 /// Second derivatives of the deviance.
 pub(crate) type Curvature = [[f64; MAX_PARAMETERS]; MAX_PARAMETERS];
-
-/// What was found at a point.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) deviance: f64,
-    pub(crate) gradient: Point,
-    /// Absent if it is to be learned from the gradients.
-    pub(crate) curvature: Option<Curvature>,
-}
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +42,9 @@ pub(crate) struct Descent {
     k: usize,
     effort: Effort,
     best: Point,
-    found: Option<Found>,
+    /// The deviance there, once there is one.
+    deviance: Option<f64>,
+    gradient: Point,
     curvature: Curvature,
     damping: f64,
     /// Where to look next.
@@ -70,7 +63,8 @@ impl Descent {
             k,
             effort,
             best: start,
-            found: None,
+            deviance: None,
+            gradient: Point::default(),
             curvature: [[0.0; MAX_PARAMETERS]; MAX_PARAMETERS],
             damping: 1e-3,
             next: start.map(|r| r.clamp(-LIMIT, LIMIT)),
@@ -82,8 +76,8 @@ impl Descent {
     }
 
     /// To be given up when it is not likely to come below what another way has come to.
-    pub(crate) fn below(self, bar: f64) -> Self {
-        Self { bar: Some(bar), ..self }
+    pub(crate) fn below(self, bar: Option<f64>) -> Self {
+        Self { bar, ..self }
     }
 
     /// Where to look next, or nothing if the search is over.
@@ -91,23 +85,23 @@ impl Descent {
         (!self.done).then_some(&self.next)
     }
 
-    /// Is told what was found at [`Self::next`]. Returns whether it is the best so far.
-    pub(crate) fn take(&mut self, at_next: Found) -> bool {
+    /// Is told the deviance at [`Self::next`], its derivatives, and how to get at its curvature, which may be left as
+    /// it is to be learned from the gradients. Returns whether it is the best so far.
+    pub(crate) fn take(
+        &mut self,
+        deviance: f64,
+        gradient: &Point,
+        curvature: impl FnOnce(&mut Curvature),
+    ) -> bool {
         self.evaluations += 1;
-        let better = match &self.found {
-            None => at_next.deviance.is_finite() && at_next.gradient.iter().all(|slope| slope.is_finite()),
-            Some(best) => {
-                let gain = best.deviance - at_next.deviance;
-                let usable = gain > 0.0 && at_next.gradient.iter().all(|slope| slope.is_finite());
-                if usable {
-                    self.relax(gain / self.promised);
-                }
-                usable
-            }
-        };
+        let usable = deviance.is_finite() && gradient[..self.k].iter().all(|slope| slope.is_finite());
+        let better = usable && self.deviance.is_none_or(|best| deviance < best);
         if better {
-            self.move_to(at_next);
-        } else if self.found.is_some() {
+            if let Some(best) = self.deviance {
+                self.relax((best - deviance) / self.promised);
+            }
+            self.move_to(deviance, gradient, curvature);
+        } else if self.deviance.is_some() {
             self.damping = (self.damping * 6.0).max(1e-2);
         } else {
             self.done = true;
@@ -122,9 +116,8 @@ impl Descent {
 
     /// Whether some steps like the next one would not reach the bar. The first steps from a start are left to it.
     fn is_hopeless(&self) -> bool {
-        let (Some(bar), Some(found)) = (self.bar, &self.found) else { return false };
-        self.evaluations > FIRST_STEPS
-            && found.deviance - STEPS_AHEAD * self.promised > bar + self.effort.least_gain
+        let (Some(bar), Some(deviance)) = (self.bar, self.deviance) else { return false };
+        self.evaluations > FIRST_STEPS && deviance - STEPS_AHEAD * self.promised > bar + self.effort.least_gain
     }
 
     fn relax(&mut self, kept: f64) {
@@ -135,30 +128,31 @@ impl Descent {
         }
     }
 
-    fn move_to(&mut self, at_next: Found) {
-        match at_next.curvature {
-            Some(expected) => self.curvature = expected,
-            None if self.found.is_some() => {}
-            None => {
-                for i in 0..self.k {
-                    self.curvature[i][i] = 1.0;
-                }
+    fn move_to(&mut self, deviance: f64, gradient: &Point, curvature: impl FnOnce(&mut Curvature)) {
+        if self.deviance.is_none() {
+            // What nothing is known of bends a little.
+            for i in 0..self.k {
+                self.curvature[i][i] = 1.0;
             }
         }
+        curvature(&mut self.curvature);
         // What is expected of the direction that was taken is corrected by what was seen.
-        if let Some(before) = &self.found {
-            let step: Point = std::array::from_fn(|i| self.next[i] - self.best[i]);
-            let change: Point = std::array::from_fn(|i| at_next.gradient[i] - before.gradient[i]);
+        if self.deviance.is_some() {
+            let (mut step, mut change) = (Point::default(), Point::default());
+            for i in 0..self.k {
+                step[i] = self.next[i] - self.best[i];
+                change[i] = gradient[i] - self.gradient[i];
+            }
             secant(&mut self.curvature, self.k, &step, &change);
         }
         self.best = self.next;
-        self.found = Some(at_next);
+        self.deviance = Some(deviance);
+        self.gradient = *gradient;
     }
 
     /// The next step: of the parameters that are not held by the border of the box.
     fn propose(&mut self) {
-        let Some(found) = &self.found else { return };
-        let (k, best, gradient) = (self.k, self.best, found.gradient);
+        let (k, best, gradient) = (self.k, self.best, self.gradient);
         let mut free = [0; MAX_PARAMETERS];
         let mut count = 0;
         for i in 0..k {
@@ -171,7 +165,6 @@ impl Descent {
         let free = &free[..count];
         while self.damping <= MOST_DAMPING {
             if let Some(step) = damped_step(&self.curvature, &gradient, free, self.damping) {
-                let whole: Point = std::array::from_fn(|i| best[i] + step[i]);
                 let within = self.within(free, &step);
                 self.promised = self.promise(free, &within, &gradient);
                 self.next = within;
@@ -179,6 +172,7 @@ impl Descent {
                     return;
                 }
                 // A step that promised nothing before the border was in its way is the end.
+                let whole: Point = std::array::from_fn(|i| best[i] + step[i]);
                 let whole = self.promise(free, &whole, &gradient) * (1.0 + self.damping);
                 if !(whole > self.effort.least_gain) {
                     break;
@@ -258,18 +252,28 @@ fn damped_step(h: &Curvature, gradient: &Point, free: &[usize], damping: f64) ->
 
 /// The update of Broyden, Fletcher, Goldfarb and Shanno, damped as by Powell (1978) so that it stays definite.
 fn secant(h: &mut Curvature, k: usize, step: &Point, change: &Point) {
-    let through: Point = std::array::from_fn(|i| (0..k).map(|j| h[i][j] * step[j]).sum());
-    let bent: f64 = (0..k).map(|i| step[i] * through[i]).sum();
-    let seen: f64 = (0..k).map(|i| step[i] * change[i]).sum();
+    let mut through = Point::default();
+    let (mut bent, mut seen) = (0.0, 0.0);
+    for i in 0..k {
+        for j in 0..k {
+            through[i] += h[i][j] * step[j];
+        }
+        bent += step[i] * through[i];
+        seen += step[i] * change[i];
+    }
+    // Also true of what is not a number.
     if !(bent > 0.0) {
         return;
     }
     let share = if seen >= 0.2 * bent { 1.0 } else { 0.8 * bent / (bent - seen) };
-    let change: Point = std::array::from_fn(|i| share * change[i] + (1.0 - share) * through[i]);
-    let seen: f64 = (0..k).map(|i| step[i] * change[i]).sum();
+    let mut damped = Point::default();
+    for i in 0..k {
+        damped[i] = share * change[i] + (1.0 - share) * through[i];
+    }
+    let seen = share * seen + (1.0 - share) * bent;
     for i in 0..k {
         for j in 0..k {
-            h[i][j] += change[i] * change[j] / seen - through[i] * through[j] / bent;
+            h[i][j] += damped[i] * damped[j] / seen - through[i] * through[j] / bent;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Estimates for many tasks: those of one shape and length are put side by side in lanes.
 
 #[cfg(target_arch = "x86_64")]
-use crate::avx::Eight;
+use crate::avx::Four;
 use crate::descent::{Effort, Point};
 use crate::gaps;
 use crate::likelihood::Shape;
@@ -57,10 +57,7 @@ fn side_by_side(
 ) -> Vec<Option<Minimum>> {
     match instructions {
         Instructions::Plain => minimise::<f64>(shape, n, searches, effort),
-        // Lanes without a series cost as much as those with one.
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 if searches.len() > 1 => minimise::<Eight>(shape, n, searches, effort),
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 => minimise::<f64>(shape, n, searches, effort),
+        Instructions::Avx2 => minimise::<Four>(shape, n, searches, effort),
     }
 }

@@ -189,20 +189,12 @@ pub fn time_it() -> String {
     use crate::lane::{Lane, Real};
     use crate::likelihood::*;
     use crate::processor::Computed;
-    type T = crate::avx::Eight;
-    let cpu = || {
-        std::fs::read_to_string("/proc/thread-self/schedstat")
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap()
-            .parse::<f64>()
-            .unwrap()
-            * 1e-9
-    };
+    type T = crate::avx::Four;
+    let t0 = std::time::Instant::now();
+    let cpu = || t0.elapsed().as_secs_f64();
     let mut out = String::new();
-    for n in [120, 500] {
-        for (p, q, constant) in [(1, 1, false), (1, 0, true), (0, 1, true), (2, 2, true), (3, 2, true)] {
+    for n in [120] {
+        for (p, q, constant) in [(2, 2, true)] {
             let mut s = 1u64;
             let mut rnd = || {
                 s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

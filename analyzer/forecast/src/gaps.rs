@@ -3,8 +3,8 @@
 //! The likelihood is the Kalman filter's; its gradient is taken from differences, and the curvature is learned on
 //! the way.
 
-use crate::descent::{Descent, Effort, Found, Point};
-use crate::likelihood::{MAX_PARAMETERS, Shape};
+use crate::descent::{Descent, Effort, Point};
+use crate::likelihood::Shape;
 use crate::polynomial::coefficients;
 use crate::search::Minimum;
 use crate::state::deviance;
@@ -33,12 +33,9 @@ fn descend(shape: Shape, d: usize, series: &[f64], start: Point, effort: Effort)
     let mut best = None;
     while let Some(&at) = way.next() {
         let here = look(shape, d, series, &at);
-        let found = Found {
-            deviance: here.map_or(f64::NAN, |here| here.deviance),
-            gradient: here.map_or([f64::NAN; MAX_PARAMETERS], |_| gradient(shape, d, series, &at)),
-            curvature: None,
-        };
-        if way.take(found) {
+        let deviance = here.map_or(f64::NAN, |here| here.deviance);
+        let slopes = if here.is_some() { gradient(shape, d, series, &at) } else { Point::default() };
+        if way.take(deviance, &slopes, |_| {}) {
             best = here;
         }
     }

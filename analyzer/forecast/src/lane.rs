@@ -1,8 +1,7 @@
 //! Numbers that the likelihood is computed with: several series side by side, and values with a derivative.
 //!
-//! The likelihood is written once, for any [`Lane`]: one series, or as many as the processor's registers hold; as
-//! only additions, multiplications, divisions and square roots are used, never a fused one, each lane has the
-//! same bits whatever lies beside it, whatever the width, and whatever the processor. With [`Dual`] the same code
+//! The likelihood is written once, for any [`Lane`]: one series, or as many as a processor's register holds. No
+//! operation crosses lanes, so each has the same bits whatever lies beside it. With [`Dual`] the same code
 //! gives exact derivatives (forward-mode differentiation).
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -12,6 +11,18 @@ pub(crate) trait Real:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     fn splat(value: f64) -> Self;
+
+    /// `self + a b`, rounded once where the processor can.
+    #[inline(always)]
+    fn plus(self, a: Self, b: Self) -> Self {
+        self + a * b
+    }
+
+    /// `self - a b`, rounded once where the processor can.
+    #[inline(always)]
+    fn minus(self, a: Self, b: Self) -> Self {
+        self - a * b
+    }
 
     #[inline(always)]
     fn zero() -> Self {

@@ -47,5 +47,6 @@ pub use model::{Coefficients, Model};
 pub use online::{Advice, Innovation, Policy, Reason, Tracker};
 pub use order::Order;
 pub use paths::{Paths, PathsError, Side};
+pub use search::COUNT;
 pub use select::{Select, Selection, Tried};
 pub use state::State;

@@ -21,10 +21,11 @@ mod pass;
 use crate::lane::{Dual, Lane, Real};
 use crate::polynomial::{MAX, coefficients};
 use correction::Correction;
+pub(crate) use impulse::{Impulse, impulse_of};
 use initial::{Initial, Square};
 use matrix::{Column, inner};
 pub(crate) use pass::{Levels, Passes, Slopes, Terms, levels_of, slopes_of};
-use pass::{levels, slopes};
+use pass::{impulse, levels, slopes};
 
 /// Most coefficients besides the constant.
 pub(crate) const MAX_PARAMETERS: usize = 2 * MAX;
@@ -71,16 +72,15 @@ impl<T: Lane> Evaluation<T> {
     }
 }
 
-/// Impulse responses, kept so that nothing is allocated from one evaluation to the next.
-pub(crate) struct Scratch<T: Lane> {
+/// The impulse response, kept so that nothing is allocated from one evaluation to the next.
+pub(crate) struct Scratch<T> {
     g: Vec<T>,
-    h: Vec<T>,
 }
 
 impl<T: Lane> Scratch<T> {
     /// For series of `n` values.
     pub(crate) fn new(n: usize) -> Self {
-        Self { g: vec![T::zero(); n], h: vec![T::zero(); n] }
+        Self { g: vec![T::zero(); n] }
     }
 }
 
@@ -106,13 +106,12 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
     let (phi, c, theta) = (&phi[..p], &c[..q], &theta[..q]);
 
     // What the state adds to the innovations, and how large it can be.
-    let support = impulse::response(c, &mut scratch.g[..n]);
-    let g = &scratch.g[..support];
+    let impulse = impulse::<P, _>(phi, c, &mut scratch.g[..n]);
     let initial = Initial::new(&partial[..p], phi, theta);
-    let correction = Correction::new(&impulse::gram(g, n, r), &initial.covariance(), r);
+    let correction = Correction::new(&impulse.gram(r), &initial.covariance(), r);
 
     // The constant, the state and the deviance.
-    let terms = &Terms { phi, c, g, support };
+    let terms = &Terms { phi, c, g: &scratch.g[..n], support: impulse.support, last_g: impulse.last_g };
     let sums = levels::<P, _>(w, with_constant, terms);
     let mut b = sums.b;
     let mut products = sums.values;
@@ -123,7 +122,7 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
         let constant = both / ones;
         products = products - (constant + constant) * sums.both + constant * constant * sums.ones;
         for i in 0..r {
-            b[i] = b[i] - constant * sums.b_ones[i];
+            b[i] = b[i].minus(constant, sums.b_ones[i]);
         }
         out.constant = constant;
     }
@@ -148,13 +147,10 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
     let pulled = initial.pull(&pull, phi, theta);
     let (mut of_phi, mut of_theta) = (pulled.phi, pulled.theta);
     for l in 0..p {
-        of_phi[l] = of_phi[l] - twice * sums.eu[l];
+        of_phi[l] = of_phi[l].minus(twice, sums.eu[l]);
     }
     if q > 0 {
-        let reach = n.min(support + 2 * MAX);
-        let h = &mut scratch.h[..reach];
-        impulse::response_again(c, g, h);
-        let traces = impulse::traces(g, h, n, r, q, &correction.q);
+        let traces = impulse.traces(r, q, &correction.q);
         for l in 0..q {
             of_theta[l] = of_theta[l] - twice * sums.ev[l] - (traces[l] + traces[l]);
         }
@@ -176,13 +172,13 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
         if parameter < p {
             for i in 0..p {
                 row[i] = moved[i].slope;
-                slope = slope + of_phi[i] * row[i];
+                slope = slope.plus(of_phi[i], row[i]);
             }
             slope = slope + pulled.through_autocovariances(seed, &moved[..p], k);
         } else {
             for i in 0..q {
                 row[i] = -moved[i].slope;
-                slope = slope + of_theta[i] * row[i];
+                slope = slope.plus(of_theta[i], row[i]);
             }
         }
         out.gradient[parameter] = slope;
@@ -231,14 +227,14 @@ fn expected_curvature<T: Lane>(
         let mut through = [T::zero(); MAX_PARAMETERS];
         for b in 0..k {
             for a in 0..len_i {
-                through[b] = through[b] + jacobian[i][a] * products[from_i + a][b];
+                through[b] = through[b].plus(jacobian[i][a], products[from_i + a][b]);
             }
         }
         for j in 0..=i {
             let (from_j, len_j) = block(j);
             let mut sum = T::zero();
             for b in 0..len_j {
-                sum = sum + through[from_j + b] * jacobian[j][b];
+                sum = sum.plus(through[from_j + b], jacobian[j][b]);
             }
             out[i][j] = twice * sum;
             out[j][i] = out[i][j];
@@ -253,7 +249,7 @@ fn truncated<T: Real>(full: T, a: &[T], b: &[T], i: usize, j: usize) -> T {
     let (ahead_a, ahead_b) = (i.saturating_sub(j), j.saturating_sub(i));
     let mut sum = full;
     for back in 0..i.min(j) {
-        sum = sum - a[back + ahead_a] * b[back + ahead_b];
+        sum = sum.minus(a[back + ahead_a], b[back + ahead_b]);
     }
     sum
 }

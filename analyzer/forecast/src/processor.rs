@@ -1,10 +1,11 @@
 //! The likelihood with the instructions that the processor has.
 
 #[cfg(target_arch = "x86_64")]
-use crate::avx::Eight;
-use crate::lane::{Lane, Real};
+use crate::avx::Four;
+use crate::lane::Lane;
 use crate::likelihood::{
-    Evaluation, Levels, MAX_PARAMETERS, Passes, Scratch, Shape, Slopes, Terms, evaluate, levels_of, slopes_of,
+    Evaluation, Impulse, Levels, MAX_PARAMETERS, Passes, Scratch, Shape, Slopes, Terms, evaluate, impulse_of,
+    levels_of, slopes_of,
 };
 use crate::polynomial::MAX;
 
@@ -23,7 +24,9 @@ impl Instructions {
     pub(crate) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if std::arch::is_x86_feature_detected!("avx2") {
+            let wide =
+                std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+            if wide {
                 return Self::Avx2;
             }
         }
@@ -56,7 +59,7 @@ impl Computed for f64 {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Computed for Eight {
+impl Computed for Four {
     fn evaluate(
         shape: Shape,
         w: &[Self],
@@ -64,17 +67,17 @@ impl Computed for Eight {
         scratch: &mut Scratch<Self>,
         out: &mut Evaluation<Self>,
     ) {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,fma")]
         fn wide(
             shape: Shape,
-            w: &[Eight],
-            partial: &[Eight; MAX_PARAMETERS],
-            scratch: &mut Scratch<Eight>,
-            out: &mut Evaluation<Eight>,
+            w: &[Four],
+            partial: &[Four; MAX_PARAMETERS],
+            scratch: &mut Scratch<Four>,
+            out: &mut Evaluation<Four>,
         ) {
-            evaluate::<Avx2, Eight>(shape, w, partial, scratch, out);
+            evaluate::<Avx2, Four>(shape, w, partial, scratch, out);
         }
-        // SAFETY: values of this type are made only where AVX2 was found.
+        // SAFETY: values of this type are made only where AVX2 and FMA were found.
         unsafe { wide(shape, w, partial, scratch, out) }
     }
 }
@@ -82,7 +85,12 @@ impl Computed for Eight {
 /// Passes with [`Instructions::Plain`].
 struct Plain;
 
-impl<T: Real> Passes<T> for Plain {
+impl<T: Lane> Passes<T> for Plain {
+    #[inline(never)]
+    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T]) -> Impulse<T> {
+        impulse_of::<P, Q, T>(c, g)
+    }
+
     #[inline(never)]
     fn levels<const P: usize, const Q: usize, const ONES: bool>(w: &[T], terms: &Terms<'_, T>) -> Levels<T> {
         levels_of::<P, Q, ONES, T>(w, terms)
@@ -104,40 +112,50 @@ impl<T: Real> Passes<T> for Plain {
 struct Avx2;
 
 #[cfg(target_arch = "x86_64")]
-impl Passes<Eight> for Avx2 {
+impl Passes<Four> for Avx2 {
+    fn impulse<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four]) -> Impulse<Four> {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        fn wide<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four]) -> Impulse<Four> {
+            impulse_of::<P, Q, Four>(c, g)
+        }
+        // SAFETY: values of this type are made only where AVX2 and FMA were found.
+        unsafe { wide::<P, Q>(c, g) }
+    }
+
     fn levels<const P: usize, const Q: usize, const ONES: bool>(
-        w: &[Eight],
-        terms: &Terms<'_, Eight>,
-    ) -> Levels<Eight> {
-        #[target_feature(enable = "avx2")]
+        w: &[Four],
+        terms: &Terms<'_, Four>,
+    ) -> Levels<Four> {
+        #[target_feature(enable = "avx2,fma")]
         #[inline(never)]
         fn wide<const P: usize, const Q: usize, const ONES: bool>(
-            w: &[Eight],
-            terms: &Terms<'_, Eight>,
-        ) -> Levels<Eight> {
-            levels_of::<P, Q, ONES, Eight>(w, terms)
+            w: &[Four],
+            terms: &Terms<'_, Four>,
+        ) -> Levels<Four> {
+            levels_of::<P, Q, ONES, Four>(w, terms)
         }
-        // SAFETY: values of this type are made only where AVX2 was found.
+        // SAFETY: values of this type are made only where AVX2 and FMA were found.
         unsafe { wide::<P, Q, ONES>(w, terms) }
     }
 
     fn slopes<const P: usize, const Q: usize>(
-        w: &[Eight],
-        constant: Eight,
-        state: &[Eight; MAX],
-        terms: &Terms<'_, Eight>,
-    ) -> Slopes<Eight> {
-        #[target_feature(enable = "avx2")]
+        w: &[Four],
+        constant: Four,
+        state: &[Four; MAX],
+        terms: &Terms<'_, Four>,
+    ) -> Slopes<Four> {
+        #[target_feature(enable = "avx2,fma")]
         #[inline(never)]
         fn wide<const P: usize, const Q: usize>(
-            w: &[Eight],
-            constant: Eight,
-            state: &[Eight; MAX],
-            terms: &Terms<'_, Eight>,
-        ) -> Slopes<Eight> {
-            slopes_of::<P, Q, Eight>(w, constant, state, terms)
+            w: &[Four],
+            constant: Four,
+            state: &[Four; MAX],
+            terms: &Terms<'_, Four>,
+        ) -> Slopes<Four> {
+            slopes_of::<P, Q, Four>(w, constant, state, terms)
         }
-        // SAFETY: values of this type are made only where AVX2 was found.
+        // SAFETY: values of this type are made only where AVX2 and FMA were found.
         unsafe { wide::<P, Q>(w, constant, state, terms) }
     }
 }

@@ -1,6 +1,6 @@
 //! Many ways down at once: as many series, or starts of one series, as there are lanes.
 
-use crate::descent::{Curvature, Descent, Effort, Found, Point};
+use crate::descent::{Curvature, Descent, Effort, Point};
 use crate::lane::Lane;
 use crate::likelihood::{Evaluation, MAX_PARAMETERS, Scratch, Shape};
 use crate::processor::Computed;
@@ -66,6 +66,11 @@ pub(crate) fn minimise<T: Computed>(
                 }
             }
         }
+        COUNT[0].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        COUNT[1].fetch_add(
+            lanes.iter().filter(|l| l.is_some()).count() as u64,
+            std::sync::atomic::Ordering::Relaxed,
+        );
         T::evaluate(shape, &w, &partial, &mut scratch, &mut evaluation);
         for (lane, slot) in lanes.iter_mut().enumerate() {
             let Some(now) = slot else { continue };
@@ -108,10 +113,21 @@ impl<'a> Slot<'a> {
     /// Takes what was found in its lane; where that is the end of a way, the next one begins.
     fn take<T: Lane>(&mut self, shape: Shape, evaluation: &Evaluation<T>, lane: usize, effort: Effort) {
         let Some(&at) = self.way.next() else { return };
-        let found = found(shape, evaluation, lane);
-        let deviance = found.deviance;
+        let k = shape.parameters();
+        let deviance = evaluation.deviance.get(lane);
+        let mut gradient = Point::default();
+        for i in 0..k {
+            gradient[i] = evaluation.gradient[i].get(lane);
+        }
         let better = self.best.is_none_or(|best| deviance < best.deviance);
-        if self.way.take(found) && better {
+        let curvature = |curvature: &mut Curvature| {
+            for i in 0..k {
+                for j in 0..k {
+                    curvature[i][j] = evaluation.curvature[i][j].get(lane);
+                }
+            }
+        };
+        if self.way.take(deviance, &gradient, curvature) && better {
             self.best = Some(Minimum {
                 at,
                 deviance,
@@ -121,22 +137,11 @@ impl<'a> Slot<'a> {
         }
         while self.way.next().is_none() {
             let Some(start) = self.later.next() else { return };
-            let way = Descent::new(shape.parameters(), *start, effort);
-            self.way = self.best.map_or(way.clone(), |best| way.below(best.deviance));
+            let bar = self.best.map(|best| best.deviance);
+            self.way = Descent::new(shape.parameters(), *start, effort).below(bar);
         }
     }
 }
 
-/// What was found in a lane.
-fn found<T: Lane>(shape: Shape, evaluation: &Evaluation<T>, lane: usize) -> Found {
-    let k = shape.parameters();
-    let mut gradient = Point::default();
-    let mut curvature = Curvature::default();
-    for i in 0..k {
-        gradient[i] = evaluation.gradient[i].get(lane);
-        for j in 0..k {
-            curvature[i][j] = evaluation.curvature[i][j].get(lane);
-        }
-    }
-    Found { deviance: evaluation.deviance.get(lane), gradient, curvature: Some(curvature) }
-}
+pub static COUNT: [std::sync::atomic::AtomicU64; 2] =
+    [std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0)];

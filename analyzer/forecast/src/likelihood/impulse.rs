@@ -1,7 +1,7 @@
 //! What the unknown state adds to the innovations: the impulse response of `1 / theta(B)`, shifted.
 
 use super::initial::Square;
-use super::pass::fixed;
+use super::pass::{Past, fixed, push};
 use super::truncated;
 use crate::lane::Lane;
 use crate::polynomial::MAX;
@@ -9,170 +9,128 @@ use crate::polynomial::MAX;
 /// What is below this is no longer a part of an impulse response.
 const NEGLIGIBLE: f64 = 1e-14;
 
-/// `g = 1 / theta(B)`, with `1 - c(B) = theta(B)`, and its length: in each lane, what is negligible is zero, and
-/// so is all that follows it, so that a lane does not depend on how long the others are.
-#[inline(always)]
-pub(crate) fn response<T: Lane>(c: &[T], g: &mut [T]) -> usize {
-    match c.len() {
-        0 => {
-            g[0] = T::one();
-            1
-        }
-        1 => response_of::<1, T>(c, g),
-        2 => response_of::<2, T>(c, g),
-        3 => response_of::<3, T>(c, g),
-        4 => response_of::<4, T>(c, g),
-        _ => response_of::<5, T>(c, g),
-    }
+/// Steps from one look at what is negligible to the next.
+const STRIDE: usize = 8;
+
+/// Sums of products of `g = 1 / theta(B)` and `h = g / theta(B)`, and what of them lies before the end of the series.
+pub(crate) struct Impulse<T> {
+    /// From here on g is zero. In each lane, what is negligible is zero, and so is all that follows it, so that a
+    /// lane does not depend on how long the others are.
+    pub(crate) support: usize,
+    /// The last values of g, the newest first; zeros where it has ended before the series.
+    pub(crate) last_g: Past<T>,
+    last_h: [T; 2 * MAX],
+    /// `sum_s g_s g_{s+m}`.
+    gg: [T; MAX],
+    /// `sum_s h_s g_{s+m}`.
+    hg: [T; 2 * MAX],
+    /// `sum_s g_s h_{s+m}`.
+    gh: [T; MAX],
 }
 
-#[inline(always)]
-fn response_of<const Q: usize, T: Lane>(c: &[T], g: &mut [T]) -> usize {
-    let c: [T; Q] = fixed(c);
-    let mut past = [T::zero(); Q];
-    past[0] = T::one();
-    g[0] = T::one();
-    let len = g.len();
-    for t in 1..len {
-        let mut next = T::zero();
-        for j in (0..Q).rev() {
-            next = next + c[j] * past[j];
-        }
-        for j in (1..Q).rev() {
-            past[j] = past[j - 1];
-        }
-        past[0] = next;
-        g[t] = next;
-        if t % 8 == 0 {
-            let mut going = false;
-            for lane in 0..T::WIDTH {
-                let largest = past.iter().fold(0.0, |largest: f64, past| largest.max(past.get(lane).abs()));
-                if largest < NEGLIGIBLE {
-                    for past in &mut past {
-                        past.set(lane, 0.0);
-                    }
-                } else {
-                    going = true;
-                }
-            }
-            if !going {
-                return t + 1;
-            }
-        }
-    }
-    len
-}
-
-/// `h = g / theta(B)`, past the end of `g`.
-#[inline(always)]
-pub(crate) fn response_again<T: Lane>(c: &[T], g: &[T], h: &mut [T]) {
-    match c.len() {
-        0 => {}
-        1 => response_again_of::<1, T>(c, g, h),
-        2 => response_again_of::<2, T>(c, g, h),
-        3 => response_again_of::<3, T>(c, g, h),
-        4 => response_again_of::<4, T>(c, g, h),
-        _ => response_again_of::<5, T>(c, g, h),
-    }
-}
-
-#[inline(always)]
-fn response_again_of<const Q: usize, T: Lane>(c: &[T], g: &[T], h: &mut [T]) {
-    let c: [T; Q] = fixed(c);
-    let mut past = [T::zero(); Q];
-    for (t, h) in h.iter_mut().enumerate() {
-        let mut next = if t < g.len() { g[t] } else { T::zero() };
-        for j in (0..Q).rev() {
-            next = next + c[j] * past[j];
-        }
-        for j in (1..Q).rev() {
-            past[j] = past[j - 1];
-        }
-        past[0] = next;
-        *h = next;
-    }
-}
-
-/// `Z'Z`, for `r` shifts of `g` over `n` steps.
-#[inline(always)]
-pub(crate) fn gram<T: Lane>(g: &[T], n: usize, r: usize) -> Square<T> {
-    let mut a = [[T::zero(); MAX]; MAX];
-    let last: [T; MAX] = last(g, n);
-    for m in 0..r {
-        let full = shifted(g, g, m);
-        for j in 0..r - m {
-            let value = truncated(full, &last, &last, j + m, j);
-            a[j + m][j] = value;
-            a[j][j + m] = value;
-        }
-    }
-    a
-}
-
-/// For each `l` from 1 to `q`: `sum_ij Q_ij sum_t h_{t-l-i} g_{t-j}`.
-#[inline(always)]
-pub(crate) fn traces<T: Lane>(
-    g: &[T],
-    h: &[T],
-    n: usize,
-    r: usize,
-    q: usize,
-    weights: &Square<T>,
-) -> [T; MAX] {
-    let last_g: [T; 2 * MAX] = last(g, n);
-    let last_h: [T; 2 * MAX] = last(h, n);
-    let mut traces = [T::zero(); MAX];
-    // l + i - j lies between 2 - r and q + r - 1.
-    for m in 0..q + r {
-        let full = shifted(h, g, m);
+impl<T: Lane> Impulse<T> {
+    /// `Z'Z`, for `r` shifts of g.
+    #[inline(always)]
+    pub(crate) fn gram(&self, r: usize) -> Square<T> {
+        let mut a = [[T::zero(); MAX]; MAX];
         for i in 0..r {
-            for l in 1..=q {
-                let j = l + i;
-                if j >= m && j - m < r {
-                    let value = truncated(full, &last_h, &last_g, l + i, j - m);
-                    traces[l - 1] = traces[l - 1] + weights[i][j - m] * value;
-                }
+            for j in 0..=i {
+                a[i][j] = truncated(self.gg[i - j], &self.last_g, &self.last_g, i, j);
+                a[j][i] = a[i][j];
             }
         }
+        a
     }
-    for m in 1..r.saturating_sub(1) {
-        let full = shifted(g, h, m);
-        for i in 0..r {
-            for l in 1..=q {
-                let j = l + i + m;
-                if j < r {
-                    let value = truncated(full, &last_h, &last_g, l + i, j);
-                    traces[l - 1] = traces[l - 1] + weights[i][j] * value;
+
+    /// For each `l` from 1 to `q`: `sum_ij Q_ij sum_t h_{t-l-i} g_{t-j}`.
+    #[inline(always)]
+    pub(crate) fn traces(&self, r: usize, q: usize, weights: &Square<T>) -> [T; MAX] {
+        let mut traces = [T::zero(); MAX];
+        for l in 1..=q {
+            let mut sum = T::zero();
+            for i in 0..r {
+                for j in 0..r {
+                    let full = if l + i >= j { self.hg[l + i - j] } else { self.gh[j - l - i] };
+                    let value = truncated(full, &self.last_h, &self.last_g, l + i, j);
+                    sum = sum.plus(weights[i][j], value);
                 }
             }
+            traces[l - 1] = sum;
         }
+        traces
     }
-    traces
 }
 
-/// `sum_s a_s b_{s+m}`, of series that are zero after their last value.
+/// Of a model of `P` and `Q` terms at most, with `1 - c(B) = theta(B)`. Fills `g`, which is as long as the series.
 #[inline(always)]
-fn shifted<T: Lane>(a: &[T], b: &[T], m: usize) -> T {
-    let mut sum = T::zero();
-    if m < b.len() {
-        let b = &b[m..];
-        let len = a.len().min(b.len());
-        let (a, b) = (&a[..len], &b[..len]);
-        for s in 0..len {
-            sum = sum + a[s] * b[s];
+pub(crate) fn impulse_of<const P: usize, const Q: usize, T: Lane>(c: &[T], g: &mut [T]) -> Impulse<T> {
+    let c: [T; Q] = fixed(c);
+    let r = P.max(Q);
+    let zero = T::zero();
+    let mut out = Impulse {
+        support: g.len(),
+        last_g: [zero; MAX + 1],
+        last_h: [zero; 2 * MAX],
+        gg: [zero; MAX],
+        hg: [zero; 2 * MAX],
+        gh: [zero; MAX],
+    };
+    let (mut past, mut past_h) = ([zero; MAX + 1], [zero; 2 * MAX]);
+    let mut end = g.len();
+    let mut t = 0;
+    while t < end {
+        let mut g_next = if t == 0 { T::one() } else { zero };
+        for j in (0..Q).rev() {
+            g_next = g_next.plus(c[j], past[j]);
         }
+        let mut h_next = g_next;
+        for j in (0..Q).rev() {
+            h_next = h_next.plus(c[j], past_h[j]);
+        }
+        push(&mut past, g_next, r);
+        for i in (1..Q + r).rev() {
+            past_h[i] = past_h[i - 1];
+        }
+        past_h[0] = h_next;
+        g[t] = g_next;
+        for m in 0..r {
+            out.gg[m] = out.gg[m].plus(g_next, past[m]);
+        }
+        if Q > 0 {
+            for m in 0..Q + r {
+                out.hg[m] = out.hg[m].plus(g_next, past_h[m]);
+            }
+            for m in 1..r {
+                out.gh[m] = out.gh[m].plus(h_next, past[m]);
+            }
+        }
+        if (Q == 0 || t % STRIDE == STRIDE - 1) && out.support == g.len() && end_of(&mut past, Q) {
+            // The products with h last a little longer.
+            out.support = t + 1;
+            end = g.len().min(t + 1 + r);
+        }
+        t += 1;
     }
-    sum
+    if t == g.len() {
+        out.last_g = past;
+        out.last_h = past_h;
+    }
+    out
 }
 
-/// The last of `n` steps, the newest first; zeros where the response has ended before.
+/// Sets to zero what is negligible in each lane; whether it is in all of them.
 #[inline(always)]
-pub(crate) fn last<const N: usize, T: Lane>(x: &[T], n: usize) -> [T; N] {
-    let mut last = [T::zero(); N];
-    for (k, last) in last.iter_mut().enumerate() {
-        if k < n && n - 1 - k < x.len() {
-            *last = x[n - 1 - k];
+fn end_of<T: Lane>(past: &mut Past<T>, q: usize) -> bool {
+    let mut all = true;
+    for lane in 0..T::WIDTH {
+        let largest = past[..q].iter().fold(0.0, |largest: f64, past| largest.max(past.get(lane).abs()));
+        if largest < NEGLIGIBLE {
+            for past in &mut past[..q] {
+                past.set(lane, 0.0);
+            }
+        } else {
+            all = false;
         }
     }
-    last
+    all
 }

@@ -43,13 +43,13 @@ impl<T: Real> Initial<T> {
                 if l <= p {
                     row[at] = row[at] + phi[l - 1];
                     for j in 1..=q {
-                        row[at + j] = row[at + j] + phi[l - 1] * theta[j - 1];
+                        row[at + j] = row[at + j].plus(phi[l - 1], theta[j - 1]);
                     }
                 }
                 if l <= q {
                     row[at] = row[at] + theta[l - 1];
                     for j in 1..=p {
-                        row[at + j] = row[at + j] - theta[l - 1] * phi[j - 1];
+                        row[at + j] = row[at + j].minus(theta[l - 1], phi[j - 1]);
                     }
                 }
             }
@@ -77,7 +77,7 @@ impl<T: Real> Initial<T> {
             for j in 0..=i {
                 let mut sum = T::zero();
                 for a in 0..m - j {
-                    sum = sum + self.with_x[i][a] * self.rows[j][a];
+                    sum = sum.plus(self.with_x[i][a], self.rows[j][a]);
                 }
                 v[i][j] = sum;
                 v[j][i] = sum;
@@ -97,14 +97,14 @@ impl<T: Real> Initial<T> {
             let (mut of_row, mut met) = ([T::zero(); PAST], [T::zero(); PAST]);
             for a in 0..m {
                 for j in 0..r {
-                    of_row[a] = of_row[a] + pull[i][j] * self.with_x[j][a];
-                    met[a] = met[a] + pull[i][j] * self.rows[j][a];
+                    of_row[a] = of_row[a].plus(pull[i][j], self.with_x[j][a]);
+                    met[a] = met[a].plus(pull[i][j], self.rows[j][a]);
                 }
             }
             for a in 0..m {
                 for b in 0..m - i {
                     let lag = a.abs_diff(b);
-                    out.gamma[lag] = out.gamma[lag] + met[a] * self.rows[i][b];
+                    out.gamma[lag] = out.gamma[lag].plus(met[a], self.rows[i][b]);
                 }
                 of_row[a] = of_row[a] + of_row[a];
             }
@@ -113,16 +113,16 @@ impl<T: Real> Initial<T> {
                 if l <= p {
                     let mut sum = of_row[at];
                     for j in 1..=q {
-                        sum = sum + of_row[at + j] * theta[j - 1];
-                        out.theta[j - 1] = out.theta[j - 1] + of_row[at + j] * phi[l - 1];
+                        sum = sum.plus(of_row[at + j], theta[j - 1]);
+                        out.theta[j - 1] = out.theta[j - 1].plus(of_row[at + j], phi[l - 1]);
                     }
                     out.phi[l - 1] = out.phi[l - 1] + sum;
                 }
                 if l <= q {
                     let mut sum = of_row[at];
                     for j in 1..=p {
-                        sum = sum - of_row[at + j] * phi[j - 1];
-                        out.phi[j - 1] = out.phi[j - 1] - of_row[at + j] * theta[l - 1];
+                        sum = sum.minus(of_row[at + j], phi[j - 1]);
+                        out.phi[j - 1] = out.phi[j - 1].minus(of_row[at + j], theta[l - 1]);
                     }
                     out.theta[l - 1] = out.theta[l - 1] + sum;
                 }
@@ -140,7 +140,7 @@ impl<T: Real> Pulled<T> {
         let gamma = autocovariances(partial, phi, lags);
         let mut sum = T::zero();
         for k in 0..lags {
-            sum = sum + self.gamma[k] * gamma[k].slope;
+            sum = sum.plus(self.gamma[k], gamma[k].slope);
         }
         sum
     }
@@ -160,14 +160,14 @@ fn autocovariances<T: Real>(partial: &[T], phi: &[T], lags: usize) -> [T; PAST] 
         if k <= partial.len() {
             let shorter = coefficients(&partial[..k - 1]);
             for j in 1..k {
-                sum = sum + shorter[j - 1] * gamma[k - j];
+                sum = sum.plus(shorter[j - 1], gamma[k - j]);
             }
             let r = partial[k - 1];
-            sum = sum + r * variance;
+            sum = sum.plus(r, variance);
             variance = variance * (T::one() - r * r);
         } else {
             for (j, &phi) in phi.iter().enumerate() {
-                sum = sum + phi * gamma[k - 1 - j];
+                sum = sum.plus(phi, gamma[k - 1 - j]);
             }
         }
         gamma[k] = sum;

@@ -2,12 +2,12 @@
 //!
 //! Each is one loop that keeps all it needs in registers, for a fixed number of terms, and leaves sums behind.
 
+use super::impulse::Impulse;
 use super::truncated;
-use crate::lane::Real;
+use crate::lane::{Lane, Real};
 use crate::polynomial::MAX;
 
 /// A model's terms, the impulse response `g` of `1 / theta(B)`, and how much of it is not zero.
-#[derive(Clone, Copy)]
 pub(crate) struct Terms<'a, T> {
     pub(crate) phi: &'a [T],
     /// `1 - c(B) = theta(B)`.
@@ -15,6 +15,8 @@ pub(crate) struct Terms<'a, T> {
     /// At least `support` long, and zero from there on.
     pub(crate) g: &'a [T],
     pub(crate) support: usize,
+    /// The last values of g.
+    pub(crate) last_g: Past<T>,
 }
 
 impl<T> Terms<'_, T> {
@@ -55,7 +57,7 @@ pub(crate) struct Slopes<T> {
     last_u: Past<T>,
     last_v: Past<T>,
     /// Zeros where the impulse response has ended before the series.
-    last_g: [T; 2 * MAX],
+    last_g: Past<T>,
 }
 
 impl<T: Real> Slopes<T> {
@@ -92,7 +94,10 @@ impl<T: Real> Slopes<T> {
 
 /// The passes, compiled for some instructions. Terms come in fixed numbers, 0 to 3 or 5 of either kind; where the
 /// model has 4, the fifth coefficient is zero.
-pub(crate) trait Passes<T: Real> {
+pub(crate) trait Passes<T: Lane> {
+    /// [`super::impulse::impulse_of`].
+    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T]) -> Impulse<T>;
+
     /// [`levels_of`].
     fn levels<const P: usize, const Q: usize, const ONES: bool>(w: &[T], terms: &Terms<'_, T>) -> Levels<T>;
 
@@ -107,17 +112,17 @@ pub(crate) trait Passes<T: Real> {
 
 /// Calls a function of fixed numbers of terms.
 macro_rules! with_terms {
-    ($terms:expr, $passes:ident :: $function:ident, [$($after:tt)*], $arguments:tt) => {
-        match $terms.phi.len() {
-            0 => with_terms!(@q 0, $terms, $passes, $function, [$($after)*], $arguments),
-            1 => with_terms!(@q 1, $terms, $passes, $function, [$($after)*], $arguments),
-            2 => with_terms!(@q 2, $terms, $passes, $function, [$($after)*], $arguments),
-            3 => with_terms!(@q 3, $terms, $passes, $function, [$($after)*], $arguments),
-            _ => with_terms!(@q 5, $terms, $passes, $function, [$($after)*], $arguments),
+    ($phi:expr, $c:expr, $passes:ident :: $function:ident, [$($after:tt)*], $arguments:tt) => {
+        match $phi.len() {
+            0 => with_terms!(@q 0, $c, $passes, $function, [$($after)*], $arguments),
+            1 => with_terms!(@q 1, $c, $passes, $function, [$($after)*], $arguments),
+            2 => with_terms!(@q 2, $c, $passes, $function, [$($after)*], $arguments),
+            3 => with_terms!(@q 3, $c, $passes, $function, [$($after)*], $arguments),
+            _ => with_terms!(@q 5, $c, $passes, $function, [$($after)*], $arguments),
         }
     };
-    (@q $p:literal, $terms:expr, $passes:ident, $function:ident, [$($after:tt)*], ($($argument:expr),*)) => {
-        match $terms.c.len() {
+    (@q $p:literal, $c:expr, $passes:ident, $function:ident, [$($after:tt)*], ($($argument:expr),*)) => {
+        match $c.len() {
             0 => $passes::$function::<$p, 0 $($after)*>($($argument),*),
             1 => $passes::$function::<$p, 1 $($after)*>($($argument),*),
             2 => $passes::$function::<$p, 2 $($after)*>($($argument),*),
@@ -127,26 +132,32 @@ macro_rules! with_terms {
     };
 }
 
+/// What an unknown state adds to the innovations.
+#[inline(always)]
+pub(crate) fn impulse<P: Passes<T>, T: Lane>(phi: &[T], c: &[T], g: &mut [T]) -> Impulse<T> {
+    with_terms!(phi, c, P::impulse, [], (c, g))
+}
+
 /// The first pass: what the constant and the expected state follow from. Without a constant the sums with ones
 /// are of no use.
 #[inline(always)]
-pub(crate) fn levels<P: Passes<T>, T: Real>(w: &[T], with_constant: bool, terms: &Terms<'_, T>) -> Levels<T> {
+pub(crate) fn levels<P: Passes<T>, T: Lane>(w: &[T], with_constant: bool, terms: &Terms<'_, T>) -> Levels<T> {
     if with_constant {
-        with_terms!(terms, P::levels, [, true], (w, terms))
+        with_terms!(terms.phi, terms.c, P::levels, [, true], (w, terms))
     } else {
-        with_terms!(terms, P::levels, [, false], (w, terms))
+        with_terms!(terms.phi, terms.c, P::levels, [, false], (w, terms))
     }
 }
 
 /// The second pass: derivatives at the constant and the expected state.
 #[inline(always)]
-pub(crate) fn slopes<P: Passes<T>, T: Real>(
+pub(crate) fn slopes<P: Passes<T>, T: Lane>(
     w: &[T],
     constant: T,
     state: &[T; MAX],
     terms: &Terms<'_, T>,
 ) -> Slopes<T> {
-    with_terms!(terms, P::slopes, [], (w, constant, state, terms))
+    with_terms!(terms.phi, terms.c, P::slopes, [], (w, constant, state, terms))
 }
 
 /// The first coefficients, and zeros where there are none.
@@ -171,29 +182,27 @@ pub(crate) fn levels_of<const P: usize, const Q: usize, const ONES: bool, T: Rea
     let mut out = Levels { values: zero, both: zero, ones: zero, b: [zero; MAX], b_ones: [zero; MAX] };
     let (mut u, mut u_ones, mut g) = ([zero; MAX + 1], [zero; MAX + 1], [zero; MAX + 1]);
     let with_state = w.len().min(terms.support + terms.states());
-    let mut t = 0;
-    while t < w.len() {
-        let (next, e) = innovation(&phi, &c, w[t], &u);
-        push(&mut u, next);
-        out.values = out.values + e * e;
+    for (t, &w) in w.iter().enumerate() {
+        let (next, e) = innovation(&phi, &c, w, &u);
+        push(&mut u, next, P.max(Q));
+        out.values = out.values.plus(e, e);
         let mut e_ones = zero;
         if ONES {
             let (next, innovation) = innovation(&phi, &c, T::one(), &u_ones);
-            push(&mut u_ones, next);
+            push(&mut u_ones, next, P.max(Q));
             e_ones = innovation;
-            out.both = out.both + e * e_ones;
-            out.ones = out.ones + e_ones * e_ones;
+            out.both = out.both.plus(e, e_ones);
+            out.ones = out.ones.plus(e_ones, e_ones);
         }
         if t < with_state {
-            push(&mut g, if t < terms.support { terms.g[t] } else { zero });
+            push(&mut g, if t < terms.support { terms.g[t] } else { zero }, P.max(Q));
             for i in 0..P.max(Q) {
-                out.b[i] = out.b[i] + e * g[i];
+                out.b[i] = out.b[i].plus(e, g[i]);
                 if ONES {
-                    out.b_ones[i] = out.b_ones[i] + e_ones * g[i];
+                    out.b_ones[i] = out.b_ones[i].plus(e_ones, g[i]);
                 }
             }
         }
-        t += 1;
     }
     out
 }
@@ -209,18 +218,18 @@ fn innovation<const P: usize, const Q: usize, T: Real>(
     // The newest comes last, so that only one multiplication and one addition lie between two values.
     let mut next = w;
     for j in (0..Q).rev() {
-        next = next + c[j] * u[j];
+        next = next.plus(c[j], u[j]);
     }
     let mut e = next;
     for i in (0..P).rev() {
-        e = e - phi[i] * u[i];
+        e = e.minus(phi[i], u[i]);
     }
     (next, e)
 }
 
 #[inline(always)]
-fn push<T: Real>(past: &mut Past<T>, newest: T) {
-    for i in (1..=MAX).rev() {
+pub(crate) fn push<T: Real>(past: &mut Past<T>, newest: T, keep: usize) {
+    for i in (1..=keep).rev() {
         past[i] = past[i - 1];
     }
     past[0] = newest;
@@ -242,44 +251,43 @@ pub(crate) fn slopes_of<const P: usize, const Q: usize, T: Real>(
     let (mut uu, mut vv, mut vu) = ([zero; MAX], [zero; MAX], [zero; 2 * MAX]);
     let (mut ug, mut vg) = ([zero; 2 * MAX + 1], [zero; 2 * MAX + 1]);
     let with_state = w.len().min(terms.support + terms.states());
-    let mut t = 0;
-    while t < w.len() {
-        let (u_next, mut e) = innovation(&phi, &c, w[t] - constant, &u);
+    for (t, &w) in w.iter().enumerate() {
+        let (u_next, mut e) = innovation(&phi, &c, w - constant, &u);
         let in_state = t < with_state;
         if in_state {
-            push(&mut g, if t < terms.support { terms.g[t] } else { zero });
+            push(&mut g, if t < terms.support { terms.g[t] } else { zero }, P.max(Q));
             for i in 0..P.max(Q) {
-                e = e - state[i] * g[i];
+                e = e.minus(state[i], g[i]);
             }
         }
         let mut v_next = e;
         for j in (0..Q).rev() {
-            v_next = v_next + c[j] * v[j];
+            v_next = v_next.plus(c[j], v[j]);
         }
         for l in 0..P {
-            eu[l] = eu[l] + e * u[l];
+            eu[l] = eu[l].plus(e, u[l]);
         }
         for l in 0..Q {
-            ev[l] = ev[l] + e * v[l];
+            ev[l] = ev[l].plus(e, v[l]);
         }
-        push(&mut u, u_next);
-        push(&mut v, v_next);
+        push(&mut u, u_next, P.max(Q));
+        push(&mut v, v_next, P.max(Q));
         for m in 0..P {
-            uu[m] = uu[m] + u_next * u[m];
+            uu[m] = uu[m].plus(u_next, u[m]);
         }
         for m in 0..Q {
-            vv[m] = vv[m] + v_next * v[m];
+            vv[m] = vv[m].plus(v_next, v[m]);
         }
         if P > 0 {
             // v_s u_{s+m}, m from 0.
             for m in 0..Q {
-                vu[MAX + m] = vu[MAX + m] + v[m] * u_next;
+                vu[MAX + m] = vu[MAX + m].plus(v[m], u_next);
             }
         }
         if Q > 0 {
             // v_{s+m} u_s, m from 1.
             for m in 1..P {
-                vu[MAX - m] = vu[MAX - m] + v_next * u[m];
+                vu[MAX - m] = vu[MAX - m].plus(v_next, u[m]);
             }
         }
         if in_state {
@@ -290,16 +298,8 @@ pub(crate) fn slopes_of<const P: usize, const Q: usize, T: Real>(
                 against(&mut vg, &v, &g, Q, P.max(Q));
             }
         }
-        t += 1;
     }
-    let n = w.len();
-    let mut last_g = [zero; 2 * MAX];
-    for (k, last) in last_g.iter_mut().enumerate() {
-        if k < n && n - 1 - k < terms.support {
-            *last = terms.g[n - 1 - k];
-        }
-    }
-    Slopes { eu, ev, uu, vv, vu, ug, vg, last_u: u, last_v: v, last_g }
+    Slopes { eu, ev, uu, vv, vu, ug, vg, last_u: u, last_v: v, last_g: terms.last_g }
 }
 
 /// Adds the products of a series' newest value with `g`'s, and of `g`'s newest with the series'.
@@ -307,10 +307,10 @@ pub(crate) fn slopes_of<const P: usize, const Q: usize, T: Real>(
 fn against<T: Real>(sums: &mut [T; 2 * MAX + 1], x: &Past<T>, g: &Past<T>, lags: usize, states: usize) {
     // x_s g_{s+m}, m from 0.
     for m in 0..=lags {
-        sums[MAX + m] = sums[MAX + m] + x[m] * g[0];
+        sums[MAX + m] = sums[MAX + m].plus(x[m], g[0]);
     }
     // x_{s+m} g_s, m from 1.
     for m in 1..states.saturating_sub(1) {
-        sums[MAX - m] = sums[MAX - m] + x[0] * g[m];
+        sums[MAX - m] = sums[MAX - m].plus(x[0], g[m]);
     }
 }

@@ -1,5 +1,4 @@
-//! Many searches at once: in each round every search names a candidate, and those of the same shape are
-//! estimated side by side.
+//! Many searches at once: each names a candidate, and those of the same shape are estimated side by side.
 
 use super::stepwise::{Candidate, Steps};
 use super::{Select, Selection, Tried};
@@ -18,10 +17,10 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
 /// A candidate is known well enough when its criterion is known to a hundredth; the best one is fitted on.
-const QUICK: Effort = Effort { least_gain: 1e-3, evaluations: 40 };
+const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20 };
 
 /// Starts besides that from the best so far.
-const FRESH_STARTS: usize = 2;
+const FRESH_STARTS: usize = 1;
 
 /// Roots must be farther than this from zero, as in R's `auto.arima`.
 const ROOTS_BEYOND: f64 = 1.01;
@@ -35,21 +34,22 @@ pub(crate) fn select_all(
     let mut buffer = Vec::new();
     let mut jobs: Vec<Result<Job<'_>, FitError>> =
         series.iter().map(|series| Job::new(select, series, &mut buffer)).collect();
-    let mut wanted = Vec::new();
-    loop {
-        wanted.clear();
-        for (at, job) in jobs.iter_mut().enumerate() {
-            if let Some(candidate) = job.as_mut().ok().and_then(Job::next) {
-                wanted.push((at, candidate));
-            }
+    // Of all shapes that are waited for, the one that most wait for is estimated next, so that lanes are full.
+    let mut waiting: BTreeMap<Candidate, Vec<usize>> = BTreeMap::new();
+    for (at, job) in jobs.iter_mut().enumerate() {
+        if let Some(candidate) = job.as_mut().ok().and_then(Job::next) {
+            waiting.entry(candidate).or_default().push(at);
         }
-        if wanted.is_empty() {
-            break;
-        }
+    }
+    while let Some((&candidate, _)) = waiting.iter().max_by_key(|(_, jobs)| jobs.len()) {
+        let those = waiting.remove(&candidate).unwrap_or_default();
+        let wanted: Vec<_> = those.into_iter().map(|at| (at, candidate)).collect();
         let found = estimate_all(&jobs, &wanted, QUICK, instructions);
-        for ((at, candidate), minimum) in wanted.iter().zip(found) {
-            if let Ok(job) = &mut jobs[*at] {
-                job.take(*candidate, minimum);
+        for ((at, candidate), minimum) in wanted.into_iter().zip(found) {
+            let Ok(job) = &mut jobs[at] else { continue };
+            job.take(candidate, minimum);
+            if let Some(next) = job.next() {
+                waiting.entry(next).or_default().push(at);
             }
         }
     }
@@ -145,10 +145,13 @@ impl<'a> Job<'a> {
         if let Some(known) = self.minima.get(&candidate) {
             return vec![known.at];
         }
-        let mut all = starts(shape(candidate), &self.ready(candidate).differenced, FRESH_STARTS);
+        let mixed = candidate.p > 0 && candidate.q > 0;
+        let fresh = || starts(shape(candidate), &self.ready(candidate).differenced, 2);
         let best = self.steps.best().and_then(|(best, _)| Some((best, self.minima.get(&best)?)));
-        if let (Some((best, minimum)), true) = (best, candidate.p + candidate.q > 0) {
-            all.push(embed(best, &minimum.at, candidate));
+        let Some((best, minimum)) = best else { return fresh() };
+        let mut all = vec![embed(best, &minimum.at, candidate)];
+        if mixed {
+            all.extend(fresh().into_iter().take(FRESH_STARTS));
         }
         all
     }
