@@ -4,7 +4,6 @@
 //! whose results do not depend on each other: the result of a series has the same bits whatever else is in the
 //! batch, however many threads there are, and whatever instructions the processor has.
 
-use crate::estimate::{Task, Values, estimate};
 use crate::processor::Instructions;
 use crate::select::select_all;
 use crate::{Fit, FitError, Fitted, Select, Selection};

@@ -6,6 +6,7 @@ use crate::lane::Lanes;
 use crate::likelihood::{Scratch, Shape};
 use crate::processor::Instructions;
 use crate::search::{self, Minimum};
+use crate::series::Values;
 
 /// Series side by side. Wider than the widest registers, as each value waits for the one before it.
 const WIDTH: usize = 8;
@@ -17,15 +18,6 @@ pub(crate) struct Task<'a> {
     pub(crate) values: Values<'a>,
     /// Where to start; the best end counts.
     pub(crate) starts: Vec<Point>,
-}
-
-/// What it is estimated from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Values<'a> {
-    /// A series without gaps, differenced as often as it has to be.
-    Differenced(&'a [f64]),
-    /// A series with gaps, and how often it has to be differenced.
-    WithGaps(&'a [f64], usize),
 }
 
 /// The best end of each task's starts; `None` where there is no likelihood. What is found does not depend on

@@ -2,12 +2,12 @@
 
 use crate::conditional;
 use crate::descent::{Effort, Point};
-use crate::estimate::{Task, Values, estimate};
+use crate::estimate::{Task, estimate};
 use crate::likelihood::Shape;
 use crate::polynomial::{coefficients, partial};
 use crate::processor::Instructions;
 use crate::search::Minimum;
-use crate::series::{Origin, Prepared};
+use crate::series::{Origin, Prepared, Ready};
 use crate::start::starts;
 use crate::{Coefficients, FitError, Fitted, Model, Order};
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl Fit {
         if self.method == Method::Conditional {
             return series.iter().map(|series| self.fit_conditionally(series)).collect();
         }
-        let prepared: Vec<_> = series.iter().map(|series| Ready::new(order, series)).collect();
+        let prepared: Vec<_> = series.iter().map(|series| ready(order, series)).collect();
         let tasks: Vec<Task<'_>> = prepared
             .iter()
             .flatten()
@@ -121,7 +121,7 @@ impl Fit {
     }
 
     fn fit_conditionally(&self, series: &[f64]) -> Result<Fitted, FitError> {
-        let Ready { prepared, differenced, .. } = Ready::new(self.order, series)?;
+        let Ready { prepared, differenced, .. } = ready(self.order, series)?;
         if let Some(at) = prepared.values.iter().position(|value| value.is_nan()) {
             let first = series.iter().position(|value| !value.is_nan()).unwrap_or(0);
             return Err(FitError::Gap { at: first + at });
@@ -139,29 +139,12 @@ impl Fit {
     }
 }
 
-/// A series that a model of an order can be fitted to.
-struct Ready {
-    d: usize,
-    prepared: Prepared,
-    differenced: Vec<f64>,
-}
-
-impl Ready {
-    fn new(order: Order, series: &[f64]) -> Result<Self, FitError> {
-        let free = order.has_constant() || order.d() > 0;
-        let prepared = Prepared::new(series, if free { Origin::Free } else { Origin::Fixed })?;
-        prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
-        let differenced = prepared.differenced(order.d());
-        Ok(Self { d: order.d(), prepared, differenced })
-    }
-
-    fn values(&self) -> Values<'_> {
-        if self.prepared.has_gaps() {
-            Values::WithGaps(&self.prepared.values, self.d)
-        } else {
-            Values::Differenced(&self.differenced)
-        }
-    }
+/// Checks that there is something to fit a model of the order to.
+fn ready(order: Order, series: &[f64]) -> Result<Ready, FitError> {
+    let free = order.has_constant() || order.d() > 0;
+    let prepared = Prepared::new(series, if free { Origin::Free } else { Origin::Fixed })?;
+    prepared.check(order.d(), order.d() + order.coefficients() + 2)?;
+    Ok(Ready::new(prepared, order.d()))
 }
 
 pub(crate) fn shape_of(order: Order) -> Shape {

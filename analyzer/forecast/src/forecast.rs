@@ -157,10 +157,7 @@ mod tests {
         let order = Order::new(ar.len(), d, ma.len()).expect("in range");
         let order = if constant.is_some() { order.with_constant().expect("d < 2") } else { order };
         let coefficients = Coefficients { ar: ar.to_vec(), ma: ma.to_vec(), constant };
-        Model::new(order, coefficients)
-            .and_then(|model| Ok(model.apply(series)))
-            .expect("a model")
-            .expect("a fit")
+        Model::new(order, coefficients).map(|model| model.apply(series)).expect("a model").expect("a fit")
     }
 
     fn assert_close(have: f64, want: f64) {

@@ -16,6 +16,39 @@ pub(crate) struct Prepared {
     pub(crate) shift: f64,
 }
 
+/// A series that is ready for the likelihood.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) prepared: Prepared,
+    pub(crate) d: usize,
+    /// The differenced values; with gaps, of use as a start only.
+    pub(crate) differenced: Vec<f64>,
+}
+
+impl Ready {
+    pub(crate) fn new(prepared: Prepared, d: usize) -> Self {
+        let differenced = prepared.differenced(d);
+        Self { prepared, d, differenced }
+    }
+
+    pub(crate) fn values(&self) -> Values<'_> {
+        if self.prepared.has_gaps() {
+            Values::WithGaps(&self.prepared.values, self.d)
+        } else {
+            Values::Differenced(&self.differenced)
+        }
+    }
+}
+
+/// What is estimated from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Values<'a> {
+    /// A series without gaps, differenced as often as it has to be.
+    Differenced(&'a [f64]),
+    /// A series with gaps, and how often it has to be differenced.
+    WithGaps(&'a [f64], usize),
+}
+
 /// What a model is after, where its value at the start means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {

@@ -21,10 +21,14 @@ pub(crate) use filter::{Filtered, deviance};
 pub(crate) use system::{Lanes, System};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// No state that a series leaves is larger, as its squares must be numbers of double precision.
+const LARGEST: f64 = 1e200;
 
 /// What the past says about the next values: the mean of the state, and how sure it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Parts")]
 pub struct State {
     /// What the values are counted from: the mean for `d = 0`, else the first value of the series.
     pub(crate) origin: f64,
@@ -48,6 +52,11 @@ impl State {
         self.origin + (system.intercept() + self.mean[0])
     }
 
+    /// Variance of the next value, in units of the innovations'.
+    pub(crate) fn variance(&self) -> f64 {
+        1.0 + self.columns.iter().map(|column| column[0] * column[0]).sum::<f64>()
+    }
+
     /// Takes the next value: its innovation, and the innovation's variance in units of that of a state that
     /// is known.
     pub(crate) fn observe(&mut self, system: &System, value: f64) -> (f64, f64) {
@@ -63,5 +72,29 @@ impl State {
         let expected = system.intercept() + self.mean[0];
         self.mean = system.carry(&self.mean, expected);
         grow(system, &mut self.columns);
+    }
+}
+
+/// How a state is written down.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    origin: f64,
+    mean: Lanes,
+    columns: Vec<Lanes>,
+}
+
+#[derive(Debug, Error)]
+#[error("no series leaves such a state")]
+struct NoState;
+
+impl TryFrom<Parts> for State {
+    type Error = NoState;
+
+    fn try_from(Parts { origin, mean, columns }: Parts) -> Result<Self, NoState> {
+        let small = |entry: &f64| entry.abs() <= LARGEST;
+        let bounded = small(&origin) && mean.iter().all(small) && columns.iter().flatten().all(small);
+        let bounded = bounded && columns.len() <= system::LANES;
+        if bounded { Ok(Self { origin, mean, columns }) } else { Err(NoState) }
     }
 }

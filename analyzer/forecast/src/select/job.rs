@@ -4,14 +4,14 @@
 use super::stepwise::{Candidate, Steps};
 use super::{Select, Selection, Tried};
 use crate::descent::{Effort, Point};
-use crate::estimate::{Task, Values, estimate};
+use crate::estimate::{Task, estimate};
 use crate::fit::{THOROUGH, finish};
 use crate::kpss::differences_in;
 use crate::likelihood::Shape;
 use crate::polynomial::{coefficients, roots_beyond};
 use crate::processor::Instructions;
 use crate::search::Minimum;
-use crate::series::{Origin, Prepared};
+use crate::series::{Origin, Prepared, Ready};
 use crate::start::starts;
 use crate::{FitError, Method, Order};
 use std::collections::BTreeMap;
@@ -19,6 +19,9 @@ use std::f64::consts::TAU;
 
 /// A candidate is known well enough when its criterion is known to a hundredth; the best one is fitted on.
 const QUICK: Effort = Effort { least_gain: 1e-3, evaluations: 40 };
+
+/// Starts besides that from the best so far.
+const FRESH_STARTS: usize = 2;
 
 /// Roots must be farther than this from zero, as in R's `auto.arima`.
 const ROOTS_BEYOND: f64 = 1.01;
@@ -89,9 +92,11 @@ fn estimate_all(
 /// One series on its way to its order.
 struct Job<'a> {
     series: &'a [f64],
-    prepared: Prepared,
     d: usize,
-    differenced: Vec<f64>,
+    /// For candidates with a constant, and for differenced ones.
+    free: Ready,
+    /// For candidates without a mean, of which zero is the mean; for `d = 0` only.
+    fixed: Option<Ready>,
     steps: Steps,
     minima: BTreeMap<Candidate, Minimum>,
 }
@@ -100,12 +105,11 @@ impl<'a> Job<'a> {
     fn new(select: &Select, series: &'a [f64], buffer: &mut Vec<f64>) -> Result<Self, FitError> {
         let prepared = Prepared::new(series, Origin::Free)?;
         let d = select.differences.unwrap_or_else(|| differences_in(&prepared.values, Order::MAX_D, buffer));
-        let origin = if d == 0 && !select.constant { Origin::Fixed } else { Origin::Free };
-        let prepared = if origin == Origin::Fixed { Prepared::new(series, origin)? } else { prepared };
         prepared.check(d, d + 3)?;
-        let differenced = prepared.differenced(d);
         let steps = select.steps(d, prepared.observed);
-        Ok(Self { series, prepared, d, differenced, steps, minima: BTreeMap::new() })
+        let free = Ready::new(prepared, d);
+        let fixed = if d == 0 { Some(Ready::new(Prepared::new(series, Origin::Fixed)?, d)) } else { None };
+        Ok(Self { series, d, free, fixed, steps, minima: BTreeMap::new() })
     }
 
     /// The next candidate that the series is long enough for.
@@ -121,15 +125,18 @@ impl<'a> Job<'a> {
     }
 
     fn observations(&self) -> usize {
-        self.prepared.observed - self.d
+        self.free.prepared.observed - self.d
+    }
+
+    fn ready(&self, candidate: Candidate) -> &Ready {
+        match &self.fixed {
+            Some(fixed) if !candidate.constant => fixed,
+            Some(_) | None => &self.free,
+        }
     }
 
     fn task(&self, candidate: Candidate) -> Task<'_> {
-        let values = if self.prepared.has_gaps() {
-            Values::WithGaps(&self.prepared.values, self.d)
-        } else {
-            Values::Differenced(&self.differenced)
-        };
+        let values = self.ready(candidate).values();
         Task { shape: shape(candidate), values, starts: self.starts(candidate) }
     }
 
@@ -138,13 +145,12 @@ impl<'a> Job<'a> {
         if let Some(known) = self.minima.get(&candidate) {
             return vec![known.at];
         }
+        let mut all = starts(shape(candidate), &self.ready(candidate).differenced, FRESH_STARTS);
         let best = self.steps.best().and_then(|(best, _)| Some((best, self.minima.get(&best)?)));
-        match best {
-            Some((best, minimum)) if candidate.p + candidate.q > 0 => {
-                vec![embed(best, &minimum.at, candidate)]
-            }
-            Some(_) | None => starts(shape(candidate), &self.differenced, 1),
+        if let (Some((best, minimum)), true) = (best, candidate.p + candidate.q > 0) {
+            all.push(embed(best, &minimum.at, candidate));
         }
+        all
     }
 
     fn take(&mut self, candidate: Candidate, minimum: Option<Minimum>) {
@@ -162,11 +168,11 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// In the units of the prepared series.
     fn aicc(&self, candidate: Candidate, deviance: f64) -> f64 {
         let n = self.observations() as f64;
         let k = (candidate.p + candidate.q + usize::from(candidate.constant) + 1) as f64;
-        deviance + n * (TAU.ln() + 1.0) + 2.0 * k + 2.0 * k * (k + 1.0) / (n - k - 1.0)
+        let unit = self.ready(candidate).prepared.unit;
+        deviance + n * (TAU.ln() + 1.0 + 2.0 * unit.ln()) + 2.0 * k + 2.0 * k * (k + 1.0) / (n - k - 1.0)
     }
 
     fn order(&self, candidate: Candidate) -> Result<Order, FitError> {
@@ -177,12 +183,11 @@ impl<'a> Job<'a> {
     fn finish(self) -> Result<Selection, FitError> {
         let (best, _) = self.steps.best().ok_or(FitError::NoLikelihood)?;
         let minimum = self.minima.get(&best).ok_or(FitError::NoLikelihood)?;
-        let fitted = finish(self.order(best)?, &self.prepared, minimum, self.series, Method::Exact)?;
-        let in_unit = 2.0 * self.observations() as f64 * self.prepared.unit.ln();
+        let fitted =
+            finish(self.order(best)?, &self.ready(best).prepared, minimum, self.series, Method::Exact)?;
         let tried = self.steps.tried().map(|(candidate, criterion)| {
             let order = self.order(candidate)?;
-            let aicc =
-                if candidate == best { Some(fitted.aicc()) } else { criterion.map(|aicc| aicc + in_unit) };
+            let aicc = if candidate == best { Some(fitted.aicc()) } else { criterion };
             Ok(Tried { order, aicc })
         });
         let tried = tried.collect::<Result<Vec<_>, FitError>>()?;
