@@ -13,6 +13,7 @@ pub mod batch;
 mod conditional;
 mod descent;
 mod cusum;
+pub mod conformal;
 mod error;
 mod estimate;
 mod fit;
@@ -33,6 +34,7 @@ mod paths;
 mod series;
 mod start;
 mod state;
+pub mod transform;
 
 pub use cusum::Cusum;
 pub use error::{FitError, ModelError, OrderError, SeriesError};
