@@ -5,6 +5,7 @@
 
 mod calibrated;
 mod pasts;
+mod transformed;
 
 use crate::measure::row::Row;
 use crate::peer::{Answer, HORIZON, LEVEL, Peer, Said, Task};
@@ -24,7 +25,9 @@ const SCALED: &str = "of the past's mean step; 12 steps, automatic";
 const SHARE: &str = "of the values within 95 %";
 
 pub(crate) fn measure(series: usize, origins: usize, seed: u64, peers: &mut [Peer]) -> Result<Vec<Row>> {
-    let mut rows = compare("synthetic", &pasts::synthetic(series, seed), peers)?;
+    let synthetic = pasts::synthetic(series, seed);
+    let mut rows = compare("synthetic", &synthetic, peers)?;
+    rows.extend(transformed::measure(&synthetic)?);
     rows.extend(compare("real", &pasts::real(origins)?, peers)?);
     rows.extend(calibrated::measure(seed)?);
     Ok(rows)
