@@ -14,6 +14,9 @@ const SAME_LIKELIHOOD: f64 = 1e-5;
 /// a unit root R's stationary covariance is wrong in its first digits, and statsmodels' in its sixth.
 const ALONE: f64 = 0.01;
 
+/// A change of coefficients that must not matter.
+const EPSILON: f64 = 1e-11;
+
 /// By how much a maximum may be missed.
 const MAXIMUM: f64 = 1e-4;
 
@@ -29,7 +32,7 @@ const SAME_MAXIMUM: f64 = 1e-6;
 /// Estimates of the same maximum, in standard errors.
 const SAME_ESTIMATE: f64 = 0.02;
 
-/// By how much our order's AICc may be above that of another order.
+/// By how much our AICc may be above that of R's model.
 const SAME_CRITERION: f64 = 1e-3;
 
 /// All checks.
@@ -86,12 +89,12 @@ impl Differences {
                     SAME_ESTIMATE,
                 ),
             },
-            r_alone: Check::told("likelihoods that R alone has, statsmodels and we another"),
+            r_alone: Check::told("likelihoods that R alone has, or that rounding decides"),
             ours_by_statsmodels: Check::judged("our likelihood as statsmodels judges it", SAME_LIKELIHOOD),
             same_differences: Check::judged("automatic: d beside R's", 0.0),
-            automatic: Check::judged("automatic: our AICc above that of R's order", SAME_CRITERION),
-            below: Check::told("automatic: our AICc below that of R's order"),
-            criterion: Check::told("automatic: AICc of R's order, ours beside R's own"),
+            automatic: Check::judged("automatic: our AICc above that of R's model", SAME_CRITERION),
+            below: Check::told("automatic: our AICc below that of R's model"),
+            criterion: Check::told("automatic: AICc of R's model, by us and by R"),
         }
     }
 
@@ -127,11 +130,13 @@ impl Differences {
             if let Some((said, there)) = there {
                 let apart =
                     said.log_likelihood.map_or(f64::NAN, |said| (said - there.log_likelihood()).abs());
-                let alone = order.d() == 0
-                    && apart > SAME_LIKELIHOOD
-                    && judged(judge.as_deref_mut(), case, &there)?
-                        .is_some_and(|second| (second - there.log_likelihood()).abs() < ALONE * apart);
-                if alone {
+                let apart_at_all = order.d() == 0 && apart > SAME_LIKELIHOOD;
+                let mine = there.log_likelihood();
+                if apart_at_all
+                    && (rounding_decides(case, &there)
+                        || judged(judge.as_deref_mut(), case, &there)?
+                            .is_some_and(|second| (second - mine).abs() < ALONE * apart))
+                {
                     self.r_alone.add(&name, apart, String::new);
                 } else {
                     beside.same_coefficients(&name, said, &there);
@@ -160,25 +165,26 @@ impl Differences {
     /// The automatic order beside R's: the same, or of no higher AICc.
     pub(crate) fn automatic(&mut self, case: &Case, answer: &Answer) {
         let name = case.to_string();
-        let Answer::Said(Said { order: Some(theirs), aicc, .. }) = answer else {
-            self.automatic.unanswered();
-            return;
+        let said = match answer {
+            Answer::Said(said) => said.order.zip(said.coefficients.clone()).zip(said.aicc),
+            Answer::Refused { .. } => None,
+        };
+        let Some(((theirs, coefficients), aicc)) = said else {
+            return self.automatic.unanswered();
         };
         let ours = match Select::new().select(&case.series) {
             Ok(selection) => selection.fitted,
-            Err(error) => {
-                self.automatic.refused(&name, format!("we say: {error}; R: {theirs}"));
-                return;
-            }
+            Err(error) => return self.automatic.refused(&name, format!("we say: {error}; R: {theirs}")),
         };
         let d = ours.order().d().abs_diff(theirs.d());
         self.same_differences.add(&name, d as f64, || format!("ours {}, theirs {theirs}", ours.order()));
         if d > 0 {
             return;
         }
-        let Ok(beside) = Fit::new(*theirs).fit(&case.series) else {
-            self.automatic.refused(&name, format!("we cannot fit R's {theirs}"));
-            return;
+        // R's model by our reckoning, as criteria of different likelihoods cannot be compared.
+        let model = Model::new(theirs, coefficients).ok();
+        let Some(beside) = model.and_then(|model| model.apply(&case.series).ok()) else {
+            return self.automatic.unanswered();
         };
         let above = ours.aicc() - beside.aicc();
         self.automatic.add(&name, above.max(0.0), || {
@@ -186,9 +192,7 @@ impl Differences {
             format!("ours {} with {mine:.4}, theirs {theirs} with {other:.4}", ours.order())
         });
         self.below.add(&name, (-above).max(0.0), String::new);
-        if let Some(theirs) = aicc {
-            self.criterion.add(&name, (beside.aicc() - theirs).abs(), String::new);
-        }
+        self.criterion.add(&name, (beside.aicc() - aicc).abs(), String::new);
     }
 }
 
@@ -297,6 +301,19 @@ impl Beside {
             check.unanswered();
         }
     }
+}
+
+/// Whether the likelihood moves by more than its tolerance with the eleventh digit of the autoregressive part: so
+/// near to a unit root no number of double precision is right.
+fn rounding_decides(case: &Case, at: &Fitted) -> bool {
+    let moved = |factor: f64| {
+        let mut coefficients = at.coefficients().clone();
+        coefficients.ar.iter_mut().for_each(|coefficient| *coefficient *= factor);
+        Model::new(at.order(), coefficients).ok()?.apply(&case.series).ok()
+    };
+    [1.0 - EPSILON, 1.0 + EPSILON].into_iter().map(moved).any(|moved| {
+        moved.is_none_or(|moved| (moved.log_likelihood() - at.log_likelihood()).abs() > SAME_LIKELIHOOD)
+    })
 }
 
 /// The likelihood of our coefficients as statsmodels has it.
