@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use isotherm_forecast::backtest::baseline;
 use isotherm_forecast::backtest::origin::{Backtest, Origin, Scores, Summary};
 use isotherm_forecast::backtest::score::naive_scale;
+use isotherm_forecast::backtest::synthetic::Kind;
 use isotherm_forecast::{FitError, Forecast, Select, batch};
 use pasts::Past;
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -62,20 +63,23 @@ fn compare(name: &str, pasts: &[Past], peers: &mut [Peer]) -> Result<Vec<Row>> {
     let mut rows = beside("MASE", SCALED, mase);
     rows.extend(beside("CRPS", SCALED, crps));
     rows.extend(beside("coverage of the Gaussian limits", SHARE, |scores| scores.coverage));
-    if pasts.iter().any(|past| past.is_ramp) {
-        let ramp = |past: &Past| past.is_ramp;
-        let coverage = |scores: &Scores| scores.coverage;
-        let others: Vec<Scores> =
-            theirs.iter().map(|forecasts| score(forecasts, &ramp)).collect::<Result<_>>()?;
-        let name = format!("coverage of the Gaussian limits, {name}, ramps");
-        let with = peers.iter().zip(&others);
-        rows.extend(Row::beside_peers(&name, score(&ours, &ramp)?.coverage, SHARE, with, coverage));
+    for kind in Kind::ALL.into_iter().filter(|kind| pasts.iter().any(|past| past.kind == Some(*kind))) {
+        let of_kind = |past: &Past| past.kind == Some(kind);
+        let (mine, others) = (score(&ours, &of_kind)?, theirs.iter().map(|theirs| score(theirs, &of_kind)));
+        let others: Vec<Scores> = others.collect::<Result<_>>()?;
+        let measures: [(&str, &'static str, Number); 2] =
+            [("MASE", SCALED, mase), ("coverage of the Gaussian limits", SHARE, |scores| scores.coverage)];
+        for (what, unit, number) in measures {
+            let name = format!("{what}, {name}, {kind:?}");
+            let with = peers.iter().zip(&others);
+            rows.extend(Row::beside_peers(&name, number(&mine), unit, with, number));
+        }
     }
     for (baseline, forecast) in BASELINES {
         let forecasts: Vec<Option<Forecast>> = pasts.iter().map(|past| forecast(&past.known)).collect();
         // A baseline has a forecast of each past, or its row would be of others than ours.
         if let Ok(other) = score(&forecasts, &all) {
-            for (what, number) in [("MASE", mase as fn(&Scores) -> f64), ("CRPS", crps)] {
+            for (what, number) in [("MASE", mase as Number), ("CRPS", crps)] {
                 let name = format!("{what}, {name}, beside {baseline}");
                 rows.push(Row::new(name, number(&mine), SCALED).beside(number(&other), baseline));
             }
@@ -85,6 +89,9 @@ fn compare(name: &str, pasts: &[Past], peers: &mut [Peer]) -> Result<Vec<Row>> {
     rows.push(Row::new(format!("pasts without somebody's forecast, {name}"), left_out as f64, "pasts"));
     Ok(rows)
 }
+
+/// One of the scores.
+type Number = fn(&Scores) -> f64;
 
 type Baseline = fn(&[f64]) -> Option<Forecast>;
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use isotherm_forecast::Interval;
 use isotherm_forecast::backtest::origin::Origin;
 use isotherm_forecast::backtest::score;
+use isotherm_forecast::backtest::synthetic::Kind;
 use isotherm_forecast::conformal::{Conformal, Settings, Sides, Unit};
 use std::num::NonZeroUsize;
 
@@ -41,7 +42,9 @@ pub(super) fn measure(seed: u64) -> Result<Vec<Row>> {
         .filter(|(_, origin)| origin.forecast.standard_error().iter().all(|error| *error > 0.0))
         .collect();
     let mut rows = Vec::new();
-    for (name, which) in [("", (|_| true) as fn(&Past) -> bool), (", ramps", |past| past.is_ramp)] {
+    for (name, which) in
+        [("", (|_| true) as fn(&Past) -> bool), (", ramps", |past| past.kind == Some(Kind::Ramp))]
+    {
         let chosen: Vec<&Origin> =
             judged.iter().filter(|(past, _)| which(past)).map(|(_, origin)| *origin).collect();
         let ours = share(&chosen, |origin| Ok(conformal.interval(&origin.forecast, LEVEL)?))?;

@@ -18,14 +18,15 @@ const REAL: [&str; 5] = ["Nile", "LakeHuron", "AirPassengers_log", "sunspot_year
 pub(super) struct Past {
     pub(super) known: Vec<f64>,
     pub(super) actual: Vec<f64>,
-    pub(super) is_ramp: bool,
+    /// Of the generator; none of a real series.
+    pub(super) kind: Option<Kind>,
 }
 
 /// Of the generator, all kinds in turn.
 pub(super) fn synthetic(count: usize, seed: u64) -> Vec<Past> {
     let past = |(kind, mut known): (Kind, Vec<f64>)| {
         let actual = known.split_off(KNOWN);
-        Past { known, actual, is_ramp: kind == Kind::Ramp }
+        Past { known, actual, kind: Some(kind) }
     };
     mixed(count, KNOWN + HORIZON, seed).into_iter().map(past).collect()
 }
@@ -55,7 +56,7 @@ pub(super) fn real(origins: usize) -> Result<Vec<Past>> {
             pasts.push(Past {
                 known: series[..known].to_vec(),
                 actual: series[known..known + HORIZON].to_vec(),
-                is_ramp: false,
+                kind: None,
             });
         }
     }

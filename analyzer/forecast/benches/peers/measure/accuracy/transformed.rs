@@ -23,9 +23,7 @@ struct Errors {
 pub(super) fn measure(pasts: &[Past]) -> Result<Vec<Row>> {
     let transformed: Vec<Past> = pasts
         .iter()
-        .map(|past| {
-            Ok(Past { known: forward(&past.known)?, actual: past.actual.clone(), is_ramp: past.is_ramp })
-        })
+        .map(|past| Ok(Past { known: forward(&past.known)?, actual: past.actual.clone(), kind: past.kind }))
         .collect::<Result<_>>()?;
     let (raw, transformed) = (forecasts(pasts)?, forecasts(&transformed)?);
     let both: Vec<(&Past, Forecast, Bounded)> = pasts
