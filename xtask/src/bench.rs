@@ -2,6 +2,7 @@
 //!
 //! A goal that is not met is reported as not met; nothing fails on a time.
 
+mod forecast;
 mod probes;
 
 use anyhow::{Context, Result};
@@ -18,6 +19,12 @@ pub(crate) enum Bench {
     /// As root, in about two minutes after the build. Turns the kernel's bpf_stats on while it needs them, for
     /// every program of the host. Without bpftrace (a Debian package) the peer is missing and its goal not met.
     Probes(Options),
+    /// What a forecast costs, and how good it is: series per CPU-second and errors beside statsforecast and R,
+    /// on the same series in the same run.
+    ///
+    /// Installs the peers if they are missing, which takes minutes the first time, and says what it skips.
+    /// About six minutes on two cores; see --quick.
+    Forecast(forecast::Options),
 }
 
 /// How to report.
@@ -73,20 +80,52 @@ struct Goal {
     /// Absent if it could not be measured.
     value: Option<f64>,
     unit: &'static str,
-    /// At most this.
     goal: f64,
+    /// On which side of it.
+    #[serde(skip)]
+    bound: Bound,
     met: bool,
 }
 
+/// What a goal asks of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+/// What a goal is about: its row, and whether its ratio counts or its value.
+struct Aim {
+    name: &'static str,
+    row: &'static str,
+    ratio: bool,
+    unit: &'static str,
+    bound: Bound,
+    goal: f64,
+}
+
+/// Holds rows against goals. What was not measured is not met.
+fn goals(aims: &[Aim], rows: &[Row]) -> Vec<Goal> {
+    let goal = |aim: &Aim| {
+        let row = rows.iter().find(|row| row.name == aim.row);
+        let value = row.and_then(|row| if aim.ratio { row.ratio } else { Some(row.value) });
+        let met = value.is_some_and(|value| match aim.bound {
+            Bound::AtMost => value <= aim.goal,
+            Bound::AtLeast => value >= aim.goal,
+        });
+        Goal { name: aim.name, value, unit: aim.unit, goal: aim.goal, bound: aim.bound, met }
+    };
+    aims.iter().map(goal).collect()
+}
+
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
-    match bench {
-        Bench::Probes(options) => {
-            let report = probes::measure(options.runs)?;
-            match options.output {
-                Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-                Format::Table => print(&report),
-            }
-        }
+    let (report, output) = match bench {
+        Bench::Probes(options) => (probes::measure(options.runs)?, options.output),
+        Bench::Forecast(options) => (forecast::measure(options)?, options.output),
+    };
+    match output {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Format::Table => print(&report),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,10 +148,10 @@ fn print(report: &Report) {
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["WHAT", "MEDIAN", "UNIT", "BESIDE", "RATIO"]);
     for row in &report.rows {
-        let beside = row.beside.zip(row.of.as_ref()).map(|(beside, of)| format!("{beside:.1} {of}"));
+        let beside = row.beside.zip(row.of.as_ref()).map(|(beside, of)| format!("{} {of}", shown(beside)));
         table.add_row([
             row.name.clone(),
-            format!("{:.1}", row.value),
+            shown(row.value),
             row.unit.clone(),
             beside.unwrap_or_default(),
             row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
@@ -121,7 +160,16 @@ fn print(report: &Report) {
     println!("{table}\n");
     for goal in &report.goals {
         let value = goal.value.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2}"));
+        let bound = match goal.bound {
+            Bound::AtMost => "at most",
+            Bound::AtLeast => "at least",
+        };
         let met = if goal.met { "met" } else { "NOT MET" };
-        println!("{}: {value} {} (goal: at most {}): {met}", goal.name, goal.unit, goal.goal);
+        println!("{}: {value} {} (goal: {bound} {}): {met}", goal.name, goal.unit, goal.goal);
     }
+}
+
+/// With the digits that say something.
+fn shown(value: f64) -> String {
+    if value.abs() < 10.0 { format!("{value:.3}") } else { format!("{value:.1}") }
 }

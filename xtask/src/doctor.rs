@@ -3,6 +3,7 @@
 //! It changes nothing. What can be installed without asking, [`setup`](crate::setup) installs.
 
 use crate::ebpf::{CORE_SOURCE_HINT, Missing, Nightly, holds_core};
+use crate::peers;
 use crate::rights::RIGHTS;
 use crate::setup::{PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, python_with_venv};
 use crate::shell;
@@ -90,6 +91,7 @@ fn pieces() -> Vec<Piece> {
     pieces.extend(rust());
     pieces.extend(system());
     pieces.extend(tools());
+    pieces.extend(forecast_peers());
     pieces.extend(kernel_object());
     pieces
 }
@@ -141,11 +143,20 @@ fn system() -> Vec<Piece> {
 }
 
 fn tools() -> Vec<Piece> {
-    let packages = Packages::locate(&Tools::locate());
+    let packages = Packages::locate(&Tools::locate().venv());
     let there = |wheel| packages.as_ref().is_some_and(|packages| packages.hold(wheel));
     let wheel = |wheel, uses| needed(wheel, there(wheel), uses, BY_SETUP);
     let readers = PARQUET_READERS.map(|reader| wheel(reader, "reading exported Parquet in tests"));
     [wheel(SEAWEEDFS, "SeaweedFS in demo and tests")].into_iter().chain(readers).collect()
+}
+
+fn forecast_peers() -> Vec<Piece> {
+    let uses = "a peer in `cargo xtask bench forecast` and `compare forecast`";
+    let by_them = "they install it themselves";
+    let packages = Packages::locate(&peers::venv(&Tools::locate()));
+    let there = |wheel| packages.as_ref().is_some_and(|packages| packages.hold(wheel));
+    let r = optional("R with forecast", peers::r_can_forecast(), uses, &peers::r_remedy());
+    peers::WHEELS.map(|wheel| optional(wheel, there(wheel), uses, by_them)).into_iter().chain([r]).collect()
 }
 
 fn kernel_object() -> Vec<Piece> {

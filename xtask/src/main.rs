@@ -3,9 +3,11 @@
 //! Progress and explanations go to stderr, results to stdout, so that `-o json` can be piped.
 
 mod bench;
+mod compare;
 mod demo;
 mod doctor;
 mod ebpf;
+mod peers;
 mod rights;
 mod setup;
 mod shell;
@@ -52,6 +54,9 @@ enum Task {
     /// Measure, each benchmark beside its peer in the same run.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Check results against those of other programs, on seeded cases that are in no test.
+    #[command(subcommand)]
+    Compare(compare::Compare),
     /// Build or verify the kernel object that the agent includes.
     #[command(subcommand)]
     Ebpf(ebpf::Command),
@@ -65,6 +70,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Tidy => tidy::check().map(|()| ExitCode::SUCCESS),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Compare(compare) => compare::run(&compare),
         Task::Ebpf(command) => ebpf::run(command),
     };
     match done {

@@ -119,11 +119,11 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         Purpose::Demo => vec![SEAWEEDFS],
         Purpose::Tests => [&[SEAWEEDFS], PARQUET_READERS.as_slice()].concat(),
     };
-    install_wheels(&tools, &wheels)
+    install_wheels(&tools.venv(), &wheels)
 }
 
 /// Keeps a second setup waiting until the first is done.
-fn lock(tools: &Tools) -> Result<Flock<File>> {
+pub(crate) fn lock(tools: &Tools) -> Result<Flock<File>> {
     let root = tools.root();
     fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
     let path = root.join(".lock");
@@ -151,39 +151,54 @@ fn install_packages(purpose: Purpose) -> Result<()> {
         return Ok(());
     }
     let names = packages.join(" ");
-    if !geteuid().is_root() || shell::find("apt-get").is_none() {
+    if !can_install_debian() {
         bail!(
             "please install {names} (on Debian: apt-get install {names}); only root can, and only where apt is"
         );
     }
-    eprintln!("installing Debian packages: {names}");
+    install_debian(&packages)
+}
+
+/// Installs Debian packages, as root and with apt.
+pub(crate) fn install_debian(packages: &[&str]) -> Result<()> {
+    eprintln!("installing Debian packages: {}", packages.join(" "));
     let apt = |args: &[&str]| {
         shell::run(shell::clean("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(args))
     };
     apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }
 
-fn install_wheels(tools: &Tools, wheels: &[&str]) -> Result<()> {
-    let packages = match Packages::locate(tools) {
+/// Whether this process may install Debian packages, and there is something to do it with.
+pub(crate) fn can_install_debian() -> bool {
+    geteuid().is_root() && shell::find("apt-get").is_some()
+}
+
+/// Installs what an environment lacks of these; makes the environment if it is not there.
+pub(crate) fn install_wheels(venv: &Path, wheels: &[&str]) -> Result<()> {
+    let packages = match Packages::locate(venv) {
         Some(packages) => packages,
-        None => make_environment(tools)?,
+        None => make_environment(venv)?,
     };
     let missing: Vec<&str> = wheels.iter().copied().filter(|wheel| !packages.hold(wheel)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     eprintln!("installing wheels: {}", missing.join(" "));
-    let mut pip = shell::clean(tools.python()?);
+    let mut pip = shell::clean(python_of(venv));
     shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(missing))
 }
 
-fn make_environment(tools: &Tools) -> Result<Packages> {
-    let venv = tools.venv();
+/// The interpreter of an environment.
+pub(crate) fn python_of(venv: &Path) -> PathBuf {
+    venv.join("bin/python3")
+}
+
+fn make_environment(venv: &Path) -> Result<Packages> {
     let python = python_with_venv().context("no python3 with venv and ensurepip (package python3-venv)")?;
     eprintln!("making a Python environment in {}", venv.display());
-    shell::run(shell::clean(python).args(["-m", "venv", "--clear"]).arg(&venv))?;
-    Packages::locate(tools).with_context(|| format!("{} has no pip", venv.display()))
+    shell::run(shell::clean(python).args(["-m", "venv", "--clear"]).arg(venv))?;
+    Packages::locate(venv).with_context(|| format!("{} has no pip", venv.display()))
 }
 
 /// The folder of the environment's installed packages.
@@ -193,10 +208,9 @@ impl Packages {
     /// Asks the environment's interpreter, since after an upgrade of the system's Python it looks into
     /// another folder than the one that the environment was made with. `None` if there is none that works
     /// with pip.
-    pub(crate) fn locate(tools: &Tools) -> Option<Self> {
+    pub(crate) fn locate(venv: &Path) -> Option<Self> {
         const ASK: &str = "import pip, sysconfig; print(sysconfig.get_path('purelib'))";
-        let python = tools.python().ok()?;
-        let folder = shell::read(shell::clean(python).args(["-c", ASK])).ok()?;
+        let folder = shell::read(shell::clean(python_of(venv)).args(["-c", ASK])).ok()?;
         Some(Self(folder.into()))
     }
 

@@ -1,22 +1,13 @@
 //! What the agent costs the host, held against its goals. The measuring is done by a benchmark of the lab, because
 //! it needs the agent's own parts, which take too long to build for xtask.
 
-use super::{Goal, Report, Row, machine};
+use super::{Aim, Bound, Report, Row, goals, machine};
 use crate::{rights, shell};
 use anyhow::{Context, Result, bail};
 use std::process::Stdio;
 
-/// What a goal is about: its row, and whether its ratio counts or its value.
-struct Aim {
-    name: &'static str,
-    row: &'static str,
-    ratio: bool,
-    unit: &'static str,
-    goal: f64,
-}
-
 const fn aim(name: &'static str, row: &'static str, ratio: bool, unit: &'static str, goal: f64) -> Aim {
-    Aim { name, row, ratio, unit, goal }
+    Aim { name, row, ratio, unit, bound: Bound::AtMost, goal }
 }
 
 /// The names of rows are those of tests/benches/probes.
@@ -46,18 +37,7 @@ pub(super) fn measure(runs: usize) -> Result<Report> {
     }
     let rows: Vec<Row> = serde_json::from_slice(&output.stdout).context("what the benchmark says")?;
     let command = format!("cargo xtask bench probes --runs {runs}");
-    Ok(Report { bench: "probes", command, machine: machine()?, goals: goals(&rows), rows })
-}
-
-fn goals(rows: &[Row]) -> Vec<Goal> {
-    AIMS.iter()
-        .map(|aim| {
-            let row = rows.iter().find(|row| row.name == aim.row);
-            let value = row.and_then(|row| if aim.ratio { row.ratio } else { Some(row.value) });
-            let met = value.is_some_and(|value| value <= aim.goal);
-            Goal { name: aim.name, value, unit: aim.unit, goal: aim.goal, met }
-        })
-        .collect()
+    Ok(Report { bench: "probes", command, machine: machine()?, goals: goals(AIMS, &rows), rows })
 }
 
 #[cfg(test)]
@@ -79,7 +59,7 @@ mod tests {
             row("added to a tracked read", 1.0, None),
             row("draining 100,000 partitions, CPU", 150.5, None),
         ];
-        let goals = goals(&rows);
+        let goals = goals(AIMS, &rows);
         let met: Vec<&str> = goals.iter().filter(|goal| goal.met).map(|goal| goal.name).collect();
         assert_eq!((goals.len(), met), (AIMS.len(), vec!["tracked"]));
         assert_eq!(goals[2].value, None);
