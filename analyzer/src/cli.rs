@@ -3,6 +3,7 @@
 mod client;
 mod entropy;
 mod export;
+mod forecast;
 mod layer;
 mod nodes;
 mod partitions;
@@ -40,7 +41,8 @@ const VERSION: &str = if cfg!(feature = "failpoints") {
     after_help = "Start with:\n  \
         isotherm serve                      take in what agents send, on 127.0.0.1:7600\n  \
         isotherm get nodes                  who reports, and what they do\n  \
-        isotherm analyze entropy --top 10   how evenly the busiest partitions are read\n\n\
+        isotherm analyze entropy --top 10   how evenly the busiest partitions are read\n  \
+        isotherm forecast FILE.csv          what comes after a column of numbers\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 8 the analyzer cannot be reached."
 )]
 struct Cli {
@@ -63,6 +65,7 @@ enum Command {
     /// Take telemetry away
     #[command(subcommand)]
     Export(ExportCommand),
+    Forecast(forecast::ForecastArgs),
 }
 
 /// Run the analyzer: take in telemetry, keep it, answer questions
@@ -161,6 +164,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Get(GetCommand::Peers(args)) => client(peers::run(args)),
         Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
+        Command::Forecast(args) => forecast::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
