@@ -61,7 +61,7 @@ pub(crate) fn minimise<T: Computed>(
     while lanes.iter().any(Option::is_some) {
         for (lane, slot) in lanes.iter().enumerate() {
             if let Some(next) = slot.as_ref().and_then(|slot| slot.way.next()) {
-                for (partial, next) in partial.iter_mut().zip(next) {
+                for (partial, next) in partial[..shape.parameters()].iter_mut().zip(next) {
                     partial.set(lane, *next);
                 }
             }
