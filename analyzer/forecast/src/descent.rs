@@ -172,10 +172,10 @@ impl Descent {
                 if self.promised > self.effort.least_gain {
                     return;
                 }
-                // A step that promised nothing before the border was in its way is the end.
+                // A step that promised nothing before the border was in its way is the end; so is one of no number.
                 let whole: Point = std::array::from_fn(|i| best[i] + step[i]);
                 let whole = self.promise(free, &whole, &gradient) * (1.0 + self.damping);
-                if !(whole > self.effort.least_gain) {
+                if whole.is_nan() || whole <= self.effort.least_gain {
                     break;
                 }
             }
@@ -225,8 +225,7 @@ fn damped_step(h: &Curvature, gradient: &Point, free: &[usize], damping: f64) ->
                 sum -= root[a][c] * root[b][c];
             }
             if a == b {
-                // Also false for what is not a number.
-                if !(sum > 0.0) {
+                if sum.is_nan() || sum <= 0.0 {
                     return None;
                 }
                 root[a][a] = sum.sqrt();
@@ -262,8 +261,7 @@ fn secant(h: &mut Curvature, k: usize, step: &Point, change: &Point) {
         bent += step[i] * through[i];
         seen += step[i] * change[i];
     }
-    // Also true of what is not a number.
-    if !(bent > 0.0) {
+    if bent.is_nan() || bent <= 0.0 {
         return;
     }
     let share = if seen >= 0.2 * bent { 1.0 } else { 0.8 * bent / (bent - seen) };

@@ -55,15 +55,6 @@ pub(crate) trait Lane: Real {
         }
         out
     }
-
-    #[inline(always)]
-    fn of(value: impl Fn(usize) -> f64) -> Self {
-        let mut out = Self::zero();
-        for lane in 0..Self::WIDTH {
-            out.set(lane, value(lane));
-        }
-        out
-    }
 }
 
 /// One series.

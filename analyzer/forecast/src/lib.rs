@@ -40,13 +40,12 @@ pub mod transform;
 
 pub use cusum::Cusum;
 pub use error::{FitError, ModelError, OrderError, SeriesError};
-pub use fit::{Fit, Method, time_it};
+pub use fit::{Fit, Method};
 pub use fitted::{Fitted, Line};
 pub use forecast::{Forecast, ForecastError, Interval};
 pub use model::{Coefficients, Model};
 pub use online::{Advice, Innovation, Policy, Reason, Tracker};
 pub use order::Order;
 pub use paths::{Paths, PathsError, Side};
-pub use search::COUNT;
 pub use select::{Select, Selection, Tried};
 pub use state::State;

@@ -12,6 +12,11 @@
 //! The cost is a few passes over the values, against `max(p, q + 1)^2` operations a value in a Kalman filter,
 //! which [`crate::state`] has for missing values.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "matrices and lags are written by their indices, as in the formulas"
+)]
+
 mod correction;
 mod impulse;
 mod initial;

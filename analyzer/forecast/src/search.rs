@@ -66,11 +66,6 @@ pub(crate) fn minimise<T: Computed>(
                 }
             }
         }
-        COUNT[0].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        COUNT[1].fetch_add(
-            lanes.iter().filter(|l| l.is_some()).count() as u64,
-            std::sync::atomic::Ordering::Relaxed,
-        );
         T::evaluate(shape, &w, &partial, &mut scratch, &mut evaluation);
         for (lane, slot) in lanes.iter_mut().enumerate() {
             let Some(now) = slot else { continue };
@@ -116,14 +111,14 @@ impl<'a> Slot<'a> {
         let k = shape.parameters();
         let deviance = evaluation.deviance.get(lane);
         let mut gradient = Point::default();
-        for i in 0..k {
-            gradient[i] = evaluation.gradient[i].get(lane);
+        for (to, from) in gradient[..k].iter_mut().zip(&evaluation.gradient) {
+            *to = from.get(lane);
         }
         let better = self.best.is_none_or(|best| deviance < best.deviance);
         let curvature = |curvature: &mut Curvature| {
-            for i in 0..k {
-                for j in 0..k {
-                    curvature[i][j] = evaluation.curvature[i][j].get(lane);
+            for (to, from) in curvature[..k].iter_mut().zip(&evaluation.curvature) {
+                for (to, from) in to[..k].iter_mut().zip(from) {
+                    *to = from.get(lane);
                 }
             }
         };
@@ -142,6 +137,3 @@ impl<'a> Slot<'a> {
         }
     }
 }
-
-pub static COUNT: [std::sync::atomic::AtomicU64; 2] =
-    [std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0)];

@@ -163,7 +163,7 @@ macro_rules! with_terms {
 /// What an unknown state adds to the innovations.
 #[inline(always)]
 pub(crate) fn impulse<P: Passes<T>, T: Lane>(phi: &[T], c: &[T], g: &mut [T], out: &mut Impulse<T>) {
-    with_terms!(phi, c, P::impulse, [], (c, g, out))
+    with_terms!(phi, c, P::impulse, [], (c, g, out));
 }
 
 /// The first pass: what the constant and the expected state follow from. Without a constant the sums with ones
@@ -176,9 +176,9 @@ pub(crate) fn levels<P: Passes<T>, T: Lane>(
     out: &mut Levels<T>,
 ) {
     if with_constant {
-        with_terms!(terms.phi, terms.c, P::levels, [, true], (w, terms, out))
+        with_terms!(terms.phi, terms.c, P::levels, [, true], (w, terms, out));
     } else {
-        with_terms!(terms.phi, terms.c, P::levels, [, false], (w, terms, out))
+        with_terms!(terms.phi, terms.c, P::levels, [, false], (w, terms, out));
     }
 }
 
@@ -191,7 +191,7 @@ pub(crate) fn slopes<P: Passes<T>, T: Lane>(
     terms: &Terms<'_, T>,
     out: &mut Slopes<T>,
 ) {
-    with_terms!(terms.phi, terms.c, P::slopes, [], (w, constant, state, terms, out))
+    with_terms!(terms.phi, terms.c, P::slopes, [], (w, constant, state, terms, out));
 }
 
 /// The first coefficients, and zeros where there are none.
@@ -241,10 +241,9 @@ pub(crate) fn levels_of<const P: usize, const Q: usize, const ONES: bool, T: Rea
         }
     }
     (out.values, out.both, out.ones) = (values, both, ones);
-    for i in 0..P.max(Q) {
-        out.b[i] = b[i];
-        out.b_ones[i] = b_ones[i];
-    }
+    let r = P.max(Q);
+    out.b[..r].copy_from_slice(&b[..r]);
+    out.b_ones[..r].copy_from_slice(&b_ones[..r]);
 }
 
 /// `u_t` and `e_t` from the value and the `u` before it.
@@ -340,21 +339,17 @@ pub(crate) fn slopes_of<const P: usize, const Q: usize, T: Real>(
             }
         }
     }
-    for i in 0..P {
-        (out.eu[i], out.uu[i]) = (eu[i], uu[i]);
-    }
-    for i in 0..Q {
-        (out.ev[i], out.vv[i]) = (ev[i], vv[i]);
-    }
     let r = P.max(Q);
-    for i in 0..r {
-        (out.vu[MAX + i], out.vu[MAX - i]) = (vu[MAX + i], vu[MAX - i]);
-        (out.ug[MAX - i], out.vg[MAX - i]) = (ug[MAX - i], vg[MAX - i]);
-    }
-    for i in 0..=r {
-        (out.ug[MAX + i], out.vg[MAX + i]) = (ug[MAX + i], vg[MAX + i]);
-        (out.last_u[i], out.last_v[i], out.last_g[i]) = (u[i], v[i], terms.last_g[i]);
-    }
+    out.eu[..P].copy_from_slice(&eu[..P]);
+    out.uu[..P].copy_from_slice(&uu[..P]);
+    out.ev[..Q].copy_from_slice(&ev[..Q]);
+    out.vv[..Q].copy_from_slice(&vv[..Q]);
+    out.vu[MAX - r..MAX + r].copy_from_slice(&vu[MAX - r..MAX + r]);
+    out.ug[MAX - r..=MAX + r].copy_from_slice(&ug[MAX - r..=MAX + r]);
+    out.vg[MAX - r..=MAX + r].copy_from_slice(&vg[MAX - r..=MAX + r]);
+    out.last_u[..=r].copy_from_slice(&u[..=r]);
+    out.last_v[..=r].copy_from_slice(&v[..=r]);
+    out.last_g[..=r].copy_from_slice(&terms.last_g[..=r]);
 }
 
 /// Adds the products of a series' newest value with `g`'s, and of `g`'s newest with the series'.
