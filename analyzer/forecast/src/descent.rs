@@ -117,7 +117,8 @@ impl Descent {
     /// Whether some steps like the next one would not reach the bar. The first steps from a start are left to it.
     fn is_hopeless(&self) -> bool {
         let (Some(bar), Some(deviance)) = (self.bar, self.deviance) else { return false };
-        self.evaluations > FIRST_STEPS && deviance - STEPS_AHEAD * self.promised > bar + self.effort.least_gain
+        self.evaluations > FIRST_STEPS
+            && deviance - STEPS_AHEAD * self.promised > bar + self.effort.least_gain
     }
 
     fn relax(&mut self, kept: f64) {
