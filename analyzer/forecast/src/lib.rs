@@ -34,6 +34,7 @@ mod processor;
 mod search;
 mod select;
 mod series;
+mod standard_error;
 mod start;
 mod state;
 pub mod transform;
