@@ -50,8 +50,14 @@ impl Steps {
             q: q.min(bounds.max_q),
             constant: bounds.constant,
         };
-        let mut first =
-            vec![Candidate { p: 0, q: 0, constant: false }, with(0, 0), with(1, 0), with(0, 1), with(bounds.max_p, 0), with(2, 2)];
+        let mut first = vec![
+            Candidate { p: 0, q: 0, constant: false },
+            with(0, 0),
+            with(1, 0),
+            with(0, 1),
+            with(bounds.max_p, 0),
+            with(2, 2),
+        ];
         first.dedup();
         first.reverse();
         Self::new(bounds, first, true)
