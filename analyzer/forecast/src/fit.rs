@@ -45,7 +45,7 @@ pub struct Fit {
 }
 
 /// How far a fit goes: to where a step promises less than the likelihood's own rounding.
-pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200 };
+pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200, gives_up: false };
 
 impl Fit {
     /// By exact maximum likelihood, from several starts, as a likelihood can have several maxima.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
 /// A candidate is known well enough when its criterion is known to a hundredth; the best one is fitted on.
-const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20 };
+const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20, gives_up: true };
 
 /// Starts besides that from the best so far.
 const FRESH_STARTS: usize = 1;

@@ -41,9 +41,9 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// From (2, 2), none, (1, 0) and (0, 1), with a constant where there may be one, and none without; then, as
-    /// long as that is better, to a neighbour of the best. To those of Hyndman and Khandakar is added the longest
-    /// autoregression: a slow swing, as that of a day, needs more terms than any neighbour of (1, 0) has, and was
-    /// missed on a third of such series.
+    /// long as that is better, to a neighbour of the best. Where Hyndman and Khandakar end, the longest
+    /// autoregression is tried: a slow swing, as that of a day, needs more terms than any neighbour of (1, 0) has,
+    /// and was missed on a third of such series.
     pub(crate) fn stepwise(bounds: Bounds) -> Self {
         let with = |p: usize, q: usize| Candidate {
             p: p.min(bounds.max_p),
@@ -86,7 +86,9 @@ impl Steps {
             }
         }
         let (best, _) = self.best.filter(|_| self.neighbours)?;
-        neighbours(best).find(|candidate| self.bounds.hold(*candidate) && !self.tried.contains_key(candidate))
+        let longest = Candidate { p: self.bounds.max_p, q: 0, ..best };
+        let mut next = neighbours(best).chain([longest]);
+        next.find(|candidate| self.bounds.hold(*candidate) && !self.tried.contains_key(candidate))
     }
 
     /// Is told the criterion of a candidate; `None` if it is no model.
