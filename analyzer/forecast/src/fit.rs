@@ -109,6 +109,7 @@ impl Fit {
                 shape,
                 values: ready.values(),
                 starts: self.starting_points(&ready.differenced),
+                bar: None,
             })
             .collect();
         let mut minima = estimate(&tasks, THOROUGH, instructions).into_iter();
