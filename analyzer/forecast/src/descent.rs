@@ -34,6 +34,8 @@ pub(crate) struct Effort {
     pub(crate) least_gain: f64,
     /// Evaluations, at most.
     pub(crate) evaluations: u32,
+    /// Whether a way is given up that is not likely to come below what another one has come to.
+    pub(crate) gives_up: bool,
 }
 
 /// A search on its way.
@@ -75,9 +77,9 @@ impl Descent {
         }
     }
 
-    /// To be given up when it is not likely to come below what another way has come to.
+    /// Where another way of the same search has come to a deviance.
     pub(crate) fn below(self, bar: Option<f64>) -> Self {
-        Self { bar, ..self }
+        Self { bar: bar.filter(|_| self.effort.gives_up), ..self }
     }
 
     /// Where to look next, or nothing if the search is over.
@@ -172,10 +174,10 @@ impl Descent {
                 if self.promised > self.effort.least_gain {
                     return;
                 }
-                // A step that promised nothing before the border was in its way is the end.
+                // A step that promised nothing before the border was in its way is the end; so is one of no number.
                 let whole: Point = std::array::from_fn(|i| best[i] + step[i]);
                 let whole = self.promise(free, &whole, &gradient) * (1.0 + self.damping);
-                if !(whole > self.effort.least_gain) {
+                if whole.is_nan() || whole <= self.effort.least_gain {
                     break;
                 }
             }
@@ -225,8 +227,7 @@ fn damped_step(h: &Curvature, gradient: &Point, free: &[usize], damping: f64) ->
                 sum -= root[a][c] * root[b][c];
             }
             if a == b {
-                // Also false for what is not a number.
-                if !(sum > 0.0) {
+                if sum.is_nan() || sum <= 0.0 {
                     return None;
                 }
                 root[a][a] = sum.sqrt();
@@ -262,8 +263,7 @@ fn secant(h: &mut Curvature, k: usize, step: &Point, change: &Point) {
         bent += step[i] * through[i];
         seen += step[i] * change[i];
     }
-    // Also true of what is not a number.
-    if !(bent > 0.0) {
+    if bent.is_nan() || bent <= 0.0 {
         return;
     }
     let share = if seen >= 0.2 * bent { 1.0 } else { 0.8 * bent / (bent - seen) };

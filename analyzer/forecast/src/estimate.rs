@@ -16,6 +16,8 @@ pub(crate) struct Task<'a> {
     pub(crate) values: Values<'a>,
     /// Where to start; the best end counts.
     pub(crate) starts: Vec<Point>,
+    /// A deviance that has to be reached to be of use.
+    pub(crate) bar: Option<f64>,
 }
 
 /// The best end of each task's starts; `None` where there is no likelihood. What is found does not depend on
@@ -32,7 +34,9 @@ pub(crate) fn estimate(
             Values::WithGaps(series, d) => {
                 minima[at] = gaps::minimise(task.shape, d, series, &task.starts, effort);
             }
-            Values::Differenced(w) => whole.push((at, task.shape, Search { w, starts: &task.starts })),
+            Values::Differenced(w) => {
+                whole.push((at, task.shape, Search { w, starts: &task.starts, bar: task.bar }))
+            }
         }
     }
     // Stable, so that the order of equal ones is that of the tasks.

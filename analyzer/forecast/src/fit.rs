@@ -45,7 +45,7 @@ pub struct Fit {
 }
 
 /// How far a fit goes: to where a step promises less than the likelihood's own rounding.
-pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200 };
+pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200, gives_up: false };
 
 impl Fit {
     /// By exact maximum likelihood, from several starts, as a likelihood can have several maxima.
@@ -109,6 +109,7 @@ impl Fit {
                 shape,
                 values: ready.values(),
                 starts: self.starting_points(&ready.differenced),
+                bar: None,
             })
             .collect();
         let mut minima = estimate(&tasks, THOROUGH, instructions).into_iter();
@@ -182,57 +183,4 @@ pub(crate) fn finish(
     let mut fitted = model.apply(series)?;
     fitted.method = method;
     Ok(fitted)
-}
-
-#[doc(hidden)]
-pub fn time_it() -> String {
-    use crate::lane::{Lane, Real};
-    use crate::likelihood::*;
-    use crate::processor::Computed;
-    type T = crate::avx::Four;
-    let t0 = std::time::Instant::now();
-    let cpu = || t0.elapsed().as_secs_f64();
-    let mut out = String::new();
-    for n in [120] {
-        for (p, q, constant) in [(2, 2, true)] {
-            let mut s = 1u64;
-            let mut rnd = || {
-                s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                (s >> 11) as f64 / (1u64 << 53) as f64 - 0.5
-            };
-            let w: Vec<T> = (0..n)
-                .map(|_| {
-                    let mut x = T::zero();
-                    for l in 0..T::WIDTH {
-                        x.set(l, rnd());
-                    }
-                    x
-                })
-                .collect();
-            let mut scratch = Scratch::new(n);
-            let mut partial = [T::zero(); MAX_PARAMETERS];
-            for i in 0..p + q {
-                partial[i] = T::splat([0.6, -0.3, 0.2, 0.5, 0.3, -0.2][i]);
-            }
-            let mut ev = Evaluation::new();
-            let mut best = f64::INFINITY;
-            for _ in 0..9 {
-                let reps = 2000;
-                let t = cpu();
-                for _ in 0..reps {
-                    T::evaluate(
-                        Shape { p, q, constant },
-                        std::hint::black_box(&w),
-                        std::hint::black_box(&partial),
-                        &mut scratch,
-                        &mut ev,
-                    );
-                    std::hint::black_box(&ev.deviance);
-                }
-                best = best.min((cpu() - t) / reps as f64);
-            }
-            out += &format!("n={n} ({p},{q},{constant}) {:.2} us per {} lanes\n", best * 1e6, T::WIDTH);
-        }
-    }
-    out
 }

@@ -46,21 +46,15 @@ pub(crate) trait Lane: Real {
 
     fn sqrt(self) -> Self;
 
+    /// Puts one value after the other into a lane of one number after the other.
+    fn fill(numbers: &mut [Self], lane: usize, values: &[f64]);
+
     /// Slow: lane by lane.
     #[inline(always)]
     fn ln(self) -> Self {
         let mut out = self;
         for lane in 0..Self::WIDTH {
             out.set(lane, self.get(lane).ln());
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn of(value: impl Fn(usize) -> f64) -> Self {
-        let mut out = Self::zero();
-        for lane in 0..Self::WIDTH {
-            out.set(lane, value(lane));
         }
         out
     }
@@ -90,6 +84,12 @@ impl Lane for f64 {
     #[inline(always)]
     fn sqrt(self) -> Self {
         f64::sqrt(self)
+    }
+
+    fn fill(numbers: &mut [Self], _: usize, values: &[f64]) {
+        for (number, value) in numbers.iter_mut().zip(values) {
+            *number = *value;
+        }
     }
 }
 

@@ -12,6 +12,11 @@
 //! The cost is a few passes over the values, against `max(p, q + 1)^2` operations a value in a Kalman filter,
 //! which [`crate::state`] has for missing values.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "matrices and lags are written by their indices, as in the formulas"
+)]
+
 mod correction;
 mod impulse;
 mod initial;
@@ -25,7 +30,7 @@ pub(crate) use impulse::{Impulse, impulse_of};
 use initial::{Initial, Square};
 use matrix::{Column, inner};
 pub(crate) use pass::{Levels, Passes, Slopes, Terms, levels_of, slopes_of};
-use pass::{impulse, levels, slopes};
+use pass::{levels, slopes};
 
 /// Most coefficients besides the constant.
 pub(crate) const MAX_PARAMETERS: usize = 2 * MAX;
@@ -72,15 +77,23 @@ impl<T: Lane> Evaluation<T> {
     }
 }
 
-/// The impulse response, kept so that nothing is allocated from one evaluation to the next.
+/// What the passes leave behind, kept so that nothing is allocated or cleared from one evaluation to the next.
 pub(crate) struct Scratch<T> {
     g: Vec<T>,
+    impulse: Impulse<T>,
+    levels: Levels<T>,
+    slopes: Slopes<T>,
 }
 
 impl<T: Lane> Scratch<T> {
     /// For series of `n` values.
     pub(crate) fn new(n: usize) -> Self {
-        Self { g: vec![T::zero(); n] }
+        Self {
+            g: vec![T::zero(); n],
+            impulse: Impulse::zero(),
+            levels: Levels::zero(),
+            slopes: Slopes::zero(),
+        }
     }
 }
 
@@ -106,13 +119,14 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
     let (phi, c, theta) = (&phi[..p], &c[..q], &theta[..q]);
 
     // What the state adds to the innovations, and how large it can be.
-    let impulse = impulse::<P, _>(phi, c, &mut scratch.g[..n]);
+    let Scratch { g, impulse, levels: sums, slopes: derivatives } = scratch;
+    pass::impulse::<P, _>(phi, c, &mut g[..n], impulse);
     let initial = Initial::new(&partial[..p], phi, theta);
     let correction = Correction::new(&impulse.gram(r), &initial.covariance(), r);
 
     // The constant, the state and the deviance.
-    let terms = &Terms { phi, c, g: &scratch.g[..n], support: impulse.support, last_g: impulse.last_g };
-    let sums = levels::<P, _>(w, with_constant, terms);
+    let terms = &Terms { phi, c, g: &g[..n], support: impulse.support, last_g: &impulse.last_g };
+    levels::<P, _>(w, with_constant, terms, sums);
     let mut b = sums.b;
     let mut products = sums.values;
     out.constant = T::zero();
@@ -135,7 +149,8 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
     }
 
     // Derivatives with respect to the coefficients, at a given covariance of the state.
-    let sums = slopes::<P, _>(w, out.constant, &correction.state(&b), terms);
+    slopes::<P, _>(w, out.constant, &correction.state(&b), terms, derivatives);
+    let sums = &*derivatives;
     let twice = weight + weight;
     let lambda = correction.lambda(&b);
     let mut pull = [[T::zero(); MAX]; MAX];
@@ -183,7 +198,7 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
         }
         out.gradient[parameter] = slope;
     }
-    expected_curvature(shape, &sums, &correction.q, &jacobian, twice, &mut out.curvature);
+    expected_curvature(shape, sums, &correction.q, &jacobian, twice, &mut out.curvature);
 }
 
 /// Products of the derivatives of the innovations, with what the state can explain of them taken off, in terms of

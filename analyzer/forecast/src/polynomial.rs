@@ -33,8 +33,7 @@ pub(crate) fn partial(c: &[f64]) -> Option<[f64; MAX]> {
     for k in (0..c.len()).rev() {
         let r = a[k];
         partial[k] = r;
-        // Also false for what is not a number.
-        if !(r.abs() < 1.0) {
+        if r.is_nan() || r.abs() >= 1.0 {
             return None;
         }
         let longer = a;

@@ -87,13 +87,17 @@ struct Plain;
 
 impl<T: Lane> Passes<T> for Plain {
     #[inline(never)]
-    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T]) -> Impulse<T> {
-        impulse_of::<P, Q, T>(c, g)
+    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T], out: &mut Impulse<T>) {
+        impulse_of::<P, Q, T>(c, g, out);
     }
 
     #[inline(never)]
-    fn levels<const P: usize, const Q: usize, const ONES: bool>(w: &[T], terms: &Terms<'_, T>) -> Levels<T> {
-        levels_of::<P, Q, ONES, T>(w, terms)
+    fn levels<const P: usize, const Q: usize, const ONES: bool>(
+        w: &[T],
+        terms: &Terms<'_, T>,
+        out: &mut Levels<T>,
+    ) {
+        levels_of::<P, Q, ONES, T>(w, terms, out);
     }
 
     #[inline(never)]
@@ -102,8 +106,9 @@ impl<T: Lane> Passes<T> for Plain {
         constant: T,
         state: &[T; MAX],
         terms: &Terms<'_, T>,
-    ) -> Slopes<T> {
-        slopes_of::<P, Q, T>(w, constant, state, terms)
+        out: &mut Slopes<T>,
+    ) {
+        slopes_of::<P, Q, T>(w, constant, state, terms, out);
     }
 }
 
@@ -113,30 +118,32 @@ struct Avx2;
 
 #[cfg(target_arch = "x86_64")]
 impl Passes<Four> for Avx2 {
-    fn impulse<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four]) -> Impulse<Four> {
+    fn impulse<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four], out: &mut Impulse<Four>) {
         #[target_feature(enable = "avx2,fma")]
         #[inline(never)]
-        fn wide<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four]) -> Impulse<Four> {
-            impulse_of::<P, Q, Four>(c, g)
+        fn wide<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four], out: &mut Impulse<Four>) {
+            impulse_of::<P, Q, Four>(c, g, out);
         }
         // SAFETY: values of this type are made only where AVX2 and FMA were found.
-        unsafe { wide::<P, Q>(c, g) }
+        unsafe { wide::<P, Q>(c, g, out) }
     }
 
     fn levels<const P: usize, const Q: usize, const ONES: bool>(
         w: &[Four],
         terms: &Terms<'_, Four>,
-    ) -> Levels<Four> {
+        out: &mut Levels<Four>,
+    ) {
         #[target_feature(enable = "avx2,fma")]
         #[inline(never)]
         fn wide<const P: usize, const Q: usize, const ONES: bool>(
             w: &[Four],
             terms: &Terms<'_, Four>,
-        ) -> Levels<Four> {
-            levels_of::<P, Q, ONES, Four>(w, terms)
+            out: &mut Levels<Four>,
+        ) {
+            levels_of::<P, Q, ONES, Four>(w, terms, out);
         }
         // SAFETY: values of this type are made only where AVX2 and FMA were found.
-        unsafe { wide::<P, Q, ONES>(w, terms) }
+        unsafe { wide::<P, Q, ONES>(w, terms, out) }
     }
 
     fn slopes<const P: usize, const Q: usize>(
@@ -144,7 +151,8 @@ impl Passes<Four> for Avx2 {
         constant: Four,
         state: &[Four; MAX],
         terms: &Terms<'_, Four>,
-    ) -> Slopes<Four> {
+        out: &mut Slopes<Four>,
+    ) {
         #[target_feature(enable = "avx2,fma")]
         #[inline(never)]
         fn wide<const P: usize, const Q: usize>(
@@ -152,10 +160,11 @@ impl Passes<Four> for Avx2 {
             constant: Four,
             state: &[Four; MAX],
             terms: &Terms<'_, Four>,
-        ) -> Slopes<Four> {
-            slopes_of::<P, Q, Four>(w, constant, state, terms)
+            out: &mut Slopes<Four>,
+        ) {
+            slopes_of::<P, Q, Four>(w, constant, state, terms, out);
         }
         // SAFETY: values of this type are made only where AVX2 and FMA were found.
-        unsafe { wide::<P, Q>(w, constant, state, terms) }
+        unsafe { wide::<P, Q>(w, constant, state, terms, out) }
     }
 }

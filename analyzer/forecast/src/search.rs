@@ -29,6 +29,8 @@ impl Minimum {
 pub(crate) struct Search<'a> {
     pub(crate) w: &'a [f64],
     pub(crate) starts: &'a [Point],
+    /// A deviance that has to be reached to be of use; what is not likely to may be given up.
+    pub(crate) bar: Option<f64>,
 }
 
 /// Follows the ways down from all starts of each search, and returns the lowest end; `None` where there is no
@@ -53,24 +55,19 @@ pub(crate) fn minimise<T: Computed>(
     // Lanes without a series do no harm with values that are all the same.
     for (lane, slot) in lanes.iter_mut().enumerate() {
         *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
-        fill(&mut w, lane, searches.first().map_or(&[], |search| search.w));
+        T::fill(&mut w, lane, searches.first().map_or(&[], |search| search.w));
         if let Some(slot) = slot {
-            fill(&mut w, lane, slot.search.w);
+            T::fill(&mut w, lane, slot.search.w);
         }
     }
     while lanes.iter().any(Option::is_some) {
         for (lane, slot) in lanes.iter().enumerate() {
             if let Some(next) = slot.as_ref().and_then(|slot| slot.way.next()) {
-                for (partial, next) in partial.iter_mut().zip(next) {
+                for (partial, next) in partial[..shape.parameters()].iter_mut().zip(next) {
                     partial.set(lane, *next);
                 }
             }
         }
-        COUNT[0].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        COUNT[1].fetch_add(
-            lanes.iter().filter(|l| l.is_some()).count() as u64,
-            std::sync::atomic::Ordering::Relaxed,
-        );
         T::evaluate(shape, &w, &partial, &mut scratch, &mut evaluation);
         for (lane, slot) in lanes.iter_mut().enumerate() {
             let Some(now) = slot else { continue };
@@ -79,18 +76,12 @@ pub(crate) fn minimise<T: Computed>(
                 minima[now.at] = now.best;
                 *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
                 if let Some(slot) = slot {
-                    fill(&mut w, lane, slot.search.w);
+                    T::fill(&mut w, lane, slot.search.w);
                 }
             }
         }
     }
     minima
-}
-
-fn fill<T: Lane>(w: &mut [T], lane: usize, values: &[f64]) {
-    for (w, value) in w.iter_mut().zip(values) {
-        w.set(lane, *value);
-    }
 }
 
 /// A search that has a lane.
@@ -106,7 +97,7 @@ impl<'a> Slot<'a> {
     /// Nothing for a search without a start.
     fn new(shape: Shape, at: usize, search: &Search<'a>, effort: Effort) -> Option<Self> {
         let mut later = search.starts.iter();
-        let way = Descent::new(shape.parameters(), *later.next()?, effort);
+        let way = Descent::new(shape.parameters(), *later.next()?, effort).below(search.bar);
         Some(Self { at, search: *search, later, way, best: None })
     }
 
@@ -116,14 +107,14 @@ impl<'a> Slot<'a> {
         let k = shape.parameters();
         let deviance = evaluation.deviance.get(lane);
         let mut gradient = Point::default();
-        for i in 0..k {
-            gradient[i] = evaluation.gradient[i].get(lane);
+        for (to, from) in gradient[..k].iter_mut().zip(&evaluation.gradient) {
+            *to = from.get(lane);
         }
         let better = self.best.is_none_or(|best| deviance < best.deviance);
         let curvature = |curvature: &mut Curvature| {
-            for i in 0..k {
-                for j in 0..k {
-                    curvature[i][j] = evaluation.curvature[i][j].get(lane);
+            for (to, from) in curvature[..k].iter_mut().zip(&evaluation.curvature) {
+                for (to, from) in to[..k].iter_mut().zip(from) {
+                    *to = from.get(lane);
                 }
             }
         };
@@ -137,11 +128,9 @@ impl<'a> Slot<'a> {
         }
         while self.way.next().is_none() {
             let Some(start) = self.later.next() else { return };
-            let bar = self.best.map(|best| best.deviance);
+            let reached = self.best.map(|best| best.deviance);
+            let bar = [reached, self.search.bar].into_iter().flatten().reduce(f64::min);
             self.way = Descent::new(shape.parameters(), *start, effort).below(bar);
         }
     }
 }
-
-pub static COUNT: [std::sync::atomic::AtomicU64; 2] =
-    [std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0)];

@@ -126,7 +126,7 @@ impl Prepared {
         let constant = slope.abs() * last as f64 <= 8.0 * f64::EPSILON * size;
         let slope = if constant { 0.0 } else { slope };
         let enough = self.observed >= if constant { 2 } else { 3 };
-        (straight && enough).then(|| Line { last: end * self.unit + self.shift, slope: slope * self.unit })
+        (straight && enough).then_some(Line { last: end * self.unit + self.shift, slope: slope * self.unit })
     }
 }
 

@@ -18,7 +18,7 @@ const DIFFUSE: f64 = 1e4;
 /// Variance of R's prior, around zero, of the first d values.
 const PRIOR: f64 = 1e6;
 /// Relative. R takes second differences in steps of 1e-3, which near an edge of the region is not that short.
-const STANDARD_ERROR: f64 = 0.03;
+const STANDARD_ERROR: f64 = 0.04;
 /// Larger standard errors than this, of an autoregressive or moving-average coefficient, tell that the likelihood
 /// is a ridge, which R's second differences in steps of 1e-3 cannot measure.
 const RIDGE: f64 = 0.35;

@@ -29,6 +29,18 @@ pub(crate) struct Impulse<T> {
 }
 
 impl<T: Lane> Impulse<T> {
+    pub(crate) fn zero() -> Self {
+        let zero = T::zero();
+        Self {
+            support: 0,
+            last_g: [zero; MAX + 1],
+            last_h: [zero; 2 * MAX],
+            gg: [zero; MAX],
+            hg: [zero; 2 * MAX],
+            gh: [zero; MAX],
+        }
+    }
+
     /// `Z'Z`, for `r` shifts of g.
     #[inline(always)]
     pub(crate) fn gram(&self, r: usize) -> Square<T> {
@@ -63,20 +75,18 @@ impl<T: Lane> Impulse<T> {
 
 /// Of a model of `P` and `Q` terms at most, with `1 - c(B) = theta(B)`. Fills `g`, which is as long as the series.
 #[inline(always)]
-pub(crate) fn impulse_of<const P: usize, const Q: usize, T: Lane>(c: &[T], g: &mut [T]) -> Impulse<T> {
+pub(crate) fn impulse_of<const P: usize, const Q: usize, T: Lane>(
+    c: &[T],
+    g: &mut [T],
+    out: &mut Impulse<T>,
+) {
     let c: [T; Q] = fixed(c);
     let r = P.max(Q);
     let zero = T::zero();
-    let mut out = Impulse {
-        support: g.len(),
-        last_g: [zero; MAX + 1],
-        last_h: [zero; 2 * MAX],
-        gg: [zero; MAX],
-        hg: [zero; 2 * MAX],
-        gh: [zero; MAX],
-    };
+    let (mut gg, mut gh, mut hg) = ([zero; MAX], [zero; MAX], [zero; 2 * MAX]);
     let (mut past, mut past_h) = ([zero; MAX + 1], [zero; 2 * MAX]);
-    let mut end = g.len();
+    let n = g.len();
+    let (mut support, mut end) = (n, n);
     let mut t = 0;
     while t < end {
         let mut g_next = if t == 0 { T::one() } else { zero };
@@ -94,28 +104,35 @@ pub(crate) fn impulse_of<const P: usize, const Q: usize, T: Lane>(c: &[T], g: &m
         past_h[0] = h_next;
         g[t] = g_next;
         for m in 0..r {
-            out.gg[m] = out.gg[m].plus(g_next, past[m]);
+            gg[m] = gg[m].plus(g_next, past[m]);
         }
         if Q > 0 {
             for m in 0..Q + r {
-                out.hg[m] = out.hg[m].plus(g_next, past_h[m]);
+                hg[m] = hg[m].plus(g_next, past_h[m]);
             }
             for m in 1..r {
-                out.gh[m] = out.gh[m].plus(h_next, past[m]);
+                gh[m] = gh[m].plus(h_next, past[m]);
             }
         }
-        if (Q == 0 || t % STRIDE == STRIDE - 1) && out.support == g.len() && end_of(&mut past, Q) {
+        if (Q == 0 || t % STRIDE == STRIDE - 1) && support == n && end_of(&mut past, Q) {
             // The products with h last a little longer.
-            out.support = t + 1;
-            end = g.len().min(t + 1 + r);
+            support = t + 1;
+            end = n.min(t + 1 + r);
         }
         t += 1;
     }
-    if t == g.len() {
-        out.last_g = past;
-        out.last_h = past_h;
+    let to_the_end = t == n;
+    out.support = support;
+    for i in 0..=r {
+        out.last_g[i] = if to_the_end { past[i] } else { zero };
     }
-    out
+    for i in 0..Q + r {
+        out.last_h[i] = if to_the_end { past_h[i] } else { zero };
+        out.hg[i] = hg[i];
+    }
+    for i in 0..r {
+        (out.gg[i], out.gh[i]) = (gg[i], gh[i]);
+    }
 }
 
 /// Sets to zero what is negligible in each lane; whether it is in all of them.

@@ -18,7 +18,6 @@ pub(crate) struct Initial<T> {
     q: usize,
     /// Row i: the coefficients of x at 0, -1, ..., 1 - p - q.
     rows: [[T; PAST]; MAX],
-    gamma: [T; PAST],
     /// Rows times autocovariances.
     with_x: [[T; PAST]; MAX],
 }
@@ -65,7 +64,7 @@ impl<T: Real> Initial<T> {
                 with_x[i][a] = sum;
             }
         }
-        Self { p, q, rows, gamma, with_x }
+        Self { p, q, rows, with_x }
     }
 
     /// Its covariance, in units of the innovations' variance.

@@ -16,7 +16,7 @@ pub(crate) struct Terms<'a, T> {
     pub(crate) g: &'a [T],
     pub(crate) support: usize,
     /// The last values of g.
-    pub(crate) last_g: Past<T>,
+    pub(crate) last_g: &'a Past<T>,
 }
 
 impl<T> Terms<'_, T> {
@@ -60,7 +60,30 @@ pub(crate) struct Slopes<T> {
     last_g: Past<T>,
 }
 
+impl<T: Real> Levels<T> {
+    pub(crate) fn zero() -> Self {
+        let zero = T::zero();
+        Self { values: zero, both: zero, ones: zero, b: [zero; MAX], b_ones: [zero; MAX] }
+    }
+}
+
 impl<T: Real> Slopes<T> {
+    pub(crate) fn zero() -> Self {
+        let zero = T::zero();
+        Self {
+            eu: [zero; MAX],
+            ev: [zero; MAX],
+            uu: [zero; MAX],
+            vv: [zero; MAX],
+            vu: [zero; 2 * MAX],
+            ug: [zero; 2 * MAX + 1],
+            vg: [zero; 2 * MAX + 1],
+            last_u: [zero; MAX + 1],
+            last_v: [zero; MAX + 1],
+            last_g: [zero; MAX + 1],
+        }
+    }
+
     /// `sum_t u_{t-i} u_{t-j}`, `i >= j`.
     #[inline(always)]
     pub(crate) fn uu(&self, i: usize, j: usize) -> T {
@@ -96,10 +119,14 @@ impl<T: Real> Slopes<T> {
 /// model has 4, the fifth coefficient is zero.
 pub(crate) trait Passes<T: Lane> {
     /// [`super::impulse::impulse_of`].
-    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T]) -> Impulse<T>;
+    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T], out: &mut Impulse<T>);
 
     /// [`levels_of`].
-    fn levels<const P: usize, const Q: usize, const ONES: bool>(w: &[T], terms: &Terms<'_, T>) -> Levels<T>;
+    fn levels<const P: usize, const Q: usize, const ONES: bool>(
+        w: &[T],
+        terms: &Terms<'_, T>,
+        out: &mut Levels<T>,
+    );
 
     /// [`slopes_of`].
     fn slopes<const P: usize, const Q: usize>(
@@ -107,7 +134,8 @@ pub(crate) trait Passes<T: Lane> {
         constant: T,
         state: &[T; MAX],
         terms: &Terms<'_, T>,
-    ) -> Slopes<T>;
+        out: &mut Slopes<T>,
+    );
 }
 
 /// Calls a function of fixed numbers of terms.
@@ -134,18 +162,23 @@ macro_rules! with_terms {
 
 /// What an unknown state adds to the innovations.
 #[inline(always)]
-pub(crate) fn impulse<P: Passes<T>, T: Lane>(phi: &[T], c: &[T], g: &mut [T]) -> Impulse<T> {
-    with_terms!(phi, c, P::impulse, [], (c, g))
+pub(crate) fn impulse<P: Passes<T>, T: Lane>(phi: &[T], c: &[T], g: &mut [T], out: &mut Impulse<T>) {
+    with_terms!(phi, c, P::impulse, [], (c, g, out));
 }
 
 /// The first pass: what the constant and the expected state follow from. Without a constant the sums with ones
 /// are of no use.
 #[inline(always)]
-pub(crate) fn levels<P: Passes<T>, T: Lane>(w: &[T], with_constant: bool, terms: &Terms<'_, T>) -> Levels<T> {
+pub(crate) fn levels<P: Passes<T>, T: Lane>(
+    w: &[T],
+    with_constant: bool,
+    terms: &Terms<'_, T>,
+    out: &mut Levels<T>,
+) {
     if with_constant {
-        with_terms!(terms.phi, terms.c, P::levels, [, true], (w, terms))
+        with_terms!(terms.phi, terms.c, P::levels, [, true], (w, terms, out));
     } else {
-        with_terms!(terms.phi, terms.c, P::levels, [, false], (w, terms))
+        with_terms!(terms.phi, terms.c, P::levels, [, false], (w, terms, out));
     }
 }
 
@@ -156,8 +189,9 @@ pub(crate) fn slopes<P: Passes<T>, T: Lane>(
     constant: T,
     state: &[T; MAX],
     terms: &Terms<'_, T>,
-) -> Slopes<T> {
-    with_terms!(terms.phi, terms.c, P::slopes, [], (w, constant, state, terms))
+    out: &mut Slopes<T>,
+) {
+    with_terms!(terms.phi, terms.c, P::slopes, [], (w, constant, state, terms, out));
 }
 
 /// The first coefficients, and zeros where there are none.
@@ -175,36 +209,41 @@ pub(crate) fn fixed<const N: usize, T: Real>(coefficients: &[T]) -> [T; N] {
 pub(crate) fn levels_of<const P: usize, const Q: usize, const ONES: bool, T: Real>(
     w: &[T],
     terms: &Terms<'_, T>,
-) -> Levels<T> {
+    out: &mut Levels<T>,
+) {
     let phi: [T; P] = fixed(terms.phi);
     let c: [T; Q] = fixed(terms.c);
     let zero = T::zero();
-    let mut out = Levels { values: zero, both: zero, ones: zero, b: [zero; MAX], b_ones: [zero; MAX] };
+    let (mut values, mut both, mut ones) = (zero, zero, zero);
+    let (mut b, mut b_ones) = ([zero; MAX], [zero; MAX]);
     let (mut u, mut u_ones, mut g) = ([zero; MAX + 1], [zero; MAX + 1], [zero; MAX + 1]);
     let with_state = w.len().min(terms.support + terms.states());
     for (t, &w) in w.iter().enumerate() {
         let (next, e) = innovation(&phi, &c, w, &u);
         push(&mut u, next, P.max(Q));
-        out.values = out.values.plus(e, e);
+        values = values.plus(e, e);
         let mut e_ones = zero;
         if ONES {
             let (next, innovation) = innovation(&phi, &c, T::one(), &u_ones);
             push(&mut u_ones, next, P.max(Q));
             e_ones = innovation;
-            out.both = out.both.plus(e, e_ones);
-            out.ones = out.ones.plus(e_ones, e_ones);
+            both = both.plus(e, e_ones);
+            ones = ones.plus(e_ones, e_ones);
         }
         if t < with_state {
             push(&mut g, if t < terms.support { terms.g[t] } else { zero }, P.max(Q));
             for i in 0..P.max(Q) {
-                out.b[i] = out.b[i].plus(e, g[i]);
+                b[i] = b[i].plus(e, g[i]);
                 if ONES {
-                    out.b_ones[i] = out.b_ones[i].plus(e_ones, g[i]);
+                    b_ones[i] = b_ones[i].plus(e_ones, g[i]);
                 }
             }
         }
     }
-    out
+    (out.values, out.both, out.ones) = (values, both, ones);
+    let r = P.max(Q);
+    out.b[..r].copy_from_slice(&b[..r]);
+    out.b_ones[..r].copy_from_slice(&b_ones[..r]);
 }
 
 /// `u_t` and `e_t` from the value and the `u` before it.
@@ -242,7 +281,8 @@ pub(crate) fn slopes_of<const P: usize, const Q: usize, T: Real>(
     constant: T,
     state: &[T; MAX],
     terms: &Terms<'_, T>,
-) -> Slopes<T> {
+    out: &mut Slopes<T>,
+) {
     let phi: [T; P] = fixed(terms.phi);
     let c: [T; Q] = fixed(terms.c);
     let zero = T::zero();
@@ -299,7 +339,17 @@ pub(crate) fn slopes_of<const P: usize, const Q: usize, T: Real>(
             }
         }
     }
-    Slopes { eu, ev, uu, vv, vu, ug, vg, last_u: u, last_v: v, last_g: terms.last_g }
+    let r = P.max(Q);
+    out.eu[..P].copy_from_slice(&eu[..P]);
+    out.uu[..P].copy_from_slice(&uu[..P]);
+    out.ev[..Q].copy_from_slice(&ev[..Q]);
+    out.vv[..Q].copy_from_slice(&vv[..Q]);
+    out.vu[MAX - r..MAX + r].copy_from_slice(&vu[MAX - r..MAX + r]);
+    out.ug[MAX - r..=MAX + r].copy_from_slice(&ug[MAX - r..=MAX + r]);
+    out.vg[MAX - r..=MAX + r].copy_from_slice(&vg[MAX - r..=MAX + r]);
+    out.last_u[..=r].copy_from_slice(&u[..=r]);
+    out.last_v[..=r].copy_from_slice(&v[..=r]);
+    out.last_g[..=r].copy_from_slice(&terms.last_g[..=r]);
 }
 
 /// Adds the products of a series' newest value with `g`'s, and of `g`'s newest with the series'.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
 /// A candidate is known well enough when its criterion is known to a hundredth; the best one is fitted on.
-const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20 };
+const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20, gives_up: true };
 
 /// Starts besides that from the best so far.
 const FRESH_STARTS: usize = 1;
@@ -137,7 +137,14 @@ impl<'a> Job<'a> {
 
     fn task(&self, candidate: Candidate) -> Task<'_> {
         let values = self.ready(candidate).values();
-        Task { shape: shape(candidate), values, starts: self.starts(candidate) }
+        Task { shape: shape(candidate), values, starts: self.starts(candidate), bar: self.bar(candidate) }
+    }
+
+    /// The deviance with which a candidate would be as good as the best so far. Who goes from neighbour to neighbour
+    /// need not know how bad those are that fall behind.
+    fn bar(&self, candidate: Candidate) -> Option<f64> {
+        let (_, best) = self.steps.best().filter(|_| self.steps.goes_by_steps())?;
+        Some(best - self.aicc(candidate, 0.0))
     }
 
     /// Where the candidate was left; else where its neighbours were.

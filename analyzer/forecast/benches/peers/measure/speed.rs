@@ -16,7 +16,7 @@ const REQUEST: usize = 5;
 
 /// Every automatic selection is stepwise, with its own defaults, and without seasons.
 const AUTOMATIC: &str = "series per CPU-second, stepwise, p, q <= 5";
-const FIXED: &str = "series per CPU-second, exact likelihood";
+const FIXED: &str = "series per CPU-second, exact likelihood, two starts";
 
 /// What is fitted.
 #[derive(Clone, Copy)]
@@ -105,7 +105,7 @@ fn batched(what: What, series: &[Vec<f64>]) -> Result<()> {
             let selected = batch::select(series, &Select::new());
             selected.into_iter().map(|selection| Ok(selection?.fitted)).collect()
         }
-        What::Fixed(order) => batch::fit(series, &Fit::new(order)),
+        What::Fixed(order) => batch::fit(series, &Fit::new(order).starts(2)),
     };
     ensure!(forecasts(fitted)? > 0, "there was no fit to measure");
     Ok(())
@@ -114,7 +114,7 @@ fn batched(what: What, series: &[Vec<f64>]) -> Result<()> {
 fn one_by_one(what: What, series: &[Vec<f64>]) -> Result<()> {
     let fitted = series.iter().map(|series| match what {
         What::Automatic => Ok(Select::new().select(series)?.fitted),
-        What::Fixed(order) => Fit::new(order).fit(series),
+        What::Fixed(order) => Fit::new(order).starts(2).fit(series),
     });
     ensure!(forecasts(fitted)? > 0, "there was no fit to measure");
     Ok(())

@@ -1,3 +1,0 @@
-fn main() {
-    println!("{}", isotherm_forecast::time_it());
-}
