@@ -61,6 +61,9 @@ fn a_given_order_has_the_numbers_of_r() {
     assert_eq!((&found["observations"], &found["missing"]), (&json!(100), &json!(0)));
     near(&model["ar"][0], expected["coef"]["ar1"].as_f64().unwrap(), 5e-5);
     near(&model["ma"][0], expected["coef"]["ma1"].as_f64().unwrap(), 5e-5);
+    // R takes the curvature by differences.
+    near(&model["standard_errors"][0], expected["se"][0].as_f64().unwrap(), 1e-3);
+    near(&model["standard_errors"][1], expected["se"][1].as_f64().unwrap(), 1e-3);
     near(&model["sigma2"], expected["sigma2"].as_f64().unwrap(), 0.5);
     near(&model["log_likelihood"], expected["loglik"].as_f64().unwrap(), 1e-4);
     near(&model["aicc"], 1267.507, 1e-3);
@@ -94,8 +97,17 @@ fn the_automatic_order_and_its_limits_are_those_of_r() {
 fn the_table_says_what_was_fitted_and_draws_it() {
     let table = stdout(&forecast(&nile(), &["--column", "flow", "--threshold", "1200", "--horizon", "5"]));
     assert!(table.starts_with("the standard input, column flow: 100 steps, none missing\nARIMA(1,1,1), "));
-    for part in ["ma1", "AICc 1267.507", "95 % Gaussian intervals", "rises to 1200", "REACHED", "816.2", "┴"]
-    {
+    for part in [
+        "ma1",
+        "STANDARD ERROR",
+        "0.119",
+        "AICc 1267.507",
+        "95 % Gaussian intervals",
+        "rises to 1200",
+        "REACHED",
+        "816.2",
+        "┴",
+    ] {
         assert!(table.contains(part), "{part}\n{table}");
     }
     assert!(!table.contains('\u{1b}'), "no colour where there is no terminal");

@@ -33,10 +33,20 @@ pub(super) struct Answer {
 /// What describes the series.
 #[derive(Debug, Clone)]
 pub(super) enum Found {
-    /// A model; if its order was looked for, with all that were tried.
-    Model(Box<Fitted>, Option<Vec<Tried>>),
+    /// A model.
+    Model(Box<Described>),
     /// No noise at all. Of the transformed series if it is bounded.
     Line(Line),
+}
+
+/// A model and what is known about it.
+#[derive(Debug, Clone)]
+pub(super) struct Described {
+    pub(super) fitted: Fitted,
+    /// Of ar, ma and the constant; `None` where the likelihood does not say.
+    pub(super) standard_errors: Vec<Option<f64>>,
+    /// All orders that were tried, if it was looked for.
+    pub(super) tried: Option<Vec<Tried>>,
 }
 
 /// One step of the forecast.
@@ -145,7 +155,9 @@ fn model(
         };
         pairs.zip(intervals).map(step).collect()
     };
-    Ok(Answer { model: Found::Model(Box::new(fitted), tried), steps, errors, crossing })
+    let standard_errors = fitted.standard_errors(modelled)?;
+    let model = Found::Model(Box::new(Described { fitted, standard_errors, tried }));
+    Ok(Answer { model, steps, errors, crossing })
 }
 
 /// As wide as the errors were that the same order, fitted to what was known, made on the last part of the series.

@@ -1,6 +1,6 @@
 //! An answer as text, or as JSON.
 
-use super::answer::{Answer, Crossing, Found, Step};
+use super::answer::{Answer, Crossing, Described, Found, Step};
 use super::arguments::{Intervals, Question};
 use super::plot::{Paint, Plot, Size};
 use crate::cli::Failure;
@@ -46,6 +46,7 @@ struct ModelJson<'a> {
     ar: &'a [f64],
     ma: &'a [f64],
     constant: Option<f64>,
+    standard_errors: &'a [Option<f64>],
     sigma2: f64,
     sigma2_unbiased: f64,
     log_likelihood: f64,
@@ -85,7 +86,7 @@ fn reached(answer: &Answer, at: usize) -> Option<f64> {
 /// Everything, in full precision.
 pub(super) fn json(source: &Source<'_>, question: &Question, answer: &Answer) -> Result<(), Failure> {
     let (model, line, tried) = match &answer.model {
-        Found::Model(fitted, tried) => (Some(model_json(fitted)), None, tried.as_deref()),
+        Found::Model(model) => (Some(model_json(model)), None, model.tried.as_deref()),
         Found::Line(line) => (None, Some(LineJson { last: line.last, slope: line.slope }), None),
     };
     let missing = source.missing();
@@ -119,7 +120,7 @@ pub(super) fn json(source: &Source<'_>, question: &Question, answer: &Answer) ->
     })
 }
 
-fn model_json(fitted: &Fitted) -> ModelJson<'_> {
+fn model_json(Described { fitted, standard_errors, .. }: &Described) -> ModelJson<'_> {
     let coefficients = fitted.coefficients();
     ModelJson {
         order: fitted.order(),
@@ -127,6 +128,7 @@ fn model_json(fitted: &Fitted) -> ModelJson<'_> {
         ar: &coefficients.ar,
         ma: &coefficients.ma,
         constant: coefficients.constant,
+        standard_errors,
         sigma2: fitted.sigma2(),
         sigma2_unbiased: fitted.sigma2_unbiased(),
         log_likelihood: fitted.log_likelihood(),
@@ -152,7 +154,7 @@ pub(super) fn table(
 ) -> Result<(), Failure> {
     print::out(&format!("{}\n", summary(source)))?;
     match &answer.model {
-        Found::Model(fitted, tried) => model(fitted, tried.as_deref(), question)?,
+        Found::Model(described) => model(described, question)?,
         Found::Line(line) if line.slope == 0.0 => {
             print::out("No noise: all values are the same. The forecast has no width.\n")?;
         }
@@ -186,16 +188,19 @@ fn summary(source: &Source<'_>) -> String {
     format!("{file}, column {}: {count} steps, {missing}", source.column)
 }
 
-fn model(fitted: &Fitted, tried: Option<&[Tried]>, question: &Question) -> Result<(), Failure> {
+fn model(described: &Described, question: &Question) -> Result<(), Failure> {
+    let Described { fitted, standard_errors, tried } = described;
     let of = if question.bounded { " of arcsin(sqrt(x))" } else { "" };
     let from = match tried {
         Some(tried) => format!("the smallest AICc of {} orders", tried.len()),
         None => "as asked".to_owned(),
     };
     print::out(&format!("{}{of}, {from}\n\n", fitted.order()))?;
-    let columns = [Column::Text("COEFFICIENT"), Column::Number("ESTIMATE")];
-    let rows: Vec<Vec<String>> =
-        coefficients(fitted).into_iter().map(|(name, value)| vec![name, significant(value)]).collect();
+    let columns = [Column::Text("COEFFICIENT"), Column::Number("ESTIMATE"), Column::Number("STANDARD ERROR")];
+    let row = |((name, value), error): ((String, f64), &Option<f64>)| {
+        vec![name, significant(value), error.map_or_else(|| "-".to_owned(), significant)]
+    };
+    let rows: Vec<Vec<String>> = coefficients(fitted).into_iter().zip(standard_errors).map(row).collect();
     if !rows.is_empty() {
         print::table(&columns, rows, "")?;
         print::out("\n")?;
@@ -227,11 +232,11 @@ fn coefficients(fitted: &Fitted) -> Vec<(String, f64)> {
 fn meaning(question: &Question, answer: &Answer) -> String {
     let intervals = match (answer.errors, &answer.model) {
         (_, Found::Line(_)) => "Low and high are the line.".to_owned(),
-        (Some(errors), Found::Model(..)) => format!(
+        (Some(errors), Found::Model(_)) => format!(
             "Low and high: {} % conformal intervals, from {errors} errors at each step.",
             significant(100.0 * question.level)
         ),
-        (None, Found::Model(..)) => {
+        (None, Found::Model(_)) => {
             format!("Low and high: {} % Gaussian intervals.", significant(100.0 * question.level))
         }
     };
