@@ -199,6 +199,8 @@ struct Row {
 /// The rows of a file. Blank lines between others are rows of one empty field.
 struct Rows<R> {
     input: R,
+    /// Its tables are built once.
+    reader: Reader,
     /// Lines read so far.
     lines: u64,
     /// Blank lines that are still to be given out, before the row after them.
@@ -210,7 +212,7 @@ struct Rows<R> {
 
 impl<R: BufRead> Rows<R> {
     fn new(input: R) -> Self {
-        Self { input, lines: 0, blank: 0, after: None, begun: false }
+        Self { input, reader: Reader::new(), lines: 0, blank: 0, after: None, begun: false }
     }
 
     fn next(&mut self) -> Result<Option<Row>, CsvError> {
@@ -246,14 +248,14 @@ impl<R: BufRead> Rows<R> {
     /// A row that begins with a line and goes on in the next ones while a quote is open.
     fn row(&mut self, mut bytes: Vec<u8>) -> Result<Row, CsvError> {
         let line = self.lines;
-        let mut reader = Reader::new();
+        self.reader.reset();
         let (mut output, mut ends) = (Vec::new(), Vec::new());
         let (mut read, mut written, mut fields) = (0, 0, 0);
         loop {
             output.resize(bytes.len(), 0);
             ends.resize(bytes.len() + 1, 0);
             let (result, consumed, more, ended) =
-                reader.read_record(&bytes[read..], &mut output[written..], &mut ends[fields..]);
+                self.reader.read_record(&bytes[read..], &mut output[written..], &mut ends[fields..]);
             (read, written, fields) = (read + consumed, written + more, fields + ended);
             match result {
                 ReadRecordResult::Record => break,
