@@ -103,12 +103,12 @@ fn read(file: &str, column: Option<&str>) -> Result<Column, Failure> {
         let opened = File::open(Path::new(file)).with_context(|| format!("cannot open {file}"))?;
         csv::read(BufReader::new(opened), column)
     };
-    column.map_err(|error| match error {
-        CsvError::NoSuchColumn { .. } => Failure::NotFound(format!("{}: {error}", shown(file))),
-        CsvError::Read(cause) => {
-            Failure::Failed(anyhow::Error::new(cause).context(format!("cannot read {}", shown(file))))
+    column.map_err(|error| {
+        if let CsvError::NoSuchColumn { .. } = error {
+            Failure::NotFound(format!("{}: {error}", shown(file)))
+        } else {
+            Failure::Failed(anyhow::Error::new(error).context(shown(file).to_owned()))
         }
-        error => Failure::Failed(anyhow::anyhow!("{}: {error}", shown(file))),
     })
 }
 
