@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use isotherm_forecast::Select;
 ///
-/// let series: Vec<f64> = (0..60_u8).map(|t| f64::from(t) + f64::from(t * 37 % 11)).collect();
+/// let series: Vec<f64> = (0..60_u8).map(|t| f64::from(t) + f64::from(u16::from(t) * 37 % 11)).collect();
 /// let selection = Select::new().select(&series)?;
 /// assert_eq!(selection.fitted.order().d(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Select {
     exhaustive: bool,
+    thorough: bool,
     max_p: usize,
     max_q: usize,
     differences: Option<usize>,
@@ -39,6 +40,7 @@ impl Select {
     pub fn new() -> Self {
         Self {
             exhaustive: false,
+            thorough: std::env::var("THOROUGH").is_ok(),
             max_p: Order::MAX_P,
             max_q: Order::MAX_Q,
             differences: None,
