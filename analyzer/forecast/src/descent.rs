@@ -16,7 +16,7 @@ const TOWARDS_BORDER: f64 = 0.9;
 const MOST_DAMPING: f64 = 1e9;
 
 /// Evaluations before a way may be given up for another one.
-const FIRST_STEPS: u32 = 1;
+const FIRST_STEPS: u32 = 4;
 
 /// How many steps like the next one a way may need to reach another one's end.
 const STEPS_AHEAD: f64 = 4.0;
@@ -34,6 +34,8 @@ pub(crate) struct Effort {
     pub(crate) least_gain: f64,
     /// Evaluations, at most.
     pub(crate) evaluations: u32,
+    /// Whether a way is given up that is not likely to come below what another one has come to.
+    pub(crate) gives_up: bool,
 }
 
 /// A search on its way.
@@ -75,9 +77,9 @@ impl Descent {
         }
     }
 
-    /// To be given up when it is not likely to come below what another way has come to.
+    /// Where another way of the same search has come to a deviance.
     pub(crate) fn below(self, bar: Option<f64>) -> Self {
-        Self { bar, ..self }
+        Self { bar: bar.filter(|_| self.effort.gives_up), ..self }
     }
 
     /// Where to look next, or nothing if the search is over.

@@ -20,17 +20,13 @@ pub(crate) struct Task<'a> {
 }
 
 /// How well the end of a filled series has to be known, as it is a start only.
-const FILLED: Effort = Effort { least_gain: 1e-2, evaluations: 20 };
+const FILLED: Effort = Effort { least_gain: 1e-2, evaluations: 20, gives_up: true };
 
-/// Ends of a filled series that the search goes on from.
+/// Ends that the search goes on from, when it is to be thorough.
 const OF_FILLED: usize = 4;
 
 /// Starts that are as good as those, as a filled series may have its maximum elsewhere.
 const FIRST_STARTS: usize = 12;
-
-fn coarser(effort: Effort) -> Effort {
-    Effort { least_gain: effort.least_gain.max(FILLED.least_gain), ..FILLED }
-}
 
 /// The best end of each task's starts; `None` where there is no likelihood. What is found does not depend on
 /// the other tasks.
@@ -83,16 +79,16 @@ pub(crate) fn ends(tasks: &[Task<'_>], effort: Effort, instructions: Instruction
         ends.sort_by(Minimum::compare);
         if let Values::WithGaps { series, d, filled } = task.values {
             let of = gaps::Gappy { shape: task.shape, d, series, filled };
-            let kept = distinct(ends, OF_FILLED).map(|end| end.at);
-            let starts = kept.chain(task.starts.iter().copied().take(FIRST_STARTS));
-            let mut rough: Vec<Minimum> =
-                starts.filter_map(|start| gaps::minimise(&of, &[start], coarser(effort))).collect();
-            rough.sort_by(Minimum::compare);
-            *ends = distinct(&rough, OF_FILLED)
-                .filter_map(|end| {
-                    if effort.least_gain < FILLED.least_gain { gaps::minimise(&of, &[end.at], effort) } else { Some(*end) }
-                })
-                .collect();
+            let thorough = effort.least_gain < FILLED.least_gain;
+            let (kept, first) = if thorough { (OF_FILLED, FIRST_STARTS) } else { (2, 1) };
+            let points = distinct(ends, kept).map(|end| end.at);
+            let starts = points.chain(task.starts.iter().copied().take(first));
+            *ends = starts.filter_map(|start| gaps::minimise(&of, &[start], FILLED)).collect();
+            ends.sort_by(Minimum::compare);
+            if thorough {
+                let on = |end: &Minimum| gaps::minimise(&of, &[end.at], effort);
+                *ends = distinct(ends, OF_FILLED).filter_map(on).collect();
+            }
             ends.sort_by(Minimum::compare);
         }
     }

@@ -53,7 +53,7 @@ const MOST_STARTS: usize = 8;
 const GUIDES: usize = 4;
 
 /// How far a fit goes: to where a step promises less than the likelihood's own rounding.
-pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200 };
+pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200, gives_up: false };
 
 impl Fit {
     /// By exact maximum likelihood, thoroughly: a likelihood can have many maxima, so the models of all smaller
@@ -129,7 +129,11 @@ impl Fit {
         } else {
             let tasks: Vec<_> = some
                 .iter()
-                .map(|ready| Task { shape, values: ready.values(), starts: self.starting_points(&ready.differenced) })
+                .map(|ready| Task {
+                    shape,
+                    values: ready.values(),
+                    starts: self.starting_points(&ready.differenced),
+                })
                 .collect();
             estimate(&tasks, THOROUGH, instructions)
         };

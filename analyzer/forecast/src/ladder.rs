@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 /// How well a rung has to be known.
-const ROUGH: Effort = Effort { least_gain: 1e-3, evaluations: 40 };
+const ROUGH: Effort = Effort { least_gain: 1e-3, evaluations: 40, gives_up: true };
 
 /// Maxima from which the search goes on to the end.
 const KEPT: usize = 6;

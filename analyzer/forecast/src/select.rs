@@ -35,12 +35,14 @@ pub struct Select {
 }
 
 impl Select {
-    /// Stepwise (Hyndman and Khandakar 2008), up to five terms of each kind and two differences.
+    /// Stepwise (Hyndman and Khandakar 2008), up to five terms of each kind and two differences. Where the steps end,
+    /// orders two steps away are tried, and the best order and those next above it are estimated again from more
+    /// starts, as a likelihood can have many maxima.
     #[must_use]
     pub fn new() -> Self {
         Self {
             exhaustive: false,
-            thorough: std::env::var("THOROUGH").is_ok(),
+            thorough: true,
             max_p: Order::MAX_P,
             max_q: Order::MAX_Q,
             differences: None,
@@ -48,7 +50,14 @@ impl Select {
         }
     }
 
-    /// All orders instead of the promising ones: some five times as long.
+    /// Ends where the steps end: for many series. Less than half the time; on the series of the tests one in
+    /// twelve has an order that is worse than R's, instead of one in thirty.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self { thorough: false, ..self }
+    }
+
+    /// All orders instead of the promising ones: some ten times as long.
     #[must_use]
     pub fn exhaustive(self) -> Self {
         Self { exhaustive: true, ..self }
@@ -98,7 +107,7 @@ impl Select {
             max_q: self.max_q.min(observed / 3),
             constant: self.constant && d < 2,
         };
-        if self.exhaustive { Steps::exhaustive(bounds) } else { Steps::stepwise(bounds) }
+        if self.exhaustive { Steps::exhaustive(bounds) } else { Steps::stepwise(bounds, self.thorough) }
     }
 }
 

@@ -274,7 +274,9 @@ mod tests {
         let coefficients = Coefficients { ar: vec![1.0 - 1e-12], ma: Vec::new(), constant: None };
         let fitted = Model::new(order, coefficients).expect("a model").apply(&series).expect("a likelihood");
         assert_eq!(fitted.standard_errors(&series), Ok(vec![None]));
-        assert!(fitted.standard_errors(&[f64::NAN; 9]).is_err() && fitted.standard_errors(&[3.0; 9]).is_err());
+        assert!(
+            fitted.standard_errors(&[f64::NAN; 9]).is_err() && fitted.standard_errors(&[3.0; 9]).is_err()
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::TAU;
 
 /// A candidate is known well enough when its criterion is known to a hundredth; the best one is fitted on.
-const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20 };
+const QUICK: Effort = Effort { least_gain: 1e-2, evaluations: 20, gives_up: true };
 
 /// Where all are estimated, candidates within so much of the best are fitted to the end before one is chosen.
 const MARGIN: f64 = 0.02;
@@ -38,11 +38,17 @@ pub(crate) fn select_all(
     let mut buffer = Vec::new();
     let mut jobs: Vec<Result<Job<'_>, FitError>> =
         series.iter().map(|series| Job::new(select, series, &mut buffer)).collect();
-    walk(&mut jobs, select, instructions);
-    while select.thorough && look_again(&mut jobs, instructions) {
+    // What turns out to be no candidate once it is fitted to the end, was where a search ended: it goes on. No
+    // candidate is looked at again or polished twice, so this ends.
+    loop {
         walk(&mut jobs, select, instructions);
+        while select.thorough && !select.exhaustive && look_again(&mut jobs, instructions) {
+            walk(&mut jobs, select, instructions);
+        }
+        if !polish(&mut jobs, instructions) {
+            break;
+        }
     }
-    polish(&mut jobs, instructions);
     jobs.into_iter().map(|job| job.and_then(Job::finish)).collect()
 }
 
@@ -111,25 +117,20 @@ fn look(
     }
 }
 
-/// The best of each search, and those that may be as good, fitted to the end.
-fn polish(jobs: &mut [Result<Job<'_>, FitError>], instructions: Instructions) {
-    // Each candidate is polished at most once, so this ends.
-    loop {
-        let mut wanted = Vec::new();
-        for (at, job) in jobs.iter().enumerate() {
-            let rough = job.as_ref().ok().into_iter().flat_map(Job::rough);
-            wanted.extend(rough.map(|candidate| (at, candidate)));
-        }
-        if wanted.is_empty() {
-            return;
-        }
-        let found = estimate(&tasks(jobs, &wanted, Job::starts), THOROUGH, instructions);
-        for ((at, candidate), minimum) in wanted.iter().zip(found) {
-            if let Ok(job) = &mut jobs[*at] {
-                job.keep(*candidate, minimum);
-            }
+/// The best of each search, and those that may be as good, fitted to the end. Returns whether there were any.
+fn polish(jobs: &mut [Result<Job<'_>, FitError>], instructions: Instructions) -> bool {
+    let mut wanted = Vec::new();
+    for (at, job) in jobs.iter().enumerate() {
+        let rough = job.as_ref().ok().into_iter().flat_map(Job::rough);
+        wanted.extend(rough.map(|candidate| (at, candidate)));
+    }
+    let found = estimate(&tasks(jobs, &wanted, Job::starts), THOROUGH, instructions);
+    for ((at, candidate), minimum) in wanted.iter().zip(found) {
+        if let Ok(job) = &mut jobs[*at] {
+            job.keep(*candidate, minimum);
         }
     }
+    !wanted.is_empty()
 }
 
 fn tasks<'a>(
@@ -171,7 +172,17 @@ impl<'a> Job<'a> {
         let steps = select.steps(d, prepared.observed);
         let free = Ready::new(prepared, d);
         let fixed = if d == 0 { Some(Ready::new(Prepared::new(series, Origin::Fixed)?, d)) } else { None };
-        Ok(Self { series, d, free, fixed, steps, minima: BTreeMap::new(), again: BTreeSet::new(), polished: BTreeSet::new(), margin: if select.exhaustive { MARGIN } else { 0.0 } })
+        Ok(Self {
+            series,
+            d,
+            free,
+            fixed,
+            steps,
+            minima: BTreeMap::new(),
+            again: BTreeSet::new(),
+            polished: BTreeSet::new(),
+            margin: if select.exhaustive { MARGIN } else { 0.0 },
+        })
     }
 
     /// The next candidate that the series is long enough for.
