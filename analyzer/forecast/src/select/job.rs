@@ -73,8 +73,7 @@ fn walk(jobs: &mut [Result<Job<'_>, FitError>], select: &Select, instructions: I
     }
 }
 
-/// Where a search has ended, the best candidate and those that have it within them are estimated from more starts, once.
-/// Returns whether there were any.
+/// Where a search has ended, some candidates are estimated from more starts, each once. Returns whether there were any.
 fn look_again(jobs: &mut [Result<Job<'_>, FitError>], instructions: Instructions) -> bool {
     let mut wanted = Vec::new();
     for (at, job) in jobs.iter_mut().enumerate() {
@@ -230,14 +229,20 @@ impl<'a> Job<'a> {
         leads(shape(candidate), &self.ready(candidate).differenced, Reach::Near, known)
     }
 
-    /// What is to be looked at again.
+    /// What is to be looked at again: what has the best within it, and what would be better were its highest
+    /// maximum not next to the circle, as a lower one may be.
     fn again(&mut self) -> Vec<Candidate> {
-        let Some((best, _)) = self.steps.best() else { return Vec::new() };
+        let Some((best, bar)) = self.steps.best() else { return Vec::new() };
         let more = [(0, 0), (1, 0), (0, 1), (1, 1)];
-        let candidates = more.map(|(p, q)| Candidate { p: best.p + p, q: best.q + q, ..best });
-        let mixed = candidates.into_iter().filter(|c| c.p > 0 && c.q > 0 && self.minima.contains_key(c));
-        let mixed: Vec<_> = mixed.collect();
-        mixed.into_iter().filter(|candidate| self.again.insert(*candidate)).collect()
+        let larger = more.map(|(p, q)| Candidate { p: best.p + p, q: best.q + q, ..best });
+        let mixed = larger.into_iter().filter(|c| c.p > 0 && c.q > 0 && self.minima.contains_key(c));
+        let refused = self.steps.tried().filter(|(_, value)| value.is_none()).map(|(candidate, _)| candidate);
+        let hidden = refused.filter(|candidate| {
+            let highest = self.minima.get(candidate).map(|minimum| self.aicc(*candidate, minimum.deviance));
+            candidate.p + candidate.q > 0 && highest.is_some_and(|value| value < bar)
+        });
+        let all: Vec<Candidate> = mixed.chain(hidden).collect();
+        all.into_iter().filter(|candidate| self.again.insert(*candidate)).collect()
     }
 
     /// Takes a maximum if it is better than what is known of it.
