@@ -203,7 +203,7 @@ pub(crate) fn finish(
     let ar = coefficients(&minimum.at[..p])[..p].to_vec();
     let ma = coefficients(&minimum.at[p..p + q])[..q].iter().map(|c| -c).collect();
     let shift = if order.d() == 0 { prepared.shift } else { 0.0 };
-    let constant = order.has_constant().then(|| minimum.constant * prepared.unit + shift);
+    let constant = order.has_constant().then_some(minimum.constant * prepared.unit + shift);
     let model = Model::new(order, Coefficients { ar, ma, constant }).map_err(|_| FitError::NoLikelihood)?;
     let mut fitted = model.apply(series)?;
     fitted.method = method;

@@ -204,8 +204,8 @@ fn inverse_diagonal(matrix: &Matrix, k: usize) -> Option<Vec<f64>> {
             let known: f64 = (0..j).map(|c| root[i][c] * root[j][c]).sum();
             let rest = matrix[i][j] - known;
             if i == j {
-                // What is left of a diagonal that cancels is chance; also false for what is not a number.
-                if !(rest > 1e-9 * matrix[i][i].abs()) {
+                // What is left of a diagonal that cancels is chance.
+                if rest.is_nan() || rest <= 1e-9 * matrix[i][i].abs() {
                     return None;
                 }
                 root[i][i] = rest.sqrt();
@@ -228,7 +228,6 @@ fn inverse_diagonal(matrix: &Matrix, k: usize) -> Option<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{Coefficients, Fit, Model, Order};
 
     fn noise(n: u64) -> Vec<f64> {
