@@ -90,4 +90,13 @@ impl Lane for Four {
         // SAFETY: values of this type are made only where AVX was found.
         Self(unsafe { _mm256_sqrt_pd(self.0) })
     }
+
+    fn fill(numbers: &mut [Self], lane: usize, values: &[f64]) {
+        let len = numbers.len() * WIDTH;
+        // SAFETY: a register is four numbers without padding, and any numbers are a register.
+        let flat = unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<f64>(), len) };
+        for (number, value) in flat.chunks_exact_mut(WIDTH).zip(values) {
+            number[lane] = *value;
+        }
+    }
 }

@@ -16,7 +16,7 @@ const TOWARDS_BORDER: f64 = 0.9;
 const MOST_DAMPING: f64 = 1e9;
 
 /// Evaluations before a way may be given up for another one.
-const FIRST_STEPS: u32 = 4;
+const FIRST_STEPS: u32 = 1;
 
 /// How many steps like the next one a way may need to reach another one's end.
 const STEPS_AHEAD: f64 = 4.0;

@@ -17,6 +17,8 @@ pub(crate) struct Task<'a> {
     pub(crate) values: Values<'a>,
     /// Where to start; the best end counts.
     pub(crate) starts: Vec<Point>,
+    /// A deviance that has to be reached to be of use.
+    pub(crate) bar: Option<f64>,
 }
 
 /// How well the end of a filled series has to be known, as it is a start only.
@@ -36,14 +38,14 @@ pub(crate) fn estimate(
     instructions: Instructions,
 ) -> Vec<Option<Minimum>> {
     let whole = tasks.iter().map(|task| match task.values {
-        Values::Differenced(w) => Some((task.shape, Search { w, starts: &task.starts })),
+        Values::Differenced(w) => Some((task.shape, Search { w, starts: &task.starts, bar: task.bar })),
         Values::WithGaps { .. } => None,
     });
     let mut minima = minimise_all(&whole.collect::<Vec<_>>(), effort, instructions);
     // A single start is taken to be good; of several, the filled series tells where the best end about is.
     let filled = tasks.iter().map(|task| match task.values {
         Values::WithGaps { filled, .. } if task.starts.len() > 1 => {
-            Some((task.shape, Search { w: filled, starts: &task.starts }))
+            Some((task.shape, Search { w: filled, starts: &task.starts, bar: None }))
         }
         Values::WithGaps { .. } | Values::Differenced(_) => None,
     });
@@ -67,7 +69,9 @@ pub(crate) fn ends(tasks: &[Task<'_>], effort: Effort, instructions: Instruction
             Values::WithGaps { .. } => None,
             Values::Differenced(w) => Some(w),
         };
-        let of = move |start| w.map(|w| (task.shape, Search { w, starts: std::slice::from_ref(start) }));
+        let of = move |start| {
+            w.map(|w| (task.shape, Search { w, starts: std::slice::from_ref(start), bar: None }))
+        };
         task.starts.iter().map(move |start| (at, of(start)))
     });
     let (owners, single): (Vec<usize>, Vec<_>) = single.unzip();

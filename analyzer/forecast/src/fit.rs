@@ -122,7 +122,7 @@ impl Fit {
                     points.truncate(GUIDES);
                     points.extend(starts(shape, &ready.differenced, MOST_STARTS));
                 }
-                Task { shape, values: ready.values(), starts: points }
+                Task { shape, values: ready.values(), starts: points, bar: None }
             });
             let tasks: Vec<_> = thorough.collect();
             ends(&tasks, THOROUGH, instructions).iter().map(|ends| ends.first().copied()).collect()
@@ -133,6 +133,7 @@ impl Fit {
                     shape,
                     values: ready.values(),
                     starts: self.starting_points(&ready.differenced),
+                    bar: None,
                 })
                 .collect();
             estimate(&tasks, THOROUGH, instructions)

@@ -60,6 +60,7 @@ pub(crate) fn climb(shape: Shape, series: &[&[f64]], instructions: Instructions)
                 shape: here,
                 values: Values::Differenced(w),
                 starts: leads(here, w, reach, |p, q| rungs.get(&(p, q)).copied()),
+                bar: None,
             })
             .collect();
         for (at, ends) in ends(&tasks, ROUGH, instructions).into_iter().enumerate() {
@@ -127,7 +128,7 @@ mod tests {
         let best = |p: usize, q: usize| {
             let shape = Shape { p, q, constant: true };
             let starts = climb(shape, &[&w], Instructions::Plain).remove(0);
-            let task = Task { shape, values: Values::Differenced(&w), starts };
+            let task = Task { shape, values: Values::Differenced(&w), starts, bar: None };
             ends(&[task], ROUGH, Instructions::Plain)[0][0].deviance
         };
         let top = best(3, 3);

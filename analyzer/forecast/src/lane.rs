@@ -46,6 +46,9 @@ pub(crate) trait Lane: Real {
 
     fn sqrt(self) -> Self;
 
+    /// Puts one value after the other into a lane of one number after the other.
+    fn fill(numbers: &mut [Self], lane: usize, values: &[f64]);
+
     /// Slow: lane by lane.
     #[inline(always)]
     fn ln(self) -> Self {
@@ -81,6 +84,12 @@ impl Lane for f64 {
     #[inline(always)]
     fn sqrt(self) -> Self {
         f64::sqrt(self)
+    }
+
+    fn fill(numbers: &mut [Self], _: usize, values: &[f64]) {
+        for (number, value) in numbers.iter_mut().zip(values) {
+            *number = *value;
+        }
     }
 }
 

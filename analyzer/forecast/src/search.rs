@@ -29,6 +29,8 @@ impl Minimum {
 pub(crate) struct Search<'a> {
     pub(crate) w: &'a [f64],
     pub(crate) starts: &'a [Point],
+    /// A deviance that has to be reached to be of use; what is not likely to may be given up.
+    pub(crate) bar: Option<f64>,
 }
 
 /// Follows the ways down from all starts of each search, and returns the lowest end; `None` where there is no
@@ -53,9 +55,9 @@ pub(crate) fn minimise<T: Computed>(
     // Lanes without a series do no harm with values that are all the same.
     for (lane, slot) in lanes.iter_mut().enumerate() {
         *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
-        fill(&mut w, lane, searches.first().map_or(&[], |search| search.w));
+        T::fill(&mut w, lane, searches.first().map_or(&[], |search| search.w));
         if let Some(slot) = slot {
-            fill(&mut w, lane, slot.search.w);
+            T::fill(&mut w, lane, slot.search.w);
         }
     }
     while lanes.iter().any(Option::is_some) {
@@ -74,18 +76,12 @@ pub(crate) fn minimise<T: Computed>(
                 minima[now.at] = now.best;
                 *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
                 if let Some(slot) = slot {
-                    fill(&mut w, lane, slot.search.w);
+                    T::fill(&mut w, lane, slot.search.w);
                 }
             }
         }
     }
     minima
-}
-
-fn fill<T: Lane>(w: &mut [T], lane: usize, values: &[f64]) {
-    for (w, value) in w.iter_mut().zip(values) {
-        w.set(lane, *value);
-    }
 }
 
 /// A search that has a lane.
@@ -101,7 +97,7 @@ impl<'a> Slot<'a> {
     /// Nothing for a search without a start.
     fn new(shape: Shape, at: usize, search: &Search<'a>, effort: Effort) -> Option<Self> {
         let mut later = search.starts.iter();
-        let way = Descent::new(shape.parameters(), *later.next()?, effort);
+        let way = Descent::new(shape.parameters(), *later.next()?, effort).below(search.bar);
         Some(Self { at, search: *search, later, way, best: None })
     }
 
@@ -132,7 +128,8 @@ impl<'a> Slot<'a> {
         }
         while self.way.next().is_none() {
             let Some(start) = self.later.next() else { return };
-            let bar = self.best.map(|best| best.deviance);
+            let reached = self.best.map(|best| best.deviance);
+            let bar = [reached, self.search.bar].into_iter().flatten().reduce(f64::min);
             self.way = Descent::new(shape.parameters(), *start, effort).below(bar);
         }
     }

@@ -146,7 +146,8 @@ impl Selection {
 pub struct Tried {
     /// The order.
     pub order: Order,
-    /// Its corrected criterion of Akaike; `None` if the series is too short for it, if it has a root within 1 % of
+    /// Its corrected criterion of Akaike, to a hundredth; in a stepwise search, of an order that fell behind while
+    /// it was estimated, what it had come to, which is more. `None` if the series is too short for it, if it has a root within 1 % of
     /// the unit circle, or no likelihood.
     pub aicc: Option<f64>,
 }

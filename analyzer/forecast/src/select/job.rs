@@ -140,7 +140,12 @@ fn tasks<'a>(
     let task = |(at, candidate): &(usize, Candidate)| {
         let job = jobs[*at].as_ref().ok()?;
         let values = job.ready(*candidate).values();
-        Some(Task { shape: shape(*candidate), values, starts: starts(job, *candidate) })
+        Some(Task {
+            shape: shape(*candidate),
+            values,
+            starts: starts(job, *candidate),
+            bar: job.bar(*candidate),
+        })
     };
     wanted.iter().filter_map(task).collect()
 }
@@ -205,6 +210,13 @@ impl<'a> Job<'a> {
             Some(fixed) if !candidate.constant => fixed,
             Some(_) | None => &self.free,
         }
+    }
+
+    /// The deviance with which a candidate would be as good as the best so far. Who goes from neighbour to neighbour
+    /// need not know how bad those are that fall behind.
+    fn bar(&self, candidate: Candidate) -> Option<f64> {
+        let (_, best) = self.steps.best().filter(|_| self.steps.goes_by_steps())?;
+        Some(best - self.aicc(candidate, 0.0))
     }
 
     /// Where the candidate was left; else where its neighbours were.

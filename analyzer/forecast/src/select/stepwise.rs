@@ -115,6 +115,11 @@ impl Steps {
         }
     }
 
+    /// Whether what is tried next depends on what came out.
+    pub(crate) fn goes_by_steps(&self) -> bool {
+        self.neighbours
+    }
+
     /// The best so far.
     pub(crate) fn best(&self) -> Option<(Candidate, f64)> {
         self.best
