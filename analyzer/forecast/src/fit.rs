@@ -2,7 +2,8 @@
 
 use crate::conditional;
 use crate::descent::{Effort, Point};
-use crate::estimate::{Task, estimate};
+use crate::estimate::{Task, ends, estimate};
+use crate::ladder::climb;
 use crate::likelihood::Shape;
 use crate::polynomial::{coefficients, partial};
 use crate::processor::Instructions;
@@ -40,18 +41,27 @@ pub enum Method {
 pub struct Fit {
     order: Order,
     method: Method,
-    starts: usize,
+    /// Of all that are worth it if there is no number.
+    starts: Option<usize>,
     from: Option<Point>,
 }
+
+/// Starts that can be asked for.
+const MOST_STARTS: usize = 8;
+
+/// Maxima of the filled series that are starts for one with gaps.
+const GUIDES: usize = 4;
 
 /// How far a fit goes: to where a step promises less than the likelihood's own rounding.
 pub(crate) const THOROUGH: Effort = Effort { least_gain: 1e-9, evaluations: 200, gives_up: false };
 
 impl Fit {
-    /// By exact maximum likelihood, from several starts, as a likelihood can have several maxima.
+    /// By exact maximum likelihood, thoroughly: a likelihood can have many maxima, so the models of all smaller
+    /// orders are fitted first and lead to this one, beside dozens of other starts. Milliseconds for a mixed model
+    /// of high order; for many series [`Self::starts`] is a choice between time and maxima.
     #[must_use]
     pub fn new(order: Order) -> Self {
-        Self { order, method: Method::Exact, starts: 8, from: None }
+        Self { order, method: Method::Exact, starts: None, from: None }
     }
 
     /// By the conditional sum of squares. The likelihood that is reported is still the exact one.
@@ -60,10 +70,10 @@ impl Fit {
         Self { method: Method::Conditional, ..self }
     }
 
-    /// From so many starts, 1 to 8. Fewer are quicker and may end at a lower maximum.
+    /// From so many starts only, 1 to 8. Fewer are quicker and may end at a lower maximum.
     #[must_use]
     pub fn starts(self, starts: usize) -> Self {
-        Self { starts: starts.clamp(1, 8), ..self }
+        Self { starts: Some(starts.clamp(1, MOST_STARTS)), ..self }
     }
 
     /// From the coefficients of another model only, say those of the same series before its last values. Terms
@@ -102,17 +112,33 @@ impl Fit {
             return series.iter().map(|series| self.fit_conditionally(series)).collect();
         }
         let prepared: Vec<_> = series.iter().map(|series| ready(order, series)).collect();
-        let tasks: Vec<Task<'_>> = prepared
-            .iter()
-            .flatten()
-            .map(|ready| Task {
-                shape,
-                values: ready.values(),
-                starts: self.starting_points(&ready.differenced),
-                bar: None,
-            })
-            .collect();
-        let mut minima = estimate(&tasks, THOROUGH, instructions).into_iter();
+        let some: Vec<&Ready> = prepared.iter().flatten().collect();
+        let minima: Vec<Option<Minimum>> = if self.from.is_none() && self.starts.is_none() {
+            let w: Vec<&[f64]> = some.iter().map(|ready| ready.differenced.as_slice()).collect();
+            let guides = climb(shape, &w, instructions);
+            let thorough = some.iter().zip(guides).map(|(ready, mut points)| {
+                if ready.prepared.has_gaps() {
+                    // The points are those of the filled series.
+                    points.truncate(GUIDES);
+                    points.extend(starts(shape, &ready.differenced, MOST_STARTS));
+                }
+                Task { shape, values: ready.values(), starts: points, bar: None }
+            });
+            let tasks: Vec<_> = thorough.collect();
+            ends(&tasks, THOROUGH, instructions).iter().map(|ends| ends.first().copied()).collect()
+        } else {
+            let tasks: Vec<_> = some
+                .iter()
+                .map(|ready| Task {
+                    shape,
+                    values: ready.values(),
+                    starts: self.starting_points(&ready.differenced),
+                    bar: None,
+                })
+                .collect();
+            estimate(&tasks, THOROUGH, instructions)
+        };
+        let mut minima = minima.into_iter();
         let fitted = series.iter().zip(&prepared).map(|(series, ready)| {
             let ready = ready.as_ref().map_err(Clone::clone)?;
             let minimum = minima.next().flatten().ok_or(FitError::NoLikelihood)?;
@@ -135,7 +161,7 @@ impl Fit {
     fn starting_points(&self, w: &[f64]) -> Vec<Point> {
         match self.from {
             Some(from) => vec![from],
-            None => starts(shape_of(self.order), w, self.starts),
+            None => starts(shape_of(self.order), w, self.starts.unwrap_or(MOST_STARTS)),
         }
     }
 }
@@ -178,7 +204,7 @@ pub(crate) fn finish(
     let ar = coefficients(&minimum.at[..p])[..p].to_vec();
     let ma = coefficients(&minimum.at[p..p + q])[..q].iter().map(|c| -c).collect();
     let shift = if order.d() == 0 { prepared.shift } else { 0.0 };
-    let constant = order.has_constant().then(|| minimum.constant * prepared.unit + shift);
+    let constant = order.has_constant().then_some(minimum.constant * prepared.unit + shift);
     let model = Model::new(order, Coefficients { ar, ma, constant }).map_err(|_| FitError::NoLikelihood)?;
     let mut fitted = model.apply(series)?;
     fitted.method = method;

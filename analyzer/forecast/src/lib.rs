@@ -23,6 +23,7 @@ mod fitted;
 mod forecast;
 mod gaps;
 pub mod kpss;
+mod ladder;
 mod lane;
 mod likelihood;
 mod model;

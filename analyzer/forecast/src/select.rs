@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use isotherm_forecast::Select;
 ///
-/// let series: Vec<f64> = (0..60_u8).map(|t| f64::from(t) + f64::from(t * 37 % 11)).collect();
+/// let series: Vec<f64> = (0..60_u8).map(|t| f64::from(t) + f64::from(u16::from(t) * 37 % 11)).collect();
 /// let selection = Select::new().select(&series)?;
 /// assert_eq!(selection.fitted.order().d(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Select {
     exhaustive: bool,
+    thorough: bool,
     max_p: usize,
     max_q: usize,
     differences: Option<usize>,
@@ -34,11 +35,14 @@ pub struct Select {
 }
 
 impl Select {
-    /// Stepwise (Hyndman and Khandakar 2008), up to five terms of each kind and two differences.
+    /// Stepwise (Hyndman and Khandakar 2008), up to five terms of each kind and two differences. Where the steps end,
+    /// orders two steps away are tried, and the best order and those next above it are estimated again from more
+    /// starts, as a likelihood can have many maxima.
     #[must_use]
     pub fn new() -> Self {
         Self {
             exhaustive: false,
+            thorough: true,
             max_p: Order::MAX_P,
             max_q: Order::MAX_Q,
             differences: None,
@@ -46,7 +50,14 @@ impl Select {
         }
     }
 
-    /// All orders instead of the promising ones: some five times as long.
+    /// Ends where the steps end: for many series. A third of the time, for an order that is worse on about one series in
+    /// ten.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        Self { thorough: false, ..self }
+    }
+
+    /// All orders instead of the promising ones: some ten times as long.
     #[must_use]
     pub fn exhaustive(self) -> Self {
         Self { exhaustive: true, ..self }
@@ -96,7 +107,7 @@ impl Select {
             max_q: self.max_q.min(observed / 3),
             constant: self.constant && d < 2,
         };
-        if self.exhaustive { Steps::exhaustive(bounds) } else { Steps::stepwise(bounds) }
+        if self.exhaustive { Steps::exhaustive(bounds) } else { Steps::stepwise(bounds, self.thorough) }
     }
 }
 

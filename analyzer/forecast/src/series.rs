@@ -21,7 +21,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Ready {
     pub(crate) prepared: Prepared,
     pub(crate) d: usize,
-    /// The differenced values; with gaps, of use as a start only.
+    /// The differenced values; where there are gaps, of a series whose gaps are filled by lines, of use as a
+    /// start only.
     pub(crate) differenced: Vec<f64>,
 }
 
@@ -33,7 +34,7 @@ impl Ready {
 
     pub(crate) fn values(&self) -> Values<'_> {
         if self.prepared.has_gaps() {
-            Values::WithGaps(&self.prepared.values, self.d)
+            Values::WithGaps { series: &self.prepared.values, d: self.d, filled: &self.differenced }
         } else {
             Values::Differenced(&self.differenced)
         }
@@ -45,8 +46,15 @@ impl Ready {
 pub(crate) enum Values<'a> {
     /// A series without gaps, differenced as often as it has to be.
     Differenced(&'a [f64]),
-    /// A series with gaps, and how often it has to be differenced.
-    WithGaps(&'a [f64], usize),
+    /// A series with gaps.
+    WithGaps {
+        /// With `NaN` where a value is missing.
+        series: &'a [f64],
+        /// How often it has to be differenced.
+        d: usize,
+        /// What [`Self::Differenced`] would be with the gaps filled by lines.
+        filled: &'a [f64],
+    },
 }
 
 /// What a model is after, where its value at the start means nothing.
@@ -85,9 +93,12 @@ impl Prepared {
         self.observed < self.values.len()
     }
 
-    /// The differenced series; of no use with gaps.
+    /// The differenced series, its gaps filled by lines.
     pub(crate) fn differenced(&self, d: usize) -> Vec<f64> {
         let mut values = self.values.clone();
+        if self.has_gaps() {
+            fill(&mut values);
+        }
         for _ in 0..d {
             for t in 1..values.len() {
                 values[t - 1] = values[t] - values[t - 1];
@@ -127,6 +138,21 @@ impl Prepared {
         let slope = if constant { 0.0 } else { slope };
         let enough = self.observed >= if constant { 2 } else { 3 };
         (straight && enough).then_some(Line { last: end * self.unit + self.shift, slope: slope * self.unit })
+    }
+}
+
+/// Replaces each `NaN` by the line between its neighbours. The first and the last value are there.
+fn fill(values: &mut [f64]) {
+    let mut last = 0;
+    for t in 1..values.len() {
+        if values[t].is_nan() {
+            continue;
+        }
+        let slope = (values[t] - values[last]) / (t - last) as f64;
+        for gap in last + 1..t {
+            values[gap] = values[last] + slope * (gap - last) as f64;
+        }
+        last = t;
     }
 }
 
@@ -170,6 +196,13 @@ mod tests {
         assert_eq!(check(&[1.0, 2.0], 0), Err(SeriesError::TooShort { have: 2, need: 3 }.into()));
         let with_gap = [1.0, f64::NAN, 3.0, 4.0, f64::NAN, f64::NAN, 7.0];
         assert_eq!(check(&with_gap, 1), Err(FitError::NoNoise(Line { last: 7.0, slope: 1.0 })));
+    }
+
+    #[test]
+    fn gaps_are_filled_by_lines() {
+        let mut values = [1.0, f64::NAN, 3.0, f64::NAN, f64::NAN, 0.0];
+        fill(&mut values);
+        assert_eq!(values, [1.0, 2.0, 3.0, 2.0, 1.0, 0.0]);
     }
 
     #[test]

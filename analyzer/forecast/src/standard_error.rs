@@ -30,9 +30,11 @@ impl Fitted {
     /// Standard errors of the coefficients, given the series they were estimated from: those of `ar`, of `ma`,
     /// then of the constant, in its unit. From the observed information, without small-sample correction.
     ///
-    /// `None` where the information says nothing: of a coefficient with a root on the border of stationarity or
-    /// invertibility, whose likelihood has no peak there; and of all if the likelihood is no peak where the
-    /// coefficients are, say if they are not those of the series.
+    /// With a moving-average root on the unit circle the likelihood is smooth and measured as elsewhere, as in R,
+    /// though its peak is none of a normal distribution.
+    ///
+    /// `None` where the information says nothing: of a coefficient at the border of stationarity, and of all if
+    /// the likelihood has no peak where the coefficients are, say if they are not those of the series.
     ///
     /// # Errors
     /// [`FitError::Series`] for a series without values, with an infinite one, of a magnitude that cannot be
@@ -169,12 +171,11 @@ impl<'a> Surface<'a> {
         self.height(&at)
     }
 
-    /// Nothing outside the region of stationarity and invertibility.
+    /// Nothing outside the region of stationarity. Beyond the border of invertibility the likelihood is that of the
+    /// inverted roots.
     fn height(&self, at: &[f64; MAX]) -> Option<Height> {
         let (ar, ma) = (&at[..self.p], &at[self.p..self.p + self.q]);
-        let turned = std::array::from_fn::<f64, MAX, _>(|i| if i < self.q { -ma[i] } else { 0.0 });
         partial(ar)?;
-        partial(&turned[..self.q])?;
         let found = deviance(ar, ma, self.d, self.constant, self.series)?;
         let height = Height::of(&found, self.constant.is_some());
         (height.value.is_finite() && height.slope.is_finite() && height.bend.is_finite()).then_some(height)
@@ -203,8 +204,8 @@ fn inverse_diagonal(matrix: &Matrix, k: usize) -> Option<Vec<f64>> {
             let known: f64 = (0..j).map(|c| root[i][c] * root[j][c]).sum();
             let rest = matrix[i][j] - known;
             if i == j {
-                // What is left of a diagonal that cancels is chance; also false for what is not a number.
-                if !(rest > 1e-9 * matrix[i][i].abs()) {
+                // What is left of a diagonal that cancels is chance.
+                if rest.is_nan() || rest <= 1e-9 * matrix[i][i].abs() {
                     return None;
                 }
                 root[i][i] = rest.sqrt();
@@ -227,7 +228,6 @@ fn inverse_diagonal(matrix: &Matrix, k: usize) -> Option<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{Coefficients, Fit, Model, Order};
 
     fn noise(n: u64) -> Vec<f64> {
@@ -262,12 +262,17 @@ mod tests {
     #[test]
     fn where_there_is_no_peak_there_is_no_standard_error() {
         let series = noise(60);
+        // Two terms that cancel: a ridge along which nothing changes.
         let order = Order::new(1, 0, 1).expect("in range");
-        let coefficients = Coefficients { ar: vec![0.3], ma: vec![-1.0], constant: None };
+        let coefficients = Coefficients { ar: vec![0.5], ma: vec![-0.5], constant: None };
         let fitted = Model::new(order, coefficients).expect("a model").apply(&series).expect("a likelihood");
         let errors = fitted.standard_errors(&series).expect("a series");
-        assert_eq!(errors[1], None, "{errors:?}");
-        assert!(errors[0].is_none_or(|error| error > 0.0));
+        assert!(errors.iter().flatten().all(|error| *error > 0.0 && error.is_finite()), "{errors:?}");
+        // A root so near to the circle that there is no room for a step.
+        let order = Order::new(1, 0, 0).expect("in range");
+        let coefficients = Coefficients { ar: vec![1.0 - 1e-12], ma: Vec::new(), constant: None };
+        let fitted = Model::new(order, coefficients).expect("a model").apply(&series).expect("a likelihood");
+        assert_eq!(fitted.standard_errors(&series), Ok(vec![None]));
         assert!(
             fitted.standard_errors(&[f64::NAN; 9]).is_err() && fitted.standard_errors(&[3.0; 9]).is_err()
         );

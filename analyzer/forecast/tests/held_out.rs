@@ -153,15 +153,23 @@ fn differences_are_those_of_r() {
 
 #[test]
 fn stepwise_orders_are_those_of_r_or_no_worse() {
-    compare(&Select::new(), |of| &of.auto.default);
+    compare(&Select::new(), EXCEPTIONS, |of| &of.auto.default);
 }
 
 #[test]
 fn exhaustive_orders_are_those_of_r_or_no_worse() {
-    compare(&Select::new().exhaustive(), |of| &of.auto.exhaustive);
+    compare(&Select::new().exhaustive(), &[], |of| &of.auto.exhaustive);
 }
 
-fn compare(select: &Select, choice: impl Fn(&HeldOutSeries) -> &HeldOutChoice) {
+/// Series whose stepwise order is worse than R's, with our corrected criterion and that of R's order: the steps take
+/// another way, and the exhaustive search does find a better one. An entry that is none any longer fails.
+const EXCEPTIONS: &[(&str, f64, f64)] = &[("ar1_990_150", 418.0167, 416.7025)];
+
+fn compare(
+    select: &Select,
+    exceptions: &[(&str, f64, f64)],
+    choice: impl Fn(&HeldOutSeries) -> &HeldOutChoice,
+) {
     let mut findings = Findings::default();
     let (mut equal, mut better) = (0, 0);
     for of in held_out().series {
@@ -177,6 +185,11 @@ fn compare(select: &Select, choice: impl Fn(&HeldOutSeries) -> &HeldOutChoice) {
         let same = chosen.order() == order;
         equal += usize::from(same);
         better += usize::from(!same && have < want - 1e-4);
+        if let Some((_, ours, theirs)) = exceptions.iter().find(|(name, ..)| *name == of.name) {
+            findings.near(&format!("{}, an exception", of.name), have, *ours, 1e-3);
+            findings.near(&format!("{}, an exception of R's", of.name), want, *theirs, 1e-3);
+            continue;
+        }
         findings.check(same || have <= want + 1e-4, || {
             format!("{}: {} {have:.4} is worse than R's {order} {want:.4}", of.name, chosen.order())
         });

@@ -17,6 +17,14 @@ const STANDARD_ERROR: f64 = 0.02;
 const DIFFERENCED_FORECAST: f64 = 3e-4;
 const DIFFERENCED_WIDTH: f64 = 2.8e-3;
 
+/// Where our maximum is higher than R's, and by how much at least: another model, whose coefficients and forecasts
+/// are not R's.
+const HIGHER: &[(&str, f64)] = &[("gen_arma21 ARIMA(3,0,3) with mean", 0.1)];
+
+fn is_another(fit: &MaximumLikelihood) -> bool {
+    HIGHER.iter().any(|(name, _)| *name == fit.name())
+}
+
 /// What is to be reached: of R, or for a differenced series without missing values the exact one.
 struct Target {
     log_likelihood: f64,
@@ -79,6 +87,9 @@ fn the_maximum_is_not_below_that_of_r() {
     let findings = each(|findings, fit, series, target, fitted| {
         let (have, want) = (fitted.log_likelihood(), target.log_likelihood);
         findings.check(have >= want - LIKELIHOOD, || format!("{}: {have} is below {want}", fit.name()));
+        if let Some((name, least)) = HIGHER.iter().find(|(name, _)| *name == fit.name()) {
+            findings.check(have >= want + least, || format!("{name}: {have} is not above {want} by {least}"));
+        }
         // It is the likelihood of what was found, by another way.
         let again = worth(fitted.coefficients(), fit.order().d(), series);
         findings.near(&format!("{} at its own coefficients", fit.name()), have, again, 1e-6);
@@ -89,6 +100,9 @@ fn the_maximum_is_not_below_that_of_r() {
 #[test]
 fn coefficients_variance_and_criterion_are_those_of_r() {
     let findings = each(|findings, fit, _, target, fitted| {
+        if is_another(fit) {
+            return;
+        }
         let name = fit.name();
         let coefficients = flat(fitted.coefficients());
         assert_eq!(coefficients.len(), fit.se.len());
@@ -113,6 +127,9 @@ fn coefficients_variance_and_criterion_are_those_of_r() {
 #[test]
 fn standard_errors_are_those_of_r() {
     let findings = each(|findings, fit, series, _, fitted| {
+        if is_another(fit) {
+            return;
+        }
         let name = fit.name();
         let Some(errors) = findings.value(&name, fitted.standard_errors(series)) else { return };
         assert_eq!(errors.len(), fit.se.len());
@@ -131,6 +148,9 @@ fn standard_errors_are_those_of_r() {
 #[test]
 fn twelve_steps_and_their_limits_are_those_of_r() {
     let findings = each(|findings, fit, _, _, fitted| {
+        if is_another(fit) {
+            return;
+        }
         let forecast = fitted.forecast_with_variance(12, fitted.sigma2()).expect("a variance");
         let limits = forecast.interval(0.95).expect("a level");
         for (step, (&mean, &error)) in fit.forecast.iter().zip(&fit.fse).enumerate() {
@@ -147,7 +167,7 @@ fn twelve_steps_and_their_limits_are_those_of_r() {
             findings.near(&format!("{what} high"), limits[step].high, fit.hi95[step], limit_tolerance);
         }
     });
-    findings.conclude(12 * 48);
+    findings.conclude(12 * 44);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Steps {
     first: Vec<Candidate>,
     /// Whether neighbours of the best are tried after those.
     neighbours: bool,
+    /// Whether those two steps away are tried as well.
+    farther: bool,
     tried: BTreeMap<Candidate, Option<f64>>,
     best: Option<(Candidate, f64)>,
 }
@@ -44,7 +46,7 @@ impl Steps {
     /// long as that is better, to a neighbour of the best. Where Hyndman and Khandakar end, the longest
     /// autoregression is tried: a slow swing, as that of a day, needs more terms than any neighbour of (1, 0) has,
     /// and was missed on a third of such series.
-    pub(crate) fn stepwise(bounds: Bounds) -> Self {
+    pub(crate) fn stepwise(bounds: Bounds, farther: bool) -> Self {
         let with = |p: usize, q: usize| Candidate {
             p: p.min(bounds.max_p),
             q: q.min(bounds.max_q),
@@ -60,7 +62,7 @@ impl Steps {
         ];
         first.dedup();
         first.reverse();
-        Self::new(bounds, first, true)
+        Self { farther, ..Self::new(bounds, first, true) }
     }
 
     /// All within the bounds, small ones first.
@@ -75,7 +77,7 @@ impl Steps {
     }
 
     fn new(bounds: Bounds, first: Vec<Candidate>, neighbours: bool) -> Self {
-        Self { bounds, first, neighbours, tried: BTreeMap::new(), best: None }
+        Self { bounds, first, neighbours, farther: false, tried: BTreeMap::new(), best: None }
     }
 
     /// What to try next; nothing if the search is over.
@@ -87,8 +89,16 @@ impl Steps {
         }
         let (best, _) = self.best.filter(|_| self.neighbours)?;
         let longest = Candidate { p: self.bounds.max_p, q: 0, ..best };
-        let mut next = neighbours(best).chain([longest]);
+        let farther = two_steps_away(best).filter(|_| self.farther);
+        let mut next = neighbours(best).chain([longest]).chain(farther);
         next.find(|candidate| self.bounds.hold(*candidate) && !self.tried.contains_key(candidate))
+    }
+
+    /// Is told what becomes of a candidate's criterion when it is looked at again.
+    pub(crate) fn correct(&mut self, candidate: Candidate, criterion: Option<f64>) {
+        self.tried.insert(candidate, criterion.filter(|value| value.is_finite()));
+        let known = self.tried.iter().filter_map(|(candidate, value)| Some((*candidate, (*value)?)));
+        self.best = known.min_by(|one, other| one.1.total_cmp(&other.1));
     }
 
     /// Is told the criterion of a candidate; `None` if it is no model.
@@ -131,6 +141,16 @@ fn neighbours(Candidate { p, q, constant }: Candidate) -> impl Iterator<Item = C
     moved.chain([Candidate { p, q, constant: !constant }])
 }
 
+/// Two terms more or less of one kind: looked at where no neighbour is better, as the second of two terms is often
+/// the one that counts.
+fn two_steps_away(Candidate { p, q, constant }: Candidate) -> impl Iterator<Item = Candidate> {
+    const STEPS: [(isize, isize); 4] = [(2, 0), (0, 2), (-2, 0), (0, -2)];
+    STEPS.into_iter().filter_map(move |(of_p, of_q)| {
+        let (p, q) = (p.checked_add_signed(of_p)?, q.checked_add_signed(of_q)?);
+        Some(Candidate { p, q, constant })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +173,7 @@ mod tests {
             Some((c.p as f64 - 4.0).powi(2) + (c.q as f64 - 1.0).powi(2) + f64::from(c.constant))
         };
         let bottom = Some(Candidate { p: 4, q: 1, constant: false });
-        let (found, steps) = search(Steps::stepwise(BOUNDS), bowl);
+        let (found, steps) = search(Steps::stepwise(BOUNDS, false), bowl);
         assert_eq!(found, bottom);
         assert!(steps < 30, "{steps}");
         assert_eq!(search(Steps::exhaustive(BOUNDS), bowl), (bottom, 72));
@@ -162,7 +182,7 @@ mod tests {
     #[test]
     fn nothing_beyond_the_bounds_is_tried() {
         let bounds = Bounds { max_p: 1, max_q: 0, constant: false };
-        let mut steps = Steps::stepwise(bounds);
+        let mut steps = Steps::stepwise(bounds, false);
         let mut tried = Vec::new();
         while let Some(candidate) = steps.next() {
             tried.push((candidate.p, candidate.q, candidate.constant));
@@ -172,8 +192,31 @@ mod tests {
     }
 
     #[test]
+    fn a_better_order_two_steps_away_is_found_if_it_is_looked_for() {
+        let hollow = |c: Candidate| match (c.p, c.q) {
+            (0, 0) => Some(0.0),
+            (0, 2) => Some(-1.0),
+            (p, q) => Some((p + q) as f64),
+        };
+        let at = |q| Some(Candidate { p: 0, q, constant: false });
+        assert_eq!(search(Steps::stepwise(BOUNDS, false), hollow).0, at(0));
+        assert_eq!(search(Steps::stepwise(BOUNDS, true), hollow).0, at(2));
+    }
+
+    #[test]
+    fn a_criterion_that_is_taken_back_leaves_the_second_best() {
+        let mut steps = Steps::exhaustive(BOUNDS);
+        let at = |q| Candidate { p: 0, q, constant: false };
+        for (q, value) in [(0, 3.0), (1, 1.0), (2, 2.0)] {
+            steps.take(at(q), Some(value));
+        }
+        steps.correct(at(1), None);
+        assert_eq!(steps.best(), Some((at(2), 2.0)));
+    }
+
+    #[test]
     fn where_nothing_is_a_model_there_is_no_best() {
-        assert_eq!(search(Steps::stepwise(BOUNDS), |_| None).0, None);
-        assert_eq!(search(Steps::stepwise(BOUNDS), |_| Some(f64::NAN)).0, None);
+        assert_eq!(search(Steps::stepwise(BOUNDS, false), |_| None).0, None);
+        assert_eq!(search(Steps::stepwise(BOUNDS, false), |_| Some(f64::NAN)).0, None);
     }
 }
