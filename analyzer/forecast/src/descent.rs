@@ -223,8 +223,8 @@ fn damped_step(h: &Curvature, gradient: &Point, free: &[usize], damping: f64) ->
             if a == b {
                 sum += damping * h[i][i].max(1e-8 * largest) + 1e-12 * largest;
             }
-            for c in 0..b {
-                sum -= root[a][c] * root[b][c];
+            for (one, other) in root[a][..b].iter().zip(&root[b][..b]) {
+                sum -= one * other;
             }
             if a == b {
                 if sum.is_nan() || sum <= 0.0 {

@@ -50,8 +50,8 @@ impl Select {
         }
     }
 
-    /// Ends where the steps end: for many series. A third of the time, for an order that is worse on about one series in
-    /// ten.
+    /// Ends where the steps end: for many series, in a third of the time or less. Of the 61 series that the tests hold
+    /// against R, it ends at a worse order than R's default on 8, [`Self::new`] on 1.
     #[must_use]
     pub fn quick(self) -> Self {
         Self { thorough: false, ..self }

@@ -198,8 +198,8 @@ pub(crate) fn slopes<P: Passes<T>, T: Lane>(
 #[inline(always)]
 pub(crate) fn fixed<const N: usize, T: Real>(coefficients: &[T]) -> [T; N] {
     let mut fixed = [T::zero(); N];
-    for i in 0..N.min(coefficients.len()) {
-        fixed[i] = coefficients[i];
+    for (fixed, coefficient) in fixed.iter_mut().zip(coefficients) {
+        *fixed = *coefficient;
     }
     fixed
 }

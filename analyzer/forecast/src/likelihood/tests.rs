@@ -1,5 +1,5 @@
 use super::*;
-use crate::polynomial::partial;
+
 use crate::processor::Computed;
 
 fn series(n: usize) -> Vec<f64> {

@@ -112,7 +112,7 @@ fn crps(scores: &Scores) -> f64 {
 /// Ours, by the order that is found; a series without noise has a forecast without width.
 fn forecasts(pasts: &[Past]) -> Result<Vec<Option<Forecast>>> {
     let known: Vec<&[f64]> = pasts.iter().map(|past| past.known.as_slice()).collect();
-    let selected = batch::select(&known, &Select::new());
+    let selected = batch::select(&known, &Select::new().quick());
     let forecast = |selection: Result<_, FitError>| match selection {
         Ok(isotherm_forecast::Selection { fitted, .. }) => Some(fitted.forecast(HORIZON)),
         Err(FitError::NoNoise(line)) => Forecast::new(line.forecast(HORIZON), vec![0.0; HORIZON]).into(),

@@ -15,7 +15,7 @@ const OURS: usize = 50;
 const REQUEST: usize = 5;
 
 /// Every automatic selection is stepwise, with its own defaults, and without seasons.
-const AUTOMATIC: &str = "series per CPU-second, stepwise, p, q <= 5";
+const AUTOMATIC: &str = "series per CPU-second, stepwise, quick, p, q <= 5";
 const FIXED: &str = "series per CPU-second, exact likelihood, two starts";
 
 /// What is fitted.
@@ -102,7 +102,7 @@ fn ask(peer: &mut Peer, what: What, series: &[Vec<f64>]) -> Result<f64> {
 fn batched(what: What, series: &[Vec<f64>]) -> Result<()> {
     let fitted: Vec<Result<Fitted, FitError>> = match what {
         What::Automatic => {
-            let selected = batch::select(series, &Select::new());
+            let selected = batch::select(series, &Select::new().quick());
             selected.into_iter().map(|selection| Ok(selection?.fitted)).collect()
         }
         What::Fixed(order) => batch::fit(series, &Fit::new(order).starts(2)),
@@ -113,7 +113,7 @@ fn batched(what: What, series: &[Vec<f64>]) -> Result<()> {
 
 fn one_by_one(what: What, series: &[Vec<f64>]) -> Result<()> {
     let fitted = series.iter().map(|series| match what {
-        What::Automatic => Ok(Select::new().select(series)?.fitted),
+        What::Automatic => Ok(Select::new().quick().select(series)?.fitted),
         What::Fixed(order) => Fit::new(order).starts(2).fit(series),
     });
     ensure!(forecasts(fitted)? > 0, "there was no fit to measure");
@@ -136,8 +136,10 @@ fn between_windows(runs: usize, seed: u64) -> Result<Vec<Row>> {
     const LATER: usize = 24;
     let series = series(1000, N + LATER, seed);
     let known: Vec<&[f64]> = series.iter().map(|series| &series[..N]).collect();
-    let fitted: Vec<Option<Fitted>> =
-        batch::select(&known, &Select::new()).into_iter().map(|found| Some(found.ok()?.fitted)).collect();
+    let fitted: Vec<Option<Fitted>> = batch::select(&known, &Select::new().quick())
+        .into_iter()
+        .map(|found| Some(found.ok()?.fitted))
+        .collect();
     let [mut warm, mut cold, mut online, mut update] = [const { Vec::new() }; 4];
     for run in 0..runs {
         eprintln!("one more value: run {} of {runs}", run + 1);
