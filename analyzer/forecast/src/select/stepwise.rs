@@ -35,7 +35,7 @@ pub(crate) struct Steps {
     first: Vec<Candidate>,
     /// Whether neighbours of the best are tried after those.
     neighbours: bool,
-    /// Whether those two steps away are tried as well.
+    /// Whether those two steps away and all small ones are tried as well.
     farther: bool,
     tried: BTreeMap<Candidate, Option<f64>>,
     best: Option<(Candidate, f64)>,
@@ -52,14 +52,8 @@ impl Steps {
             q: q.min(bounds.max_q),
             constant: bounds.constant,
         };
-        let mut first = vec![
-            Candidate { p: 0, q: 0, constant: false },
-            with(0, 0),
-            with(1, 0),
-            with(0, 1),
-            with(bounds.max_p, 0),
-            with(2, 2),
-        ];
+        let mut first =
+            vec![Candidate { p: 0, q: 0, constant: false }, with(0, 0), with(1, 0), with(0, 1), with(2, 2)];
         first.dedup();
         first.reverse();
         Self { farther, ..Self::new(bounds, first, true) }
@@ -89,7 +83,7 @@ impl Steps {
         }
         let (best, _) = self.best.filter(|_| self.neighbours)?;
         let longest = Candidate { p: self.bounds.max_p, q: 0, ..best };
-        let farther = two_steps_away(best).filter(|_| self.farther);
+        let farther = two_steps_away(best).chain(small()).filter(|_| self.farther);
         let mut next = neighbours(best).chain([longest]).chain(farther);
         next.find(|candidate| self.bounds.hold(*candidate) && !self.tried.contains_key(candidate))
     }
@@ -149,6 +143,12 @@ fn two_steps_away(Candidate { p, q, constant }: Candidate) -> impl Iterator<Item
         let (p, q) = (p.checked_add_signed(of_p)?, q.checked_add_signed(of_q)?);
         Some(Candidate { p, q, constant })
     })
+}
+
+/// Up to three terms: few, soon estimated, and the most frequent answer.
+fn small() -> impl Iterator<Item = Candidate> {
+    let terms = (0..=3).flat_map(|p| (0..=3 - p).map(move |q| (p, q)));
+    terms.flat_map(|(p, q)| [false, true].map(|constant| Candidate { p, q, constant }))
 }
 
 #[cfg(test)]
