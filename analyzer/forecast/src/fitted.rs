@@ -104,7 +104,7 @@ impl Fitted {
 /// A series without noise: a constant, or a straight line. Its forecast has no width.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// Its value at the last step of the series.
+    /// Its value at the last step of the series, also if the series' own is missing there.
     pub last: f64,
     /// Its rise per step.
     pub slope: f64,

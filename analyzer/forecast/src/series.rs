@@ -14,6 +14,8 @@ pub(crate) struct Prepared {
     pub(crate) unit: f64,
     /// Taken off before, in the unit of the series.
     pub(crate) shift: f64,
+    /// Steps of the series after its last value that is there.
+    after: usize,
 }
 
 /// A series that is ready for the likelihood.
@@ -85,7 +87,7 @@ impl Prepared {
         let unit = power_of_two(half_reach).ok_or(SeriesError::OutOfRange)?;
         let values: Vec<f64> = span.iter().map(|y| (y / unit) - (shift / unit)).collect();
         let observed = values.iter().filter(|value| !value.is_nan()).count();
-        Ok(Self { values, observed, unit, shift })
+        Ok(Self { values, observed, unit, shift, after: series.len() - 1 - last })
     }
 
     /// Whether a value between the first and the last is missing.
@@ -137,7 +139,10 @@ impl Prepared {
         let constant = slope.abs() * last as f64 <= 8.0 * f64::EPSILON * size;
         let slope = if constant { 0.0 } else { slope };
         let enough = self.observed >= if constant { 2 } else { 3 };
-        (straight && enough).then_some(Line { last: end * self.unit + self.shift, slope: slope * self.unit })
+        (straight && enough).then_some(Line {
+            last: (end + slope * self.after as f64) * self.unit + self.shift,
+            slope: slope * self.unit,
+        })
     }
 }
 
@@ -196,6 +201,9 @@ mod tests {
         assert_eq!(check(&[1.0, 2.0], 0), Err(SeriesError::TooShort { have: 2, need: 3 }.into()));
         let with_gap = [1.0, f64::NAN, 3.0, 4.0, f64::NAN, f64::NAN, 7.0];
         assert_eq!(check(&with_gap, 1), Err(FitError::NoNoise(Line { last: 7.0, slope: 1.0 })));
+        // The line goes on over what is missing at the end.
+        let cut_short = [1.0, 2.0, 3.0, 4.0, f64::NAN, f64::NAN];
+        assert_eq!(check(&cut_short, 1), Err(FitError::NoNoise(Line { last: 6.0, slope: 1.0 })));
     }
 
     #[test]

@@ -172,7 +172,9 @@ impl<'a> Job<'a> {
     fn new(select: &Select, series: &'a [f64], buffer: &mut Vec<f64>) -> Result<Self, FitError> {
         let prepared = Prepared::new(series, Origin::Free)?;
         let d = select.differences.unwrap_or_else(|| differences_in(&prepared.values, Order::MAX_D, buffer));
-        prepared.check(d, d + 3)?;
+        // Too few values to see a trend may still be a line.
+        let judged = if select.differences.is_some() { d } else { d.max(1) };
+        prepared.check(judged, d + 3)?;
         let steps = select.steps(d, prepared.observed);
         let free = Ready::new(prepared, d);
         let fixed = if d == 0 { Some(Ready::new(Prepared::new(series, Origin::Fixed)?, d)) } else { None };

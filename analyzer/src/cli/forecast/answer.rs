@@ -82,7 +82,7 @@ pub(super) fn answer(question: &Question, values: &[f64]) -> Result<Answer> {
     let threshold = question.threshold.map(|value| threshold(question, value, values)).transpose()?;
     match find(question, &modelled) {
         Ok((fitted, tried)) => model(question, &modelled, fitted, tried, threshold),
-        Err(FitError::NoNoise(line)) => Ok(straight(question, &modelled, line, threshold)),
+        Err(FitError::NoNoise(line)) => Ok(straight(question, line, threshold)),
         Err(error) => Err(error.into()),
     }
 }
@@ -211,10 +211,8 @@ fn simulated(question: &Question, fitted: &Fitted, threshold: Threshold) -> Resu
 }
 
 /// The line goes on; there is no doubt, and nothing to simulate.
-fn straight(question: &Question, modelled: &[f64], line: Line, threshold: Option<Threshold>) -> Answer {
-    // The line's last value is at the last that is there.
-    let after = modelled.iter().rev().take_while(|value| value.is_nan()).count();
-    let ahead = line.forecast(question.horizon + after).split_off(after);
+fn straight(question: &Question, line: Line, threshold: Option<Threshold>) -> Answer {
+    let ahead = line.forecast(question.horizon);
     let crossing = threshold.map(|Threshold { value, modelled, side }| {
         let mut reached = false;
         let each = |ahead: &f64| {
