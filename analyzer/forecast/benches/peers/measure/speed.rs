@@ -16,7 +16,7 @@ const REQUEST: usize = 5;
 
 /// Every automatic selection is stepwise, with its own defaults, and without seasons.
 const AUTOMATIC: &str = "series per CPU-second, stepwise, quick, p, q <= 5";
-const FIXED: &str = "series per CPU-second, exact likelihood, two starts";
+const FIXED: &str = "series per CPU-second, exact likelihood, one start as the peers";
 
 /// What is fitted.
 #[derive(Clone, Copy)]
@@ -105,7 +105,7 @@ fn batched(what: What, series: &[Vec<f64>]) -> Result<()> {
             let selected = batch::select(series, &Select::new().quick());
             selected.into_iter().map(|selection| Ok(selection?.fitted)).collect()
         }
-        What::Fixed(order) => batch::fit(series, &Fit::new(order).starts(2)),
+        What::Fixed(order) => batch::fit(series, &Fit::new(order).starts(1)),
     };
     ensure!(forecasts(fitted)? > 0, "there was no fit to measure");
     Ok(())
@@ -114,7 +114,7 @@ fn batched(what: What, series: &[Vec<f64>]) -> Result<()> {
 fn one_by_one(what: What, series: &[Vec<f64>]) -> Result<()> {
     let fitted = series.iter().map(|series| match what {
         What::Automatic => Ok(Select::new().quick().select(series)?.fitted),
-        What::Fixed(order) => Fit::new(order).starts(2).fit(series),
+        What::Fixed(order) => Fit::new(order).starts(1).fit(series),
     });
     ensure!(forecasts(fitted)? > 0, "there was no fit to measure");
     Ok(())
