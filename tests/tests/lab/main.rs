@@ -88,6 +88,8 @@ fn every_object_is_read_from_both_of_its_nodes() {
             racks.iter().filter(|(node, _)| volume.nodes.contains(node)).map(|(_, rack)| rack).collect();
         assert_eq!(homes.len(), 2, "volume {} lies on one rack: {:?}", volume.id, volume.nodes);
     }
+    // The store places volumes by chance, so that a node may have none.
+    let used: BTreeSet<String> = volumes.iter().flat_map(|volume| &volume.nodes).cloned().collect();
     let truth = Truth::new(Arc::clone(&volumes)).unwrap();
     let put_every = NonZeroU64::new(10);
     let load =
@@ -102,7 +104,8 @@ fn every_object_is_read_from_both_of_its_nodes() {
     let traffic = truth.traffic();
     // Whoever is free takes the next request, so a client need not have come to every node.
     let reached: BTreeSet<_> = traffic.iter().map(|traffic| &traffic.server).collect();
-    assert!(reached.len() == 4 && traffic.len() <= 16, "four clients, four nodes: {traffic:?}");
+    assert_eq!(reached.len(), used.len(), "{used:?}: {traffic:?}");
+    assert!(traffic.len() <= 4 * used.len(), "four clients: {traffic:?}");
     let sent: u64 = traffic.iter().map(|traffic| traffic.sent_bytes).sum();
     let received: u64 = traffic.iter().map(|traffic| traffic.received_bytes).sum();
     assert!(sent > 40 * 1_000 && received > 360 * 1_000, "{traffic:?}");
