@@ -71,12 +71,7 @@ pub(crate) enum Origin {
 impl Prepared {
     /// Checks and scales.
     pub(crate) fn new(series: &[f64], origin: Origin) -> Result<Self, SeriesError> {
-        if let Some(at) = series.iter().position(|value| value.is_infinite()) {
-            return Err(SeriesError::Infinite { at });
-        }
-        let missing = SeriesError::AllMissing { len: series.len() };
-        let first = series.iter().position(|value| !value.is_nan()).ok_or(missing.clone())?;
-        let last = series.iter().rposition(|value| !value.is_nan()).ok_or(missing)?;
+        let (first, last) = ends(series)?;
         let span = &series[first..=last];
         let shift = match origin {
             Origin::Fixed => 0.0,
@@ -159,6 +154,16 @@ fn fill(values: &mut [f64]) {
         }
         last = t;
     }
+}
+
+/// The indices of the first and the last value that is there.
+pub(crate) fn ends(series: &[f64]) -> Result<(usize, usize), SeriesError> {
+    if let Some(at) = series.iter().position(|value| value.is_infinite()) {
+        return Err(SeriesError::Infinite { at });
+    }
+    let there = |value: &f64| !value.is_nan();
+    let ends = series.iter().position(there).zip(series.iter().rposition(there));
+    ends.ok_or(SeriesError::AllMissing { len: series.len() })
 }
 
 /// The power of two next to a size; 1 for 0, nothing if squares of such values are none of double precision.

@@ -2,6 +2,7 @@
 
 use super::filter::{Filtered, run};
 use super::system::System;
+use crate::series::ends;
 use crate::{FitError, Fitted, Line, Method, Model, SeriesError};
 use std::f64::consts::TAU;
 
@@ -19,12 +20,13 @@ impl Model {
     /// leaves nothing to chance; [`FitError::NoLikelihood`] if the model has no stationary distribution that
     /// can be computed.
     pub fn apply(&self, series: &[f64]) -> Result<Fitted, FitError> {
+        let ends = ends(series)?;
         let largest = check(series, self.order().d())?;
         let system = System::of(self);
         let (state, filtered) = run(&system, series, |_, _, _| {}).ok_or(FitError::NoLikelihood)?;
         let sigma2 = filtered.s_yy / filtered.n as f64;
         if sigma2.sqrt() <= ROUNDING * largest {
-            return Err(FitError::NoNoise(line(series)));
+            return Err(FitError::NoNoise(line(series, ends)));
         }
         if !sigma2.is_normal() {
             return Err(SeriesError::OutOfRange.into());
@@ -65,15 +67,9 @@ impl Filtered {
     }
 }
 
-/// The largest absolute value, if the series can be filtered.
+/// The largest absolute value, if a series with a value can be filtered.
 fn check(series: &[f64], d: usize) -> Result<f64, SeriesError> {
-    if let Some(at) = series.iter().position(|value| value.is_infinite()) {
-        return Err(SeriesError::Infinite { at });
-    }
     let have = series.iter().filter(|value| !value.is_nan()).count();
-    if have == 0 {
-        return Err(SeriesError::AllMissing { len: series.len() });
-    }
     if have < d + 1 {
         return Err(SeriesError::TooShort { have, need: d + 1 });
     }
@@ -87,10 +83,7 @@ fn check(series: &[f64], d: usize) -> Result<f64, SeriesError> {
 }
 
 /// The line through the first and the last value that is there.
-fn line(series: &[f64]) -> Line {
-    let there = |at: &usize| !series[*at].is_nan();
-    let first = (0..series.len()).find(there).unwrap_or(0);
-    let last = (0..series.len()).rfind(there).unwrap_or(first);
+fn line(series: &[f64], (first, last): (usize, usize)) -> Line {
     let slope = if last == first { 0.0 } else { (series[last] - series[first]) / (last - first) as f64 };
     Line { last: series[last] + slope * (series.len() - 1 - last) as f64, slope }
 }
