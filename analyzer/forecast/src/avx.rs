@@ -24,7 +24,7 @@ macro_rules! operator {
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                // SAFETY: values of this type are made only where AVX was found.
+                // SAFETY: values of this type are made only where AVX2 and FMA were found.
                 Self(unsafe { $instruction(self.0, other.0) })
             }
         }
@@ -49,7 +49,7 @@ impl Neg for Four {
 impl Real for Four {
     #[inline(always)]
     fn splat(value: f64) -> Self {
-        // SAFETY: called only where AVX was found.
+        // SAFETY: called only where AVX2 and FMA were found.
         Self(unsafe { _mm256_set1_pd(value) })
     }
 
@@ -87,7 +87,7 @@ impl Lane for Four {
 
     #[inline(always)]
     fn sqrt(self) -> Self {
-        // SAFETY: values of this type are made only where AVX was found.
+        // SAFETY: values of this type are made only where AVX2 and FMA were found.
         Self(unsafe { _mm256_sqrt_pd(self.0) })
     }
 

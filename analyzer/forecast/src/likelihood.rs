@@ -100,7 +100,7 @@ impl<T: Lane> Scratch<T> {
 /// The likelihood of `w`, a value of `W` series a step, none of them missing, more than `max(p, q)` of them. Of the
 /// gradient and the curvature, what lies beyond the parameters of the shape is left as it was.
 #[inline(always)]
-pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
+pub(crate) fn evaluate<T: Passes>(
     shape: Shape,
     w: &[T],
     partial: &[T; MAX_PARAMETERS],
@@ -120,13 +120,13 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
 
     // What the state adds to the innovations, and how large it can be.
     let Scratch { g, impulse, levels: sums, slopes: derivatives } = scratch;
-    pass::impulse::<P, _>(phi, c, &mut g[..n], impulse);
+    pass::impulse(phi, c, &mut g[..n], impulse);
     let initial = Initial::new(&partial[..p], phi, theta);
     let correction = Correction::new(&impulse.gram(r), &initial.covariance(), r);
 
     // The constant, the state and the deviance.
     let terms = &Terms { phi, c, g: &g[..n], support: impulse.support, last_g: &impulse.last_g };
-    levels::<P, _>(w, with_constant, terms, sums);
+    levels(w, with_constant, terms, sums);
     let mut b = sums.b;
     let mut products = sums.values;
     out.constant = T::zero();
@@ -149,7 +149,7 @@ pub(crate) fn evaluate<P: Passes<T>, T: Lane>(
     }
 
     // Derivatives with respect to the coefficients, at a given covariance of the state.
-    slopes::<P, _>(w, out.constant, &correction.state(&b), terms, derivatives);
+    slopes(w, out.constant, &correction.state(&b), terms, derivatives);
     let sums = &*derivatives;
     let twice = weight + weight;
     let lambda = correction.lambda(&b);

@@ -2,7 +2,6 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::avx::Four;
-use crate::lane::Lane;
 use crate::likelihood::{
     Evaluation, Impulse, Levels, MAX_PARAMETERS, Passes, Scratch, Shape, Slopes, Terms, evaluate, impulse_of,
     levels_of, slopes_of,
@@ -35,8 +34,8 @@ impl Instructions {
 }
 
 /// Numbers that the likelihood is computed with, by the instructions that are theirs.
-pub(crate) trait Computed: Lane {
-    /// [`evaluate`], with the same bits in each lane whatever the type.
+pub(crate) trait Computed: Passes {
+    /// [`evaluate`]. What is in a lane does not depend on the others; between types it differs by rounding.
     fn evaluate(
         shape: Shape,
         w: &[Self],
@@ -54,7 +53,7 @@ impl Computed for f64 {
         scratch: &mut Scratch<Self>,
         out: &mut Evaluation<Self>,
     ) {
-        evaluate::<Plain, Self>(shape, w, partial, scratch, out);
+        evaluate(shape, w, partial, scratch, out);
     }
 }
 
@@ -75,49 +74,42 @@ impl Computed for Four {
             scratch: &mut Scratch<Four>,
             out: &mut Evaluation<Four>,
         ) {
-            evaluate::<Avx2, Four>(shape, w, partial, scratch, out);
+            evaluate(shape, w, partial, scratch, out);
         }
         // SAFETY: values of this type are made only where AVX2 and FMA were found.
         unsafe { wide(shape, w, partial, scratch, out) }
     }
 }
 
-/// Passes with [`Instructions::Plain`].
-struct Plain;
-
-impl<T: Lane> Passes<T> for Plain {
+impl Passes for f64 {
     #[inline(never)]
-    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T], out: &mut Impulse<T>) {
-        impulse_of::<P, Q, T>(c, g, out);
+    fn impulse<const P: usize, const Q: usize>(c: &[Self], g: &mut [Self], out: &mut Impulse<Self>) {
+        impulse_of::<P, Q, Self>(c, g, out);
     }
 
     #[inline(never)]
     fn levels<const P: usize, const Q: usize, const ONES: bool>(
-        w: &[T],
-        terms: &Terms<'_, T>,
-        out: &mut Levels<T>,
+        w: &[Self],
+        terms: &Terms<'_, Self>,
+        out: &mut Levels<Self>,
     ) {
-        levels_of::<P, Q, ONES, T>(w, terms, out);
+        levels_of::<P, Q, ONES, Self>(w, terms, out);
     }
 
     #[inline(never)]
     fn slopes<const P: usize, const Q: usize>(
-        w: &[T],
-        constant: T,
-        state: &[T; MAX],
-        terms: &Terms<'_, T>,
-        out: &mut Slopes<T>,
+        w: &[Self],
+        constant: Self,
+        state: &[Self; MAX],
+        terms: &Terms<'_, Self>,
+        out: &mut Slopes<Self>,
     ) {
-        slopes_of::<P, Q, T>(w, constant, state, terms, out);
+        slopes_of::<P, Q, Self>(w, constant, state, terms, out);
     }
 }
 
-/// Passes with [`Instructions::Avx2`].
 #[cfg(target_arch = "x86_64")]
-struct Avx2;
-
-#[cfg(target_arch = "x86_64")]
-impl Passes<Four> for Avx2 {
+impl Passes for Four {
     fn impulse<const P: usize, const Q: usize>(c: &[Four], g: &mut [Four], out: &mut Impulse<Four>) {
         #[target_feature(enable = "avx2,fma")]
         #[inline(never)]

@@ -52,7 +52,7 @@ pub(crate) fn minimise<T: Computed>(
     let mut partial = [T::zero(); MAX_PARAMETERS];
     let mut scratch = Scratch::new(n);
     let mut evaluation = Evaluation::new();
-    // Lanes without a series do no harm with values that are all the same.
+    // Lanes without a series repeat the first.
     for (lane, slot) in lanes.iter_mut().enumerate() {
         *slot = waiting.next().and_then(|(at, search)| Slot::new(shape, at, search, effort));
         T::fill(&mut w, lane, searches.first().map_or(&[], |search| search.w));

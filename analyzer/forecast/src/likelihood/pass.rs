@@ -117,81 +117,76 @@ impl<T: Real> Slopes<T> {
 
 /// The passes, compiled for some instructions. Terms come in fixed numbers, 0 to 3 or 5 of either kind; where the
 /// model has 4, the fifth coefficient is zero.
-pub(crate) trait Passes<T: Lane> {
+pub(crate) trait Passes: Lane {
     /// [`super::impulse::impulse_of`].
-    fn impulse<const P: usize, const Q: usize>(c: &[T], g: &mut [T], out: &mut Impulse<T>);
+    fn impulse<const P: usize, const Q: usize>(c: &[Self], g: &mut [Self], out: &mut Impulse<Self>);
 
     /// [`levels_of`].
     fn levels<const P: usize, const Q: usize, const ONES: bool>(
-        w: &[T],
-        terms: &Terms<'_, T>,
-        out: &mut Levels<T>,
+        w: &[Self],
+        terms: &Terms<'_, Self>,
+        out: &mut Levels<Self>,
     );
 
     /// [`slopes_of`].
     fn slopes<const P: usize, const Q: usize>(
-        w: &[T],
-        constant: T,
-        state: &[T; MAX],
-        terms: &Terms<'_, T>,
-        out: &mut Slopes<T>,
+        w: &[Self],
+        constant: Self,
+        state: &[Self; MAX],
+        terms: &Terms<'_, Self>,
+        out: &mut Slopes<Self>,
     );
 }
 
 /// Calls a function of fixed numbers of terms.
 macro_rules! with_terms {
-    ($phi:expr, $c:expr, $passes:ident :: $function:ident, [$($after:tt)*], $arguments:tt) => {
+    ($phi:expr, $c:expr, $numbers:ident :: $function:ident, [$($after:tt)*], $arguments:tt) => {
         match $phi.len() {
-            0 => with_terms!(@q 0, $c, $passes, $function, [$($after)*], $arguments),
-            1 => with_terms!(@q 1, $c, $passes, $function, [$($after)*], $arguments),
-            2 => with_terms!(@q 2, $c, $passes, $function, [$($after)*], $arguments),
-            3 => with_terms!(@q 3, $c, $passes, $function, [$($after)*], $arguments),
-            _ => with_terms!(@q 5, $c, $passes, $function, [$($after)*], $arguments),
+            0 => with_terms!(@q 0, $c, $numbers, $function, [$($after)*], $arguments),
+            1 => with_terms!(@q 1, $c, $numbers, $function, [$($after)*], $arguments),
+            2 => with_terms!(@q 2, $c, $numbers, $function, [$($after)*], $arguments),
+            3 => with_terms!(@q 3, $c, $numbers, $function, [$($after)*], $arguments),
+            _ => with_terms!(@q 5, $c, $numbers, $function, [$($after)*], $arguments),
         }
     };
-    (@q $p:literal, $c:expr, $passes:ident, $function:ident, [$($after:tt)*], ($($argument:expr),*)) => {
+    (@q $p:literal, $c:expr, $numbers:ident, $function:ident, [$($after:tt)*], ($($argument:expr),*)) => {
         match $c.len() {
-            0 => $passes::$function::<$p, 0 $($after)*>($($argument),*),
-            1 => $passes::$function::<$p, 1 $($after)*>($($argument),*),
-            2 => $passes::$function::<$p, 2 $($after)*>($($argument),*),
-            3 => $passes::$function::<$p, 3 $($after)*>($($argument),*),
-            _ => $passes::$function::<$p, 5 $($after)*>($($argument),*),
+            0 => $numbers::$function::<$p, 0 $($after)*>($($argument),*),
+            1 => $numbers::$function::<$p, 1 $($after)*>($($argument),*),
+            2 => $numbers::$function::<$p, 2 $($after)*>($($argument),*),
+            3 => $numbers::$function::<$p, 3 $($after)*>($($argument),*),
+            _ => $numbers::$function::<$p, 5 $($after)*>($($argument),*),
         }
     };
 }
 
 /// What an unknown state adds to the innovations.
 #[inline(always)]
-pub(crate) fn impulse<P: Passes<T>, T: Lane>(phi: &[T], c: &[T], g: &mut [T], out: &mut Impulse<T>) {
-    with_terms!(phi, c, P::impulse, [], (c, g, out));
+pub(crate) fn impulse<T: Passes>(phi: &[T], c: &[T], g: &mut [T], out: &mut Impulse<T>) {
+    with_terms!(phi, c, T::impulse, [], (c, g, out));
 }
 
 /// The first pass: what the constant and the expected state follow from. Without a constant the sums with ones
 /// are of no use.
 #[inline(always)]
-pub(crate) fn levels<P: Passes<T>, T: Lane>(
-    w: &[T],
-    with_constant: bool,
-    terms: &Terms<'_, T>,
-    out: &mut Levels<T>,
-) {
+pub(crate) fn levels<T: Passes>(w: &[T], with_constant: bool, terms: &Terms<'_, T>, out: &mut Levels<T>) {
     if with_constant {
-        with_terms!(terms.phi, terms.c, P::levels, [, true], (w, terms, out));
+        with_terms!(terms.phi, terms.c, T::levels, [, true], (w, terms, out));
     } else {
-        with_terms!(terms.phi, terms.c, P::levels, [, false], (w, terms, out));
+        with_terms!(terms.phi, terms.c, T::levels, [, false], (w, terms, out));
     }
 }
 
 /// The second pass: derivatives at the constant and the expected state.
 #[inline(always)]
-pub(crate) fn slopes<P: Passes<T>, T: Lane>(
+pub(crate) fn slopes<T: Passes>(
     w: &[T],
     constant: T,
     state: &[T; MAX],
     terms: &Terms<'_, T>,
     out: &mut Slopes<T>,
 ) {
-    with_terms!(terms.phi, terms.c, P::slopes, [], (w, constant, state, terms, out));
+    with_terms!(terms.phi, terms.c, T::slopes, [], (w, constant, state, terms, out));
 }
 
 /// The first coefficients, and zeros where there are none.
