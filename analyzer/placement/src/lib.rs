@@ -1,0 +1,30 @@
+//! Where partitions should lie: from an immutable snapshot of a cluster to a checked, explained plan.
+//!
+//! Values in, values out: no clock, no file, no chance that is not seeded, no thread whose timing could reach a
+//! plan. docs/placement.md has the definitions and their sources.
+//!
+//! The way of a plan: a [`Cluster`] is checked once and becomes a [`Snapshot`]; [`plan`] decides moves and refusals;
+//! [`schedule`] orders them; [`check`] verifies both against the snapshot without any code of the planner; and
+//! [`explain`] says of any move why, and of any partition that stays, why it stays.
+
+pub mod hash;
+mod ids;
+mod partitions;
+mod plan;
+mod planner;
+mod policy;
+mod proactive;
+mod snapshot;
+mod topology;
+
+pub use ids::{Domain, Level, Node, Partition};
+pub use partitions::{Assignment, Column, Partitions, PeerShare};
+pub use plan::{
+    Action, ApplyError, Cause, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Refusal, Rejected,
+    Totals,
+};
+pub use planner::{Request, plan};
+pub use policy::{Gate, Policy, PolicyError, Weights};
+pub use proactive::{Outlook, Shifts};
+pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
+pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

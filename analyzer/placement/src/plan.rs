@@ -1,0 +1,413 @@
+//! What is decided: moves with their reasons, refusals with theirs.
+
+use crate::ids::{Level, Node, Partition};
+use crate::partitions::Assignment;
+use crate::snapshot::{Cluster, Snapshot};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use thiserror::Error;
+
+/// What is done to a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Action {
+    /// Its bytes are copied to `to`, which takes the slot of `from`, or an empty one.
+    Copy {
+        /// The holder that is replaced; absent where a replica is added.
+        from: Option<Node>,
+        /// The new holder.
+        to: Node,
+    },
+    /// Another holder becomes its leader. No bytes.
+    Lead {
+        /// The leader so far.
+        from: Node,
+        /// The leader to be.
+        to: Node,
+    },
+    /// A holder serves no more reads, and keeps its replica. No bytes.
+    DrainReads {
+        /// The holder.
+        from: Node,
+    },
+}
+
+/// Why something is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Reason {
+    /// The holder is down.
+    Lost,
+    /// It has fewer replicas than it should.
+    Missing,
+    /// The holder is draining.
+    Draining,
+    /// The holder's capacity was lowered, or it holds more than its share.
+    Overfull,
+    /// A node holds less than its share.
+    Underfull,
+    /// Pressure is uneven.
+    Balance,
+    /// The expected loss is lower elsewhere.
+    Risk,
+}
+
+/// What a move is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub enum Gain {
+    /// Live replicas before and after.
+    Replicas {
+        /// Before.
+        before: u8,
+        /// After.
+        after: u8,
+    },
+    /// Pressure of the more pressed of the two nodes, relative to the mean, before and after.
+    Pressure {
+        /// Before.
+        before: f64,
+        /// After.
+        after: f64,
+    },
+    /// Expected loss avoided over the residence, at its lower bound, and what the move costs, in the unit of the
+    /// caller's loss.
+    Loss {
+        /// Avoided.
+        benefit: f64,
+        /// Spent.
+        cost: f64,
+    },
+}
+
+/// What forbids a node to take a partition. In the order in which it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Constraint {
+    /// It is down, draining, or has no capacity.
+    NotATarget,
+    /// Its risk is above the policy's limit, or its hazard too far above its class's.
+    Risk,
+    /// It holds the partition already.
+    Holds,
+    /// Another replica lies in its domain of that level.
+    Domain(Level),
+    /// Its bytes, with what is on its way to it, would exceed the fill limit.
+    Capacity,
+    /// The partition left it not long ago.
+    Returned,
+    /// Its pressure would exceed what the survivors of one more failure could bear, or balance.
+    Headroom,
+    /// There would be more copysets than the policy allows.
+    Copysets,
+}
+
+/// How many nodes each constraint rejected first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Rejected {
+    /// See [`Constraint::NotATarget`].
+    pub not_a_target: u16,
+    /// See [`Constraint::Risk`].
+    pub risk: u16,
+    /// See [`Constraint::Holds`].
+    pub holds: u16,
+    /// See [`Constraint::Domain`], all levels.
+    pub domain: u16,
+    /// See [`Constraint::Capacity`].
+    pub capacity: u16,
+    /// See [`Constraint::Returned`].
+    pub returned: u16,
+    /// See [`Constraint::Headroom`].
+    pub headroom: u16,
+    /// See [`Constraint::Copysets`].
+    pub copysets: u16,
+}
+
+impl Rejected {
+    /// Counts one.
+    pub fn add(&mut self, constraint: Constraint) {
+        let count = match constraint {
+            Constraint::NotATarget => &mut self.not_a_target,
+            Constraint::Risk => &mut self.risk,
+            Constraint::Holds => &mut self.holds,
+            Constraint::Domain(_) => &mut self.domain,
+            Constraint::Capacity => &mut self.capacity,
+            Constraint::Returned => &mut self.returned,
+            Constraint::Headroom => &mut self.headroom,
+            Constraint::Copysets => &mut self.copysets,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Move {
+    /// Of what.
+    pub partition: Partition,
+    /// What is done.
+    pub action: Action,
+    /// Bytes to copy.
+    pub bytes: u64,
+    /// The epoch of the subset that is changed.
+    pub epoch: u64,
+    /// Why.
+    pub reason: Reason,
+    /// What for.
+    pub gain: Gain,
+    /// What the chosen node scored; lower is better, about its pressure over the mean after the move.
+    pub score: f64,
+    /// The second best node, and what it scored.
+    pub runner_up: Option<(Node, f64)>,
+    /// Nodes that could not be chosen; [`crate::explain`] names them one by one.
+    pub rejected: Rejected,
+}
+
+/// Why something that should be done is not.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Error)]
+pub enum Cause {
+    /// No allowed node has room for it.
+    #[error("needs {needs_bytes} bytes, and no node that may take it has more than {room_bytes} left")]
+    Capacity {
+        /// What it needs.
+        needs_bytes: u64,
+        /// The most that a node it may go to has left.
+        room_bytes: u64,
+    },
+    /// Too few domains for the replicas.
+    #[error(
+        "{replicas} replicas of which at most {limit} may share a domain of level {}: {domains} such domains can \
+         take one; the most that can be had is {feasible}", level.0
+    )]
+    Domains {
+        /// Replicas wanted.
+        replicas: u8,
+        /// Most in one domain.
+        limit: u8,
+        /// The level.
+        level: Level,
+        /// Domains of that level with a node that may be a target.
+        domains: u16,
+        /// Replicas that are feasible.
+        feasible: u8,
+    },
+    /// Too few nodes for the replicas.
+    #[error("{replicas} replicas, and {nodes} nodes that can hold one")]
+    Nodes {
+        /// Replicas wanted.
+        replicas: u8,
+        /// Nodes that serve and take.
+        nodes: u16,
+    },
+    /// Nodes could take it by domain and room, and other limits forbid them.
+    #[error("no node may take it: {rejected:?}")]
+    NoTarget {
+        /// What forbids them.
+        rejected: Rejected,
+    },
+    /// No live replica is left to copy from.
+    #[error("no live replica is left to copy from")]
+    NoSurvivor,
+    /// A copy of it is under way.
+    #[error("a copy of it is under way")]
+    InFlight,
+    /// It must not be moved.
+    #[error("pinned")]
+    Pinned,
+    /// It moved not long ago.
+    #[error("it moved not long ago; it may move again at {until_s} s")]
+    CoolDown {
+        /// When it may move again, seconds of the snapshot's clock.
+        until_s: u32,
+    },
+    /// The plan's bytes or moves are used up.
+    #[error("{bytes} bytes more than the plan's budget has left, {left_bytes}, or its moves are used up")]
+    Budget {
+        /// What it would copy.
+        bytes: u64,
+        /// What is left.
+        left_bytes: u64,
+    },
+    /// It would gain too little for what it costs.
+    #[error("moving will not help: {benefit} for {cost}")]
+    NoGain {
+        /// Avoided, at its lower bound.
+        benefit: f64,
+        /// Spent.
+        cost: f64,
+    },
+    /// So much is lost at once that it is taken for a failure of another kind.
+    #[error(
+        "{lost:.3} of the capacity was lost at once, more than {limit}: look first, then raise `breaker`"
+    )]
+    Breaker {
+        /// Share lost.
+        lost: f64,
+        /// Share allowed.
+        limit: f64,
+    },
+    /// A node could not be brought to its share.
+    #[error("its pressure stays at {reached:.4} of the mean instead of {wanted:.4}")]
+    Pressure {
+        /// Where it stays.
+        reached: f64,
+        /// Where it should be.
+        wanted: f64,
+    },
+}
+
+/// Something that should be done and is not.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Refusal {
+    /// Of which partition; absent where it is the whole plan's or a node's.
+    pub partition: Option<Partition>,
+    /// Of which node.
+    pub node: Option<Node>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// How evenly nodes are pressed, relative to the mean over those that are up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Pressure {
+    /// Share of capacity filled, the highest over the mean; absent where nothing is held.
+    pub size: Option<f64>,
+    /// The same of load; absent where load is not judged or there is none.
+    pub load: Option<f64>,
+}
+
+/// What a plan comes to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Totals {
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Bytes that must be copied at least for what was asked: those lost, and those over or under a share.
+    pub least_bytes: u64,
+    /// Before the event's moves, over the nodes that are up.
+    pub before: Pressure,
+    /// After all moves.
+    pub after: Pressure,
+    /// The lowest highest size pressure over the mean that the domains allow.
+    pub feasible: f64,
+}
+
+/// SHA-256 of what a plan decides.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PlanHash(pub [u8; 32]);
+
+impl fmt::Display for PlanHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PlanHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for PlanHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is to be done to a snapshot. Never changed: another decision is another plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The revision it was made from, and holds for.
+    pub parent: u64,
+    /// In the order in which they were decided; the order of doing is the schedule's.
+    pub moves: Vec<Move>,
+    /// What should be done and is not.
+    pub refusals: Vec<Refusal>,
+    /// What it comes to.
+    pub totals: Totals,
+    /// Of parent, moves (partition, action, bytes, epoch) and nothing else.
+    pub hash: PlanHash,
+}
+
+/// Why a plan cannot be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ApplyError {
+    /// It was made from another state.
+    #[error("the plan is for revision {planned}, and the state is at {current}; plan again")]
+    Stale {
+        /// What it was made from.
+        planned: u64,
+        /// What there is.
+        current: u64,
+    },
+    /// A move that does not fit the state.
+    #[error("move {0} does not fit the assignment")]
+    DoesNotFit(usize),
+}
+
+impl Plan {
+    /// A plan of these decisions.
+    #[must_use]
+    pub fn new(parent: u64, moves: Vec<Move>, refusals: Vec<Refusal>, totals: Totals) -> Self {
+        let hash = hash(parent, &moves);
+        Self { parent, moves, refusals, totals, hash }
+    }
+
+    /// The assignment after all moves.
+    ///
+    /// # Errors
+    /// If the snapshot is not the plan's parent, or a move does not fit it.
+    pub fn result(&self, snapshot: &Snapshot) -> Result<Assignment, ApplyError> {
+        if snapshot.revision() != self.parent {
+            return Err(ApplyError::Stale { planned: self.parent, current: snapshot.revision() });
+        }
+        let mut assignment = snapshot.assignment().clone();
+        for (at, decided) in self.moves.iter().enumerate() {
+            let fits = match decided.action {
+                Action::Copy { from, to } => assignment.replace(decided.partition, from, to),
+                Action::Lead { to, .. } => assignment.lead(decided.partition, to),
+                Action::DrainReads { from } => assignment.holds(from, decided.partition),
+            };
+            if !fits {
+                return Err(ApplyError::DoesNotFit(at));
+            }
+        }
+        Ok(assignment)
+    }
+
+    /// The cluster after all moves, at the next revision: assignments, epochs of what moved, when, and from where.
+    ///
+    /// # Errors
+    /// As [`Plan::result`].
+    pub fn apply(&self, snapshot: Snapshot) -> Result<Cluster, ApplyError> {
+        let assignment = self.result(&snapshot)?;
+        let now_s = snapshot.now_s();
+        let mut cluster = snapshot.into_cluster();
+        cluster.assignment = assignment;
+        cluster.revision += 1;
+        let len = cluster.partitions.len();
+        for decided in &self.moves {
+            let Action::Copy { from, .. } = decided.action else { continue };
+            let at = decided.partition.at();
+            cluster.partitions.epoch.each(len)[at] += 1;
+            cluster.partitions.moved_at_s.each(len)[at] = Some(now_s);
+            cluster.partitions.last_left.each(len)[at] = from;
+        }
+        Ok(cluster)
+    }
+}
+
+fn hash(parent: u64, moves: &[Move]) -> PlanHash {
+    let mut digest = Sha256::new();
+    digest.update(parent.to_le_bytes());
+    for decided in moves {
+        let (kind, from, to) = match decided.action {
+            Action::Copy { from, to } => (0u8, from.map_or(u16::MAX, |node| node.0), to.0),
+            Action::Lead { from, to } => (1, from.0, to.0),
+            Action::DrainReads { from } => (2, from.0, u16::MAX),
+        };
+        digest.update(decided.partition.0.to_le_bytes());
+        digest.update([kind]);
+        digest.update(from.to_le_bytes());
+        digest.update(to.to_le_bytes());
+        digest.update(decided.bytes.to_le_bytes());
+        digest.update(decided.epoch.to_le_bytes());
+    }
+    PlanHash(digest.finalize().into())
+}
