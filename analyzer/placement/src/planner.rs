@@ -1,6 +1,8 @@
 //! From a snapshot to a plan: what is asked is done in the order of its urgency, by stages that share one view of
 //! the cluster as it will be ([`work`]).
 
+mod choose;
+mod ways;
 mod work;
 
 use crate::ids::Node;

@@ -4,9 +4,11 @@
 //! even. Bytes are counted twice: as they will be at the end, for pressure; and as they can be at worst on the way,
 //! with all that comes and without what leaves, for capacity. So every order of doing is feasible.
 
-use crate::ids::{Level, Node, Partition};
+use super::choose::Choice;
+use super::ways::Ways;
+use crate::ids::{Node, Partition};
 use crate::partitions::{Assignment, NONE};
-use crate::plan::{Action, Constraint, Gain, Move, Plan, Pressure, Reason, Refusal, Rejected, Totals};
+use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Totals};
 use crate::snapshot::Snapshot;
 use crate::topology::NodeState;
 
@@ -34,16 +36,12 @@ pub(crate) struct Work<'a> {
     pub(crate) chosen_bytes: u64,
     pub(crate) chosen_moves: u32,
     pub(crate) least_bytes: u64,
+    /// One over the size and the load pressure that are tolerable: what there was at most before, what domains
+    /// force, or the dead band.
+    pub(crate) ease: (f64, f64),
+    /// How slow ways are.
+    pub(crate) ways: Ways,
     before: Pressure,
-}
-
-/// The best node for a replica.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Choice {
-    pub(crate) node: Node,
-    pub(crate) score: f64,
-    pub(crate) runner_up: Option<(Node, f64)>,
-    pub(crate) rejected: Rejected,
 }
 
 impl<'a> Work<'a> {
@@ -78,6 +76,8 @@ impl<'a> Work<'a> {
             chosen_bytes: 0,
             chosen_moves: 0,
             least_bytes: 0,
+            ease: (1.0, 1.0),
+            ways: Ways::new(topology),
             before: Pressure { size: None, load: None },
             bytes,
             load,
@@ -85,6 +85,9 @@ impl<'a> Work<'a> {
         work.count_in_flight();
         work.set_scale();
         work.before = work.pressures();
+        let least = 1.0 + policy.dead_band;
+        let ease = |highest: Option<f64>| 1.0 / highest.unwrap_or(least).max(least);
+        work.ease = (ease(work.before.size), ease(work.before.load));
         work
     }
 
@@ -162,52 +165,6 @@ impl<'a> Work<'a> {
             size: highest(&self.per_byte, &|at| self.size_pressure(at)),
             load: highest(&self.per_load, &|at| self.load_pressure(at)),
         }
-    }
-
-    /// Whether a node may take a replica of a partition in the place of `from`, and if not, the first constraint
-    /// that forbids it.
-    pub(crate) fn admits(
-        &self,
-        partition: Partition,
-        from: Option<Node>,
-        to: Node,
-    ) -> Result<(), Constraint> {
-        let facts = self.snapshot.topology().node(to);
-        if facts.state != NodeState::Up || facts.capacity_bytes == 0 {
-            return Err(Constraint::NotATarget);
-        }
-        if !self.target[to.at()] {
-            return Err(Constraint::Risk);
-        }
-        if self.assignment.holds(to, partition) {
-            return Err(Constraint::Holds);
-        }
-        if let Some(level) = self.crowded(partition, from, to) {
-            return Err(Constraint::Domain(level));
-        }
-        if self.size_of(partition) > self.room[to.at()] {
-            return Err(Constraint::Capacity);
-        }
-        if self.returned(partition, to) {
-            return Err(Constraint::Returned);
-        }
-        Ok(())
-    }
-
-    /// The outermost level at which the node's domain has its most replicas of the partition already.
-    fn crowded(&self, partition: Partition, from: Option<Node>, to: Node) -> Option<Level> {
-        let topology = self.snapshot.topology();
-        let limits = self.snapshot.limits().iter().enumerate();
-        limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
-            |(level, limit)| {
-                let domains = topology.domains_at(level);
-                let there = self
-                    .assignment
-                    .subset(partition)
-                    .filter(|holder| Some(*holder) != from && domains[holder.at()] == domains[to.at()]);
-                (there.count() >= usize::from(limit)).then_some(level)
-            },
-        )
     }
 
     /// Whether the partition left that node within the window.
