@@ -39,6 +39,10 @@ pub(crate) struct Work<'a> {
     /// One over the size and the load pressure that are tolerable: what there was at most before, what domains
     /// force, or the dead band.
     pub(crate) ease: (f64, f64),
+    /// Nodes that hold something now.
+    pub(crate) held: Vec<bool>,
+    /// All bytes and all load, of all replicas that are wanted.
+    pub(crate) all: (f64, f64),
     /// How slow ways are.
     pub(crate) ways: Ways,
     before: Pressure,
@@ -77,6 +81,8 @@ impl<'a> Work<'a> {
             chosen_moves: 0,
             least_bytes: 0,
             ease: (1.0, 1.0),
+            held: held_at_all(snapshot),
+            all: (0.0, 0.0),
             ways: Ways::new(topology),
             before: Pressure { size: None, load: None },
             bytes,
@@ -118,6 +124,7 @@ impl<'a> Work<'a> {
             bytes += replicas * partitions.size_bytes[partition.at()] as f64;
             load += replicas * partitions.load[partition.at()];
         }
+        self.all = (bytes, load);
         let nodes = self.snapshot.topology().nodes();
         let of_up = |value: &dyn Fn(usize) -> f64| -> f64 {
             (0..nodes.len()).filter(|at| self.up[*at]).map(value).sum()
@@ -153,6 +160,38 @@ impl<'a> Work<'a> {
 
     pub(crate) fn load_of(&self, partition: Partition) -> f64 {
         self.snapshot.partitions().load[partition.at()]
+    }
+
+    pub(crate) fn share_of_bytes(&self, bytes: f64) -> f64 {
+        if self.all.0 > 0.0 { bytes / self.all.0 } else { 0.0 }
+    }
+
+    pub(crate) fn share_of_load(&self, load: f64) -> f64 {
+        if self.all.1 > 0.0 { load / self.all.1 } else { 0.0 }
+    }
+
+    /// How much of so many bytes and so much load a node takes until its pressure is what is tolerable, 0 to 1.
+    pub(crate) fn share_until_tolerable(&self, node: Node, bytes: f64, load: f64) -> f64 {
+        let at = node.at();
+        let share = |has: f64, more: f64, ease: f64| {
+            if more * ease > 0.0 { ((1.0 - has * ease) / (more * ease)).clamp(0.0, 1.0) } else { 1.0 }
+        };
+        let size = share(self.size_pressure(at), bytes * self.per_byte[at], self.ease.0);
+        size.min(share(self.load_pressure(at), load * self.per_load[at], self.ease.1))
+    }
+
+    /// How much the loss of a partition would hurt: risk times impact; unknown is less than anything known.
+    pub(crate) fn urgency(&self, partition: Partition) -> f64 {
+        let partitions = self.snapshot.partitions();
+        let (risk, impact) = (partitions.risk.get(partition), partitions.impact.get(partition));
+        let known = |value: f32, or: f64| if value.is_nan() { or } else { f64::from(value) };
+        if risk.is_nan() && impact.is_nan() { -1.0 } else { known(risk, 1.0) * known(impact, 1.0) }
+    }
+
+    /// Into how many pieces groups of these sizes may split, so that copysets stay within the policy's budget.
+    pub(crate) fn fan_out(&self, groups: impl Iterator<Item = usize>) -> u32 {
+        let _ = groups;
+        self.snapshot.policy().fan_out
     }
 
     /// Highest pressures over the mean, of the nodes that are up.
@@ -250,4 +289,11 @@ fn held(snapshot: &Snapshot, assignment: &Assignment) -> (Vec<f64>, Vec<f64>) {
         }
     }
     (bytes, load)
+}
+
+fn held_at_all(snapshot: &Snapshot) -> Vec<bool> {
+    let mut held = vec![false; snapshot.topology().nodes().len()];
+    let slots = snapshot.assignment().slots().iter().filter(|slot| **slot != NONE);
+    slots.for_each(|slot| held[usize::from(*slot)] = true);
+    held
 }
