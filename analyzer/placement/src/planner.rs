@@ -4,8 +4,12 @@
 mod choose;
 mod deal;
 mod evacuate;
+mod fill;
 mod place;
+mod postings;
 mod refuse;
+mod regime;
+mod shed;
 mod ways;
 mod work;
 
@@ -43,5 +47,7 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     if request.repair {
         evacuate::run(&mut work);
     }
+    shed::run(&mut work, &request.shed);
+    fill::run(&mut work, &request.fill);
     work.finish()
 }
