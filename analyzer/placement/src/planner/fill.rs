@@ -25,7 +25,9 @@ const NEARLY_WHOLE: f64 = 1.3;
 pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
     for node in nodes.iter().copied() {
         let wanted = 1.0 - work.snapshot.policy().dead_band;
-        if !work.target[node.at()] || work.size_pressure(node.at()).max(work.load_pressure(node.at())) >= wanted {
+        if !work.target[node.at()]
+            || work.size_pressure(node.at()).max(work.load_pressure(node.at())) >= wanted
+        {
             continue;
         }
         work.least_bytes += need(work, node).bytes as u64;
@@ -87,7 +89,9 @@ fn from_donors(work: &mut Work<'_>, node: Node) {
     let mut fruitless = 0;
     while !full(work, node) && fruitless < COMPARED {
         let donors = (0..open.len()).filter(|at| open[*at] && work.pressure(*at) > 1.0 - work.dead_band());
-        let Some(donor) = donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a))) else {
+        let Some(donor) =
+            donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a)))
+        else {
             break;
         };
         let list = postings.of(Node(donor as u16));
@@ -183,7 +187,9 @@ fn join(work: &mut Work<'_>, node: Node, grouped: &Grouped, pieces: &[Piece]) {
         .filter(|run| run.len() > 1 || own.binary_search(&run[0].others).is_ok())
         .map(|run| (run.iter().map(|piece| piece.quota.bytes).sum(), run))
         .collect();
-    runs.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.total_cmp(&b.0)).then(a.1[0].others.cmp(&b.1[0].others)));
+    runs.sort_by(|a, b| {
+        b.1.len().cmp(&a.1.len()).then(a.0.total_cmp(&b.0)).then(a.1[0].others.cmp(&b.1[0].others))
+    });
     let spare = 1.0 - 2.5 * work.dead_band();
     for (_, run) in runs {
         let can = |piece: &&Piece| {
@@ -233,7 +239,8 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
             let size = (work.bytes[at] - part(piece) * piece.quota.bytes) * work.per_byte[at];
             size.max((work.load[at] - part(piece) * piece.quota.load) * work.per_load[at])
         };
-        let penalty = |piece: &Piece| if part(piece) < 1.0 { work.snapshot.policy().weights.copyset } else { 0.0 };
+        let penalty =
+            |piece: &Piece| if part(piece) < 1.0 { work.snapshot.policy().weights.copyset } else { 0.0 };
         let allowed = |at: &usize| {
             let piece = &pieces[*at];
             !used[*at]
@@ -241,7 +248,8 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
                 && (grouped.left > 0 || part(piece) >= 1.0 && piece.quota.bytes <= need.bytes)
         };
         let worth = |at: &usize| left(&pieces[*at]) - penalty(&pieces[*at]);
-        let best = (0..pieces.len()).filter(allowed).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(b.cmp(a)));
+        let best =
+            (0..pieces.len()).filter(allowed).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(b.cmp(a)));
         let Some(best) = best else { break };
         let piece = &pieces[best];
         let share = part(piece);

@@ -14,7 +14,10 @@ use crate::plan::{Cause, Reason, Refusal};
 
 /// Plans what has to leave each of these nodes.
 pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
-    for node in nodes.iter().copied().filter(|node| work.up[node.at()]) {
+    for node in nodes.iter().copied() {
+        if !work.up[node.at()] {
+            continue;
+        }
         let Some(excess) = excess(work, node) else { continue };
         work.least_bytes += excess.bytes as u64;
         let leaving = match Grouped::new(work) {
