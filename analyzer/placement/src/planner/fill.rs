@@ -225,14 +225,16 @@ fn own(grouped: &Grouped, node: Node) -> Vec<u128> {
 /// Copysets give a piece each, from the donors that are left with the most.
 fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]) {
     let whole = need(work, node);
-    let count = share_of_sets(work, node, &grouped) * f64::from(work.snapshot.policy().fan_out);
-    let quota = Quota { bytes: whole.bytes / count, load: whole.load / count };
+    let sets = share_of_sets(work, node, &grouped);
+    let fan_out = (grouped.left as f64 / sets).clamp(1.0, f64::from(work.snapshot.policy().fan_out));
+    let quota = Quota { bytes: whole.bytes / (sets * fan_out), load: whole.load / (sets * fan_out) };
     let mut used = vec![false; pieces.len()];
     while !full(work, node) {
         let need = need(work, node);
         let part = |piece: &Piece| {
+            let fits = piece.quota.bytes <= need.bytes;
             let share = (quota.bytes.min(need.bytes) / piece.quota.bytes.max(1.0)).min(1.0);
-            if share * NEARLY_WHOLE >= 1.0 && piece.quota.bytes <= need.bytes { 1.0 } else { share }
+            if fits && (share * NEARLY_WHOLE >= 1.0 || grouped.left <= 0) { 1.0 } else { share }
         };
         let left = |piece: &Piece| {
             let at = piece.donor.at();
@@ -245,7 +247,7 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
             let piece = &pieces[*at];
             !used[*at]
                 && work.assignment.holds(piece.donor, grouped.groups.of(piece.set)[0])
-                && (grouped.left > 0 || part(piece) >= 1.0 && piece.quota.bytes <= need.bytes)
+                && (grouped.left > 0 || part(piece) >= 1.0)
         };
         let worth = |at: &usize| left(&pieces[*at]) - penalty(&pieces[*at]);
         let best =
@@ -269,7 +271,7 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
     }
 }
 
-/// How many copysets a node of this capacity is in.
+/// How many copysets a node of this capacity should be in.
 fn share_of_sets(work: &Work<'_>, node: Node, grouped: &Grouped) -> f64 {
     let capacity = |node: Node| work.snapshot.topology().node(node).capacity_bytes as f64;
     let all: f64 = (0..work.up.len()).filter(|at| work.up[*at]).map(|at| capacity(Node(at as u16))).sum();

@@ -24,12 +24,20 @@ impl Grouped {
         if sets.is_empty() || wanted.is_none() && partitions.len() < MEANT * sets.len() {
             return None;
         }
-        let least = wanted.map_or(sets.len() as f64, |spread| copysets(work, spread));
+        // Where the policy does not say how many there should be: as many for each node as there are.
+        let used: f64 = (0..work.up.len()).filter(|at| work.held[*at]).map(|at| capacity(work, at)).sum();
+        let usable: f64 = (0..work.up.len()).filter(|at| work.target[*at]).map(|at| capacity(work, at)).sum();
+        let growth = if used > 0.0 { (usable / used).max(1.0) } else { 1.0 };
+        let least = wanted.map_or(sets.len() as f64 * growth, |spread| copysets(work, spread));
         let most = (least * work.snapshot.policy().copyset_budget) as i64;
         let left = most - sets.len() as i64;
         let groups = sets.groups();
         Some(Self { sets, groups, left })
     }
+}
+
+fn capacity(work: &Work<'_>, node: usize) -> f64 {
+    work.snapshot.topology().nodes()[node].capacity_bytes as f64
 }
 
 /// The copysets of a spread factor: N S / (R (R - 1)), with R the replicas that the most partitions have.

@@ -74,12 +74,16 @@ fn whole_sets(work: &Work<'_>, node: Node, excess: Quota, grouped: &Grouped) -> 
     let (mut leaving, mut left) = (Vec::new(), excess);
     for set in sets {
         let all = Quota { bytes: bytes(&set), load: load(&set) };
-        if all.bytes <= left.bytes {
-            left = Quota { bytes: left.bytes - all.bytes, load: (left.load - all.load).max(0.0) };
+        let share = |left: f64, all: f64| if all > 0.0 { left / all } else { 1.0 };
+        // By bytes, which must not be more than the excess; by load if only that is over.
+        let part = if excess.bytes > 0.0 { share(left.bytes, all.bytes) } else { share(left.load, all.load) };
+        if part >= 1.0 {
+            left = Quota { bytes: (left.bytes - all.bytes).max(0.0), load: (left.load - all.load).max(0.0) };
             leaving.extend(set);
         } else {
-            let stays = Quota { bytes: all.bytes - left.bytes, load: (all.load - left.load).max(0.0) };
-            let dealt = deal(work, &set, &[left, stays]);
+            let leaves = Quota { bytes: all.bytes * part, load: left.load.clamp(all.load * part, all.load) };
+            let stays = Quota { bytes: all.bytes - leaves.bytes, load: all.load - leaves.load };
+            let dealt = deal(work, &set, &[leaves, stays]);
             leaving.extend(set.into_iter().zip(dealt).filter(|(_, share)| *share == 0).map(|(p, _)| p));
             break;
         }
