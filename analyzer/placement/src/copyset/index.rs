@@ -4,7 +4,7 @@
 //! hash, and equal ones are found bucket by bucket, in tables that fit a core's own cache. A single table of all
 //! sets would miss the cache at every one of a million different rows; sorting would look at every key twenty times.
 //!
-//! What number a set gets depends on the rows alone, and has no other meaning.
+//! Sets are numbered in the order of their first partitions.
 
 use crate::ids::{Node, Partition};
 use crate::partitions::{Assignment, NONE};
@@ -59,33 +59,42 @@ impl Copysets {
     pub fn in_use(assignment: &Assignment, size_bytes: &[u64]) -> Self {
         assert_eq!(assignment.len(), size_bytes.len(), "a size for each partition");
         let width = assignment.width();
-        let (of, firsts) = if width <= PACKED {
+        let first = if width <= PACKED {
             let keys: Vec<u64> = assignment.slots().par_chunks_exact(width).map(pack).collect();
-            number(&keys, |_, _| true)
+            first_alike(&keys, |_, _| true)
         } else {
             let mut rows = assignment.slots().to_vec();
             rows.par_chunks_exact_mut(width).for_each(<[u16]>::sort_unstable);
             let keys: Vec<u64> = rows.par_chunks_exact(width).map(digest).collect();
             let row = |at: u32| &rows[at as usize * width..][..width];
-            number(&keys, |a, b| row(a) == row(b))
+            first_alike(&keys, |a, b| row(a) == row(b))
         };
-        let mut sets = Self {
-            from: Vec::with_capacity(firsts.len() + 1),
-            nodes: Vec::with_capacity(firsts.len() * width),
-            of,
-            partitions: vec![0; firsts.len()],
-            bytes: vec![0; firsts.len()],
-        };
-        sets.from.push(0);
-        for first in firsts {
+        Self::number(assignment, size_bytes, first)
+    }
+
+    /// Numbers sets in the order of their first partitions, which `of` has for every partition.
+    fn number(assignment: &Assignment, size_bytes: &[u64], of: Vec<u32>) -> Self {
+        let mut sets =
+            Self { from: vec![0], nodes: Vec::new(), of, partitions: Vec::new(), bytes: Vec::new() };
+        for (row, size) in size_bytes.iter().enumerate() {
+            let first = sets.of[row];
+            if first == NOWHERE {
+                continue;
+            }
+            if first as usize != row {
+                let set = sets.of[first as usize];
+                sets.of[row] = set;
+                sets.partitions[set as usize] += 1;
+                sets.bytes[set as usize] += size;
+                continue;
+            }
+            sets.of[row] = sets.partitions.len() as u32;
             let start = sets.nodes.len();
             sets.nodes.extend(assignment.subset(Partition(first)));
             sets.nodes[start..].sort_unstable();
             sets.from.push(sets.nodes.len() as u32);
-        }
-        for (set, size) in sets.of.iter().zip(size_bytes).filter(|(set, _)| **set != NOWHERE) {
-            sets.partitions[*set as usize] += 1;
-            sets.bytes[*set as usize] += size;
+            sets.partitions.push(1);
+            sets.bytes.push(*size);
         }
         sets
     }
@@ -181,47 +190,35 @@ impl Groups {
     }
 }
 
-/// For each key the number of its set, [`NOWHERE`] for [`EMPTY`], and for each set the first row that has it. Equal
-/// keys are of one set if `same` says so of their rows.
-fn number(keys: &[u64], same: impl Fn(u32, u32) -> bool) -> (Vec<u32>, Vec<u32>) {
-    let (starts, dealt) = deal(keys);
-    let mut of = vec![NOWHERE; keys.len()];
-    let mut firsts: Vec<u32> = Vec::new();
-    let mut table = Table::new();
-    for ends in starts.windows(2) {
+/// For each row the first row of the same set, [`NOWHERE`] for [`EMPTY`]. Equal keys are of one set if `same` says
+/// so of their rows.
+fn first_alike(keys: &[u64], same: impl Fn(u32, u32) -> bool + Sync) -> Vec<u32> {
+    let mut buckets = deal(keys);
+    buckets.par_iter_mut().for_each_init(Table::new, |table, bucket| {
         table.clear();
-        for (key, row) in &dealt[ends[0] as usize..ends[1] as usize] {
-            let known = table.find(*key, |set| same(firsts[set as usize], *row));
-            let set = known.unwrap_or_else(|| {
-                let set = firsts.len() as u32;
-                firsts.push(*row);
-                table.insert(*key, set);
-                set
-            });
-            of[*row as usize] = set;
+        for (key, row) in bucket {
+            let first = table.find_or_insert(*key, *row, |first| same(first, *row));
+            *key = u64::from(first);
         }
+    });
+    let mut first = vec![NOWHERE; keys.len()];
+    for (there, row) in buckets.iter().flatten() {
+        first[*row as usize] = *there as u32;
     }
-    (of, firsts)
+    first
 }
 
-/// Keys and their rows by bucket, in the order of rows within a bucket, and where each bucket starts. Rows without
-/// holders are left out.
-fn deal(keys: &[u64]) -> (Vec<u32>, Vec<(u64, u32)>) {
-    let mut starts = vec![0u32; BUCKETS + 1];
+/// Keys and their rows by bucket, in the order of rows within a bucket. Rows without holders are left out.
+fn deal(keys: &[u64]) -> Vec<Vec<(u64, u32)>> {
+    let mut counts = vec![0; BUCKETS];
     for key in keys.iter().filter(|key| **key != EMPTY) {
-        starts[bucket(*key) + 1] += 1;
+        counts[bucket(*key)] += 1;
     }
-    for at in 0..BUCKETS {
-        starts[at + 1] += starts[at];
-    }
-    let mut next = starts.clone();
-    let mut dealt = vec![(0, 0); starts[BUCKETS] as usize];
+    let mut buckets: Vec<Vec<(u64, u32)>> = counts.into_iter().map(Vec::with_capacity).collect();
     for (row, key) in keys.iter().enumerate().filter(|(_, key)| **key != EMPTY) {
-        let slot = &mut next[bucket(*key)];
-        dealt[*slot as usize] = (*key, row as u32);
-        *slot += 1;
+        buckets[bucket(*key)].push((*key, row as u32));
     }
-    (starts, dealt)
+    buckets
 }
 
 /// The key of a row without holders.
@@ -262,7 +259,7 @@ fn bucket(key: u64) -> usize {
     (spread(key) >> (64 - BUCKET_BITS)) as usize
 }
 
-/// Sets by key, open addressing with linear probing, at most half full.
+/// First rows by key, open addressing with linear probing, at most half full.
 struct Table {
     slots: Vec<(u64, u32)>,
     filled: usize,
@@ -285,36 +282,35 @@ impl Table {
         spread(key) as usize >> 8 & (self.slots.len() - 1)
     }
 
-    fn find(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    /// The first row of the set of a key, which is this row if there was none.
+    fn find_or_insert(&mut self, key: u64, row: u32, is_it: impl Fn(u32) -> bool) -> u32 {
         let mut at = self.place(key);
         loop {
-            let (there, set) = self.slots[at];
+            let (there, first) = self.slots[at];
             if there == EMPTY {
-                return None;
+                break;
             }
-            if there == key && is_it(set) {
-                return Some(set);
+            if there == key && is_it(first) {
+                return first;
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
-    }
-
-    fn insert(&mut self, key: u64, set: u32) {
-        if (self.filled + 1) * 2 > self.slots.len() {
-            let larger = vec![(EMPTY, NOWHERE); self.slots.len() * 2];
-            let old = std::mem::replace(&mut self.slots, larger);
-            old.into_iter().filter(|(key, _)| *key != EMPTY).for_each(|(key, set)| self.put(key, set));
-        }
-        self.put(key, set);
+        self.slots[at] = (key, row);
         self.filled += 1;
+        if self.filled * 2 > self.slots.len() {
+            let larger = vec![(EMPTY, NOWHERE); self.slots.len() * 4];
+            let old = std::mem::replace(&mut self.slots, larger);
+            old.into_iter().filter(|(key, _)| *key != EMPTY).for_each(|(key, row)| self.put(key, row));
+        }
+        row
     }
 
-    fn put(&mut self, key: u64, set: u32) {
+    fn put(&mut self, key: u64, row: u32) {
         let mut at = self.place(key);
         while self.slots[at].0 != EMPTY {
             at = (at + 1) & (self.slots.len() - 1);
         }
-        self.slots[at] = (key, set);
+        self.slots[at] = (key, row);
     }
 }
 
