@@ -1,6 +1,7 @@
 //! From a snapshot to a plan: what is asked is done in the order of its urgency, by stages that share one view of
 //! the cluster as it will be ([`work`]).
 
+mod balance;
 mod work;
 
 use crate::ids::Node;
@@ -30,7 +31,9 @@ pub struct Request<'a> {
 /// proposes nothing.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
-    let work = Work::new(snapshot);
-    let _ = request;
+    let mut work = Work::new(snapshot);
+    if request.balance {
+        balance::run(&mut work);
+    }
     work.finish()
 }
