@@ -11,6 +11,7 @@ mod refuse;
 mod regime;
 mod shed;
 mod ways;
+mod balance;
 mod work;
 
 use crate::ids::Node;
@@ -49,5 +50,8 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     }
     shed::run(&mut work, &request.shed);
     fill::run(&mut work, &request.fill);
+    if request.balance {
+        balance::run(&mut work);
+    }
     work.finish()
 }
