@@ -6,6 +6,7 @@ mod deal;
 mod evacuate;
 mod place;
 mod refuse;
+mod risk;
 mod ways;
 mod work;
 
@@ -42,6 +43,9 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     }
     if request.repair {
         evacuate::run(&mut work);
+    }
+    if let Some(outlook) = &request.risk {
+        risk::run(&mut work, outlook);
     }
     work.finish()
 }
