@@ -28,6 +28,6 @@ pub use plan::{
 };
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
-pub use proactive::{Outlook, Shifts};
+pub use proactive::{Drains, Outlook, Shifts};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

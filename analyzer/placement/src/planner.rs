@@ -10,6 +10,7 @@ mod postings;
 mod refuse;
 mod regime;
 mod shed;
+mod risk;
 mod ways;
 mod balance;
 mod work;
@@ -52,6 +53,8 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     fill::run(&mut work, &request.fill);
     if request.balance {
         balance::run(&mut work);
+    if let Some(outlook) = &request.risk {
+        risk::run(&mut work, outlook);
     }
     work.finish()
 }
