@@ -1,6 +1,7 @@
 //! From a snapshot to a plan: what is asked is done in the order of its urgency, by stages that share one view of
 //! the cluster as it will be ([`work`]).
 
+mod balance;
 mod choose;
 mod deal;
 mod evacuate;
@@ -9,10 +10,9 @@ mod place;
 mod postings;
 mod refuse;
 mod regime;
-mod shed;
 mod risk;
+mod shed;
 mod ways;
-mod balance;
 mod work;
 
 use crate::ids::Node;
@@ -51,10 +51,11 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     }
     shed::run(&mut work, &request.shed);
     fill::run(&mut work, &request.fill);
-    if request.balance {
-        balance::run(&mut work);
     if let Some(outlook) = &request.risk {
         risk::run(&mut work, outlook);
+    }
+    if request.balance {
+        balance::run(&mut work);
     }
     work.finish()
 }
