@@ -7,7 +7,7 @@
 //! [`schedule`] orders them; [`check`] verifies both against the snapshot without any code of the planner; and
 //! [`explain`] says of any move why, and of any partition that stays, why it stays.
 
-mod copyset;
+pub mod copyset;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -18,7 +18,7 @@ mod proactive;
 mod snapshot;
 mod topology;
 
-pub use copyset::{Copyset, Copysets, Groups};
+pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, Partitions, PeerShare};
 pub use plan::{
