@@ -9,6 +9,7 @@
 
 pub mod bound;
 mod copyset;
+pub mod copyset;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -19,7 +20,7 @@ mod proactive;
 mod snapshot;
 mod topology;
 
-pub use copyset::{Copyset, Copysets, Groups};
+pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
