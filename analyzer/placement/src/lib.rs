@@ -15,6 +15,9 @@ mod plan;
 mod planner;
 mod policy;
 mod proactive;
+#[cfg(test)]
+mod sample;
+mod schedule;
 mod snapshot;
 mod topology;
 
@@ -27,5 +30,6 @@ pub use plan::{
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
 pub use proactive::{Outlook, Shifts};
+pub use schedule::{Doing, Schedule, Span, Step, Stuck, StuckCause, Times, schedule};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};
