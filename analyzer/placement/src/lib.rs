@@ -8,6 +8,7 @@
 //! [`explain`] says of any move why, and of any partition that stays, why it stays.
 
 pub mod bound;
+mod check;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -21,6 +22,7 @@ mod schedule;
 mod snapshot;
 mod topology;
 
+pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, Partitions, PeerShare};
 pub use plan::{

@@ -185,13 +185,13 @@ pub(crate) fn valid_plan(sample: &Sample, dice: &mut Dice) -> Plan {
         }
     }
     let mut moves = Vec::new();
-    for partition in 0..rows.len() {
-        let (size, mut changed) = (sample.sizes[partition], false);
-        if rows[partition].iter().all(|node| sample.nodes[usize::from(*node)].state == NodeState::Down) {
+    for ((partition, row), size) in rows.iter_mut().enumerate().zip(sample.sizes.iter().copied()) {
+        let mut changed = false;
+        if row.iter().all(|node| sample.nodes[usize::from(*node)].state == NodeState::Down) {
             continue;
         }
-        for slot in 0..rows[partition].len() {
-            let from = rows[partition][slot];
+        for slot in 0..row.len() {
+            let from = row[slot];
             let reason = match sample.nodes[usize::from(from)].state {
                 NodeState::Down => Reason::Lost,
                 NodeState::Draining => Reason::Draining,
@@ -200,10 +200,10 @@ pub(crate) fn valid_plan(sample: &Sample, dice: &mut Dice) -> Plan {
             };
             let can = |to: &u16| {
                 let facts = &sample.nodes[usize::from(*to)];
-                let apart = rows[partition].iter().all(|holder| {
+                let apart = row.iter().all(|holder| {
                     *holder == from || sample.nodes[usize::from(*holder)].domain != facts.domain
                 });
-                let new = !rows[partition].contains(to);
+                let new = !row.contains(to) && !sample.rows[partition].contains(to);
                 facts.state == NodeState::Up && apart && new && room[usize::from(*to)] >= size as i64
             };
             let able: Vec<u16> = (0..sample.nodes.len() as u16).filter(can).collect();
@@ -211,15 +211,16 @@ pub(crate) fn valid_plan(sample: &Sample, dice: &mut Dice) -> Plan {
                 continue;
             }
             let to = able[dice.below(able.len() as u64) as usize];
-            rows[partition][slot] = to;
+            row[slot] = to;
             room[usize::from(to)] -= size as i64;
             changed = true;
             moves.push(sample.copy(partition as u32, Some(from), to, reason));
         }
-        if changed && dice.below(3) == 0 {
-            let [from, to] = [rows[partition][0], rows[partition][1]].map(Node);
+        let lives = |node: u16| sample.nodes[usize::from(node)].state != NodeState::Down;
+        if changed && lives(row[1]) && dice.below(3) == 0 {
+            let [from, to] = [row[0], row[1]].map(Node);
             moves.push(decided(partition as u32, Action::Lead { from, to }, 0, Reason::Risk));
-            rows[partition].swap(0, 1);
+            row.swap(0, 1);
         }
     }
     plan(moves)
