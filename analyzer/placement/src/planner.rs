@@ -2,6 +2,17 @@
 //! the cluster as it will be ([`work`]).
 
 mod balance;
+mod choose;
+mod deal;
+mod evacuate;
+mod fill;
+mod place;
+mod postings;
+mod refuse;
+mod regime;
+mod risk;
+mod shed;
+mod ways;
 mod work;
 
 use crate::ids::Node;
@@ -32,6 +43,17 @@ pub struct Request<'a> {
 #[must_use]
 pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     let mut work = Work::new(snapshot);
+    if evacuate::breaks(&mut work) {
+        return work.finish();
+    }
+    if request.repair {
+        evacuate::run(&mut work);
+    }
+    shed::run(&mut work, &request.shed);
+    fill::run(&mut work, &request.fill);
+    if let Some(outlook) = &request.risk {
+        risk::run(&mut work, outlook);
+    }
     if request.balance {
         balance::run(&mut work);
     }

@@ -9,7 +9,8 @@ use super::cover::Item;
 use crate::hash;
 use crate::ids::{Node, Partition};
 use crate::partitions::NONE;
-use crate::planner::work::{Choice, Work};
+use crate::planner::choose::Choice;
+use crate::planner::work::Work;
 use std::collections::BTreeMap;
 
 /// Pressures closer to the limit than this are at it.

@@ -10,7 +10,7 @@ use super::draft::Draft;
 use crate::hash;
 use crate::ids::Node;
 use crate::plan::Rejected;
-use crate::planner::work::Choice;
+use crate::planner::choose::Choice;
 
 /// Least gain of a step, in squares of pressure.
 const LEAST_GAIN: f64 = 1e-6;

@@ -9,7 +9,7 @@ use super::draft::Draft;
 use crate::hash;
 use crate::ids::{Node, Partition};
 use crate::plan::Rejected;
-use crate::planner::work::Choice;
+use crate::planner::choose::Choice;
 use std::collections::BTreeSet;
 
 /// Rounds of choosing and dealing.
