@@ -18,7 +18,7 @@ mod snapshot;
 mod topology;
 
 pub use ids::{Domain, Level, Node, Partition};
-pub use partitions::{Assignment, Column, Partitions, PeerShare};
+pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
     Action, ApplyError, Cause, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Refusal, Rejected,
     Totals,

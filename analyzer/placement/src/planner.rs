@@ -1,6 +1,12 @@
 //! From a snapshot to a plan: what is asked is done in the order of its urgency, by stages that share one view of
 //! the cluster as it will be ([`work`]).
 
+mod choose;
+mod deal;
+mod evacuate;
+mod place;
+mod refuse;
+mod ways;
 mod work;
 
 use crate::ids::Node;
@@ -30,7 +36,12 @@ pub struct Request<'a> {
 /// proposes nothing.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
-    let work = Work::new(snapshot);
-    let _ = request;
+    let mut work = Work::new(snapshot);
+    if evacuate::breaks(&mut work) {
+        return work.finish();
+    }
+    if request.repair {
+        evacuate::run(&mut work);
+    }
     work.finish()
 }

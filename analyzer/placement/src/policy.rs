@@ -31,9 +31,9 @@ pub struct Policy {
     pub byte_budget: Option<u64>,
     /// Balancing and proactive moves in one plan. Absent: not bounded.
     pub move_budget: Option<u32>,
-    /// Seconds after a move in which the partition is not moved again by choice.
+    /// Seconds after a move in which the partition is not moved again for balance or risk.
     pub cool_down_s: u32,
-    /// Seconds after a move in which the partition is not sent back to the node it left.
+    /// Seconds after a move in which the partition is not sent back, for balance or risk, to the node it left.
     pub no_return_s: u32,
     /// Share of the serving capacity whose loss at once is taken for a failure of another kind (a network, a
     /// configuration): beyond it nothing is repaired by itself.
@@ -46,8 +46,8 @@ pub struct Policy {
     pub gate: Gate,
 }
 
-/// Weights beside pressure, which counts as 1: a candidate's score is its pressure after the move, relative to the
-/// mean, plus these.
+/// Weights beside pressure: a candidate's score is its pressure after the move, as a share of what is tolerable
+/// (the higher of what there was before and the dead band), plus these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Weights {

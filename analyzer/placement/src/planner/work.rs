@@ -4,9 +4,11 @@
 //! even. Bytes are counted twice: as they will be at the end, for pressure; and as they can be at worst on the way,
 //! with all that comes and without what leaves, for capacity. So every order of doing is feasible.
 
-use crate::ids::{Level, Node, Partition};
+use super::choose::Choice;
+use super::ways::Ways;
+use crate::ids::{Node, Partition};
 use crate::partitions::{Assignment, NONE};
-use crate::plan::{Action, Constraint, Gain, Move, Plan, Pressure, Reason, Refusal, Rejected, Totals};
+use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Totals};
 use crate::snapshot::Snapshot;
 use crate::topology::NodeState;
 
@@ -34,16 +36,16 @@ pub(crate) struct Work<'a> {
     pub(crate) chosen_bytes: u64,
     pub(crate) chosen_moves: u32,
     pub(crate) least_bytes: u64,
+    /// One over the size and the load pressure that are tolerable: what there was at most before, what domains
+    /// force, or the dead band.
+    pub(crate) ease: (f64, f64),
+    /// Nodes that hold something now.
+    pub(crate) held: Vec<bool>,
+    /// All bytes and all load, of all replicas that are wanted.
+    pub(crate) all: (f64, f64),
+    /// How slow ways are.
+    pub(crate) ways: Ways,
     before: Pressure,
-}
-
-/// The best node for a replica.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Choice {
-    pub(crate) node: Node,
-    pub(crate) score: f64,
-    pub(crate) runner_up: Option<(Node, f64)>,
-    pub(crate) rejected: Rejected,
 }
 
 impl<'a> Work<'a> {
@@ -78,6 +80,10 @@ impl<'a> Work<'a> {
             chosen_bytes: 0,
             chosen_moves: 0,
             least_bytes: 0,
+            ease: (1.0, 1.0),
+            held: held_at_all(snapshot),
+            all: (0.0, 0.0),
+            ways: Ways::new(topology),
             before: Pressure { size: None, load: None },
             bytes,
             load,
@@ -85,6 +91,9 @@ impl<'a> Work<'a> {
         work.count_in_flight();
         work.set_scale();
         work.before = work.pressures();
+        let least = 1.0 + policy.dead_band;
+        let ease = |highest: Option<f64>| 1.0 / highest.unwrap_or(least).max(least);
+        work.ease = (ease(work.before.size), ease(work.before.load));
         work
     }
 
@@ -115,6 +124,7 @@ impl<'a> Work<'a> {
             bytes += replicas * partitions.size_bytes[partition.at()] as f64;
             load += replicas * partitions.load[partition.at()];
         }
+        self.all = (bytes, load);
         let nodes = self.snapshot.topology().nodes();
         let of_up = |value: &dyn Fn(usize) -> f64| -> f64 {
             (0..nodes.len()).filter(|at| self.up[*at]).map(value).sum()
@@ -152,6 +162,38 @@ impl<'a> Work<'a> {
         self.snapshot.partitions().load[partition.at()]
     }
 
+    pub(crate) fn share_of_bytes(&self, bytes: f64) -> f64 {
+        if self.all.0 > 0.0 { bytes / self.all.0 } else { 0.0 }
+    }
+
+    pub(crate) fn share_of_load(&self, load: f64) -> f64 {
+        if self.all.1 > 0.0 { load / self.all.1 } else { 0.0 }
+    }
+
+    /// How much of so many bytes and so much load a node takes until its pressure is what is tolerable, 0 to 1.
+    pub(crate) fn share_until_tolerable(&self, node: Node, bytes: f64, load: f64) -> f64 {
+        let at = node.at();
+        let share = |has: f64, more: f64, ease: f64| {
+            if more * ease > 0.0 { ((1.0 - has * ease) / (more * ease)).clamp(0.0, 1.0) } else { 1.0 }
+        };
+        let size = share(self.size_pressure(at), bytes * self.per_byte[at], self.ease.0);
+        size.min(share(self.load_pressure(at), load * self.per_load[at], self.ease.1))
+    }
+
+    /// How much the loss of a partition would hurt: risk times impact; unknown is less than anything known.
+    pub(crate) fn urgency(&self, partition: Partition) -> f64 {
+        let partitions = self.snapshot.partitions();
+        let (risk, impact) = (partitions.risk.get(partition), partitions.impact.get(partition));
+        let known = |value: f32, or: f64| if value.is_nan() { or } else { f64::from(value) };
+        if risk.is_nan() && impact.is_nan() { -1.0 } else { known(risk, 1.0) * known(impact, 1.0) }
+    }
+
+    /// Into how many pieces groups of these sizes may split, so that copysets stay within the policy's budget.
+    pub(crate) fn fan_out(&self, groups: impl Iterator<Item = usize>) -> u32 {
+        let _ = groups;
+        self.snapshot.policy().fan_out
+    }
+
     /// Highest pressures over the mean, of the nodes that are up.
     pub(crate) fn pressures(&self) -> Pressure {
         let highest = |per: &[f64], of: &dyn Fn(usize) -> f64| {
@@ -162,52 +204,6 @@ impl<'a> Work<'a> {
             size: highest(&self.per_byte, &|at| self.size_pressure(at)),
             load: highest(&self.per_load, &|at| self.load_pressure(at)),
         }
-    }
-
-    /// Whether a node may take a replica of a partition in the place of `from`, and if not, the first constraint
-    /// that forbids it.
-    pub(crate) fn admits(
-        &self,
-        partition: Partition,
-        from: Option<Node>,
-        to: Node,
-    ) -> Result<(), Constraint> {
-        let facts = self.snapshot.topology().node(to);
-        if facts.state != NodeState::Up || facts.capacity_bytes == 0 {
-            return Err(Constraint::NotATarget);
-        }
-        if !self.target[to.at()] {
-            return Err(Constraint::Risk);
-        }
-        if self.assignment.holds(to, partition) {
-            return Err(Constraint::Holds);
-        }
-        if let Some(level) = self.crowded(partition, from, to) {
-            return Err(Constraint::Domain(level));
-        }
-        if self.size_of(partition) > self.room[to.at()] {
-            return Err(Constraint::Capacity);
-        }
-        if self.returned(partition, to) {
-            return Err(Constraint::Returned);
-        }
-        Ok(())
-    }
-
-    /// The outermost level at which the node's domain has its most replicas of the partition already.
-    fn crowded(&self, partition: Partition, from: Option<Node>, to: Node) -> Option<Level> {
-        let topology = self.snapshot.topology();
-        let limits = self.snapshot.limits().iter().enumerate();
-        limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
-            |(level, limit)| {
-                let domains = topology.domains_at(level);
-                let there = self
-                    .assignment
-                    .subset(partition)
-                    .filter(|holder| Some(*holder) != from && domains[holder.at()] == domains[to.at()]);
-                (there.count() >= usize::from(limit)).then_some(level)
-            },
-        )
     }
 
     /// Whether the partition left that node within the window.
@@ -293,4 +289,11 @@ fn held(snapshot: &Snapshot, assignment: &Assignment) -> (Vec<f64>, Vec<f64>) {
         }
     }
     (bytes, load)
+}
+
+fn held_at_all(snapshot: &Snapshot) -> Vec<bool> {
+    let mut held = vec![false; snapshot.topology().nodes().len()];
+    let slots = snapshot.assignment().slots().iter().filter(|slot| **slot != NONE);
+    slots.for_each(|slot| held[usize::from(*slot)] = true);
+    held
 }

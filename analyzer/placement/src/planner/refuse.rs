@@ -1,0 +1,67 @@
+//! What stands in the way, said so that it can be acted on.
+
+use super::place::Job;
+use super::work::Work;
+use crate::ids::{Level, Node};
+use crate::plan::{Cause, Refusal, Rejected};
+
+/// No node can take a replica: why.
+pub(crate) fn no_target(work: &mut Work<'_>, job: &Job, rejected: Rejected) {
+    let cause = cause(work, job, rejected);
+    work.refusals.push(Refusal { partition: Some(job.partition), node: job.from, cause });
+}
+
+/// Refuses a job for a cause that is known.
+pub(crate) fn job(work: &mut Work<'_>, job: &Job, cause: Cause) {
+    work.refusals.push(Refusal { partition: Some(job.partition), node: job.from, cause });
+}
+
+/// The first of: too few nodes, too few domains, too little room, else the count of what rejected them.
+fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
+    let replicas = work.snapshot.partitions().replicas.get(job.partition);
+    let targets = || (0..work.target.len()).filter(|at| work.target[*at]).map(|at| Node(at as u16));
+    let nodes = targets().filter(|node| !work.assignment.holds(*node, job.partition)).count();
+    if nodes == 0 {
+        let nodes = u16::from(job.staying);
+        return Cause::Nodes { replicas, nodes };
+    }
+    if rejected.capacity > 0 {
+        let room = targets()
+            .filter(|node| {
+                !work.assignment.holds(*node, job.partition) && full_level(work, job, *node).is_none()
+            })
+            .map(|node| work.room[node.at()].max(0.0))
+            .fold(0.0, f64::max);
+        let needs_bytes = work.snapshot.partitions().size_bytes[job.partition.at()];
+        return Cause::Capacity { needs_bytes, room_bytes: room as u64 };
+    }
+    let first = targets().find_map(|node| full_level(work, job, node));
+    if let Some(level) = first.filter(|_| rejected.domain > 0) {
+        let limit = work.snapshot.limits()[level.at()].unwrap_or(u8::MAX);
+        let mut domains: Vec<u16> =
+            targets().map(|node| work.snapshot.topology().domain_of(node, level).0).collect();
+        domains.sort_unstable();
+        domains.dedup();
+        return Cause::Domains {
+            replicas,
+            limit,
+            level,
+            domains: domains.len() as u16,
+            feasible: job.staying,
+        };
+    }
+    Cause::NoTarget { rejected }
+}
+
+/// The outermost level at which the other replicas leave no more in the node's domain.
+fn full_level(work: &Work<'_>, job: &Job, to: Node) -> Option<Level> {
+    let topology = work.snapshot.topology();
+    let limits = work.snapshot.limits().iter().enumerate();
+    limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(|(level, limit)| {
+        let domains = topology.domains_at(level);
+        let holders = work.assignment.subset(job.partition);
+        let there =
+            holders.filter(|holder| Some(*holder) != job.from && domains[holder.at()] == domains[to.at()]);
+        (there.count() >= usize::from(limit)).then_some(level)
+    })
+}
