@@ -7,6 +7,7 @@
 //! [`schedule`] orders them; [`check`] verifies both against the snapshot without any code of the planner; and
 //! [`explain`] says of any move why, and of any partition that stays, why it stays.
 
+pub mod bound;
 pub mod hash;
 mod ids;
 mod partitions;
