@@ -1,5 +1,7 @@
 //! What plans must be, held against measures and bounds that share no code with the planner.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -8,3 +10,4 @@ mod infeasible;
 mod oracle;
 mod properties;
 mod rounds;
+mod sweep;

@@ -7,7 +7,7 @@ use isotherm_placement::{
 };
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub(crate) enum Event {
     Fail(Vec<usize>),
     Drain(Vec<usize>),
     /// New nodes by rack and weight. A rack that does not exist is made, in the last zone.
@@ -18,14 +18,14 @@ pub enum Event {
 
 /// The parts of a request that events give.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Asked {
-    pub repair: bool,
-    pub shed: Vec<Node>,
-    pub fill: Vec<Node>,
+pub(crate) struct Asked {
+    pub(crate) repair: bool,
+    pub(crate) shed: Vec<Node>,
+    pub(crate) fill: Vec<Node>,
 }
 
 impl Asked {
-    pub fn request(&self) -> Request<'static> {
+    pub(crate) fn request(&self) -> Request<'static> {
         Request {
             repair: self.repair,
             shed: self.shed.clone(),
@@ -37,7 +37,7 @@ impl Asked {
 }
 
 /// Names and events of the benchmark: a failure, a drain, an addition, a lowered weight, and a mass failure.
-pub fn of_benchmark(generated: &Generated) -> Vec<(&'static str, Event)> {
+pub(crate) fn of_benchmark(generated: &Generated) -> Vec<(&'static str, Event)> {
     let mut draws = Draws::new(generated.seed, "events");
     let of_two: Vec<usize> =
         (0..generated.machines.len()).filter(|at| generated.machines[*at].weight == 2.0).collect();
@@ -61,7 +61,7 @@ pub fn of_benchmark(generated: &Generated) -> Vec<(&'static str, Event)> {
 }
 
 /// Lets an event happen to a cluster of the benchmark, and adds what it asks for.
-pub fn happen(cluster: &mut Cluster, generated: &Generated, event: &Event, asked: &mut Asked) {
+pub(crate) fn happen(cluster: &mut Cluster, generated: &Generated, event: &Event, asked: &mut Asked) {
     let mut domains = cluster.topology.domains().to_vec();
     let mut nodes = cluster.topology.nodes().to_vec();
     match event {

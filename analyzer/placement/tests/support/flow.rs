@@ -8,18 +8,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Maximum flow by shortest augmenting phases (Dinic 1970), on numbers that are not whole.
 #[derive(Default)]
-pub struct Flow {
+pub(crate) struct Flow {
     to: Vec<usize>,
     left: Vec<f64>,
     from: Vec<Vec<usize>>,
 }
 
 impl Flow {
-    pub fn of(nodes: usize) -> Self {
+    pub(crate) fn of(nodes: usize) -> Self {
         Self { from: vec![Vec::new(); nodes], ..Self::default() }
     }
 
-    pub fn edge(&mut self, a: usize, b: usize, capacity: f64) {
+    pub(crate) fn edge(&mut self, a: usize, b: usize, capacity: f64) {
         self.from[a].push(self.to.len());
         self.to.push(b);
         self.left.push(capacity);
@@ -28,7 +28,7 @@ impl Flow {
         self.left.push(0.0);
     }
 
-    pub fn most(&mut self, source: usize, sink: usize, least_step: f64) -> f64 {
+    pub(crate) fn most(&mut self, source: usize, sink: usize, least_step: f64) -> f64 {
         let mut total = 0.0;
         loop {
             let depth = self.depths(source, least_step);
@@ -62,7 +62,15 @@ impl Flow {
         depth
     }
 
-    fn push(&mut self, at: usize, sink: usize, most: f64, depth: &[usize], next: &mut [usize], least: f64) -> f64 {
+    fn push(
+        &mut self,
+        at: usize,
+        sink: usize,
+        most: f64,
+        depth: &[usize],
+        next: &mut [usize],
+        least: f64,
+    ) -> f64 {
         if at == sink {
             return most;
         }
@@ -85,7 +93,7 @@ impl Flow {
 
 /// The lowest highest ratio of `weight` held to `capacity`, over that of the sums of nodes that are up, when what
 /// nodes that are not up hold is made again on others, one replica of a partition in a rack.
-pub fn feasible(
+pub(crate) fn feasible(
     cluster: &Cluster,
     before: &Assignment,
     weight: &dyn Fn(usize) -> f64,
@@ -102,7 +110,8 @@ pub fn feasible(
         before.subset(partition).filter(alive).for_each(|node| held[node.at()] += amount);
         let gone = before.subset(partition).filter(|node| !up[node.at()]).count();
         if gone > 0 {
-            let mut taken: Vec<u16> = before.subset(partition).filter(alive).map(|node| racks[node.at()]).collect();
+            let mut taken: Vec<u16> =
+                before.subset(partition).filter(alive).map(|node| racks[node.at()]).collect();
             taken.sort_unstable();
             *lost.entry(taken).or_default() += gone as f64 * amount;
         }
@@ -120,7 +129,10 @@ pub fn feasible(
         for at in (0..up.len()).filter(|at| up[*at]) {
             room[usize::from(racks[at])] += (limit * mean * capacity(at) - held[at]).max(0.0);
         }
-        room.iter().enumerate().filter(|(_, room)| **room > 0.0).for_each(|(at, room)| flow.edge(2 + at, 1, *room));
+        room.iter()
+            .enumerate()
+            .filter(|(_, room)| **room > 0.0)
+            .for_each(|(at, room)| flow.edge(2 + at, 1, *room));
         for (group, (taken, amount)) in lost.iter().enumerate() {
             flow.edge(0, 2 + domains + group, *amount);
             let free = (0..domains).filter(|at| room[*at] > 0.0 && !taken.contains(&(*at as u16)));

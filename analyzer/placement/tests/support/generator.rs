@@ -4,17 +4,17 @@
 
 use super::draws::{Draws, sums};
 use isotherm_placement::{
-    Assignment, Cluster, Domain, DomainFacts, Level, Node, NodeFacts, NodeState, Partition, Partitions, Policy,
-    Topology, hash,
+    Assignment, Cluster, Domain, DomainFacts, Level, Node, NodeFacts, NodeState, Partition, Partitions,
+    Policy, Topology, hash,
 };
 
-pub const REPLICAS: usize = 3;
+pub(crate) const REPLICAS: usize = 3;
 /// Relative capacities and their shares of a rack's nodes.
 const CLASSES: [(f64, f64); 3] = [(0.50, 1.0), (0.35, 2.0), (0.15, 4.0)];
 const FILLED: f64 = 0.65;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
+pub(crate) enum Scale {
     /// 30 nodes in 3 racks, 1,000 partitions.
     S,
     /// 300 nodes in 30 racks, 100,000 partitions.
@@ -24,33 +24,33 @@ pub enum Scale {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     Random,
     /// Permutations to this scatter width.
     Copysets(usize),
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Machine {
-    pub rack: usize,
-    pub zone: usize,
-    pub weight: f64,
-    pub nic_mbit: u64,
-    pub risk: f64,
+pub(crate) struct Machine {
+    pub(crate) rack: usize,
+    pub(crate) zone: usize,
+    pub(crate) weight: f64,
+    pub(crate) nic_mbit: u64,
+    pub(crate) risk: f64,
 }
 
 /// What the generator writes.
 #[derive(Debug, Clone)]
-pub struct Generated {
-    pub machines: Vec<Machine>,
+pub(crate) struct Generated {
+    pub(crate) machines: Vec<Machine>,
     /// Size in MiB, and load.
-    pub parts: Vec<(u64, u64)>,
-    pub rows: Vec<[usize; REPLICAS]>,
+    pub(crate) parts: Vec<(u64, u64)>,
+    pub(crate) rows: Vec<[usize; REPLICAS]>,
     /// Capacity and load capacity of weight 1.
-    pub unit_mib: u64,
-    pub unit_load: u64,
+    pub(crate) unit_mib: u64,
+    pub(crate) unit_load: u64,
     /// Chooses the events.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Scale {
@@ -64,7 +64,7 @@ impl Scale {
     }
 }
 
-pub fn generate(scale: Scale, seed: u64, start: Start) -> Generated {
+pub(crate) fn generate(scale: Scale, seed: u64, start: Start) -> Generated {
     let (machines, parts) = (machines(scale, seed), parts(scale, seed));
     let replicas = REPLICAS as u64;
     let (mib, load) = parts.iter().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
@@ -121,8 +121,7 @@ fn random(machines: &[Machine], parts: &[(u64, u64)], seed: u64) -> Vec<[usize; 
     let inside: Vec<Vec<usize>> = (0..racks)
         .map(|rack| (0..machines.len()).filter(|at| machines[*at].rack == rack).collect())
         .collect();
-    let weights =
-        |nodes: &Vec<usize>| -> Vec<f64> { sums(nodes.iter().map(|node| machines[*node].weight)) };
+    let weights = |nodes: &Vec<usize>| -> Vec<f64> { sums(nodes.iter().map(|node| machines[*node].weight)) };
     let of_node: Vec<Vec<f64>> = inside.iter().map(weights).collect();
     let of_rack = sums(of_node.iter().map(|upto| *upto.last().expect("no rack is empty")));
     let mut used = vec![0.0; machines.len()];
@@ -207,17 +206,19 @@ fn permutation(machines: &[Machine], draws: &mut Draws) -> Vec<Vec<usize>> {
         }
     }
     let racks_differ = |set: &&[usize]| {
-        (0..set.len()).all(|at| set[..at].iter().all(|before| machines[*before].rack != machines[set[at]].rack))
+        (0..set.len())
+            .all(|at| set[..at].iter().all(|before| machines[*before].rack != machines[set[at]].rack))
     };
     order[..whole].chunks(REPLICAS).filter(racks_differ).map(<[usize]>::to_vec).collect()
 }
 
 impl Generated {
     /// The files, as the generator writes them: nodes, parts, assignment.
-    pub fn csv(&self) -> [String; 3] {
+    pub(crate) fn csv(&self) -> [String; 3] {
         let mut nodes = "node,rack,zone,weight,capacity_mib,load_cap,nic_mbit,risk\n".to_owned();
         for (at, m) in self.machines.iter().enumerate() {
-            let (mib, load) = ((m.weight * self.unit_mib as f64) as u64, (m.weight * self.unit_load as f64) as u64);
+            let (mib, load) =
+                ((m.weight * self.unit_mib as f64) as u64, (m.weight * self.unit_load as f64) as u64);
             nodes += &format!(
                 "{at},{},{},{:.1},{mib},{load},{},{:.4}\n",
                 m.rack, m.zone, m.weight, m.nic_mbit, m.risk
@@ -234,7 +235,7 @@ impl Generated {
         [nodes, parts, rows]
     }
 
-    pub fn cluster(&self) -> Cluster {
+    pub(crate) fn cluster(&self) -> Cluster {
         let zones = self.machines.iter().map(|machine| machine.zone).max().map_or(0, |last| last + 1);
         let racks = self.machines.iter().map(|machine| machine.rack).max().map_or(0, |last| last + 1);
         let mut domains: Vec<DomainFacts> = (0..zones)

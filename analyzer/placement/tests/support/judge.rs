@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ROUNDING: f64 = 1e-9;
 
 /// What is wrong with a plan, one sentence each.
-pub fn faults(cluster: &Cluster, request: &Request<'_>, plan: &Plan) -> Vec<String> {
+pub(crate) fn faults(cluster: &Cluster, request: &Request<'_>, plan: &Plan) -> Vec<String> {
     let mut faults = Vec::new();
     if plan.parent != cluster.revision {
         faults.push(format!("made for revision {}, not {}", plan.parent, cluster.revision));
@@ -28,7 +28,7 @@ pub fn faults(cluster: &Cluster, request: &Request<'_>, plan: &Plan) -> Vec<Stri
 }
 
 /// The assignment when copies under way have ended.
-pub fn settled(cluster: &Cluster) -> Assignment {
+pub(crate) fn settled(cluster: &Cluster) -> Assignment {
     let mut assignment = cluster.assignment.clone();
     for copy in &cluster.in_flight {
         assert!(assignment.replace(copy.partition, copy.from, copy.to), "a copy under way fits");
@@ -96,7 +96,9 @@ fn rows(cluster: &Cluster, request: &Request<'_>, plan: &Plan, after: &Assignmen
             Reason::Draining => state == Some(NodeState::Draining),
             Reason::Missing => state.is_none(),
             Reason::Overfull => from.is_some_and(|from| request.shed.contains(&from)) || request.balance,
-            Reason::Underfull => (state == Some(NodeState::Up) && request.fill.contains(&to)) || request.balance,
+            Reason::Underfull => {
+                (state == Some(NodeState::Up) && request.fill.contains(&to)) || request.balance
+            }
             Reason::Balance => state == Some(NodeState::Up) && request.balance,
             Reason::Risk => state == Some(NodeState::Up) && request.risk.is_some(),
         };
@@ -155,7 +157,9 @@ fn choices(cluster: &Cluster, plan: &Plan, faults: &mut Vec<String>) {
             (bytes, moves) = (bytes + decided.bytes, moves + 1);
         }
     }
-    if policy.byte_budget.is_some_and(|most| bytes > most) || policy.move_budget.is_some_and(|most| moves > most) {
+    if policy.byte_budget.is_some_and(|most| bytes > most)
+        || policy.move_budget.is_some_and(|most| moves > most)
+    {
         faults.push(format!("{moves} moves of {bytes} bytes by choice are over the budget"));
     }
 }
@@ -178,9 +182,13 @@ fn repaired(cluster: &Cluster, plan: &Plan, after: &Assignment, faults: &mut Vec
     for p in cluster.partitions.all() {
         let open = open_slots(cluster, after, p);
         if open > 0 && !whole && !refused.contains_key(&p) {
-            faults.push(format!("{p:?} has {open} replicas to make again, is not refused: {:?}", subset(after, p)));
+            faults.push(format!(
+                "{p:?} has {open} replicas to make again, is not refused: {:?}",
+                subset(after, p)
+            ));
         }
-        if open == 0 && refused.get(&p).is_some_and(|all| all.iter().any(|refusal| is_repairs(refusal.cause))) {
+        if open == 0 && refused.get(&p).is_some_and(|all| all.iter().any(|refusal| is_repairs(refusal.cause)))
+        {
             faults.push(format!("{p:?} is refused and whole: {:?}", refused[&p]));
         }
     }
@@ -191,7 +199,7 @@ fn is_repairs(cause: Cause) -> bool {
 }
 
 /// Replicas of a partition that are not on a node that is up, and should be.
-pub fn open_slots(cluster: &Cluster, assignment: &Assignment, p: Partition) -> usize {
+pub(crate) fn open_slots(cluster: &Cluster, assignment: &Assignment, p: Partition) -> usize {
     let up = assignment.subset(p).filter(|node| cluster.topology.node(*node).state == NodeState::Up).count();
     let slots = assignment.subset(p).len().max(usize::from(cluster.partitions.replicas.get(p)));
     slots - up
@@ -213,23 +221,25 @@ fn is_true(cluster: &Cluster, after: &Assignment, refusal: &Refusal) -> Option<b
     let wanted = usize::from(cluster.partitions.replicas.get(p)).max(after.subset(p).len());
     let up = |node: &Node| nodes[node.at()].state == NodeState::Up;
     let kept: Vec<Node> = after.subset(p).filter(up).collect();
+    // What has not left yet is in the way, too; where that matters, a test of its own says so.
+    let others: Vec<Node> = after.subset(p).filter(|node| Some(*node) != refusal.node).collect();
     let can = |node: Node| is_target(cluster, node);
     match refusal.cause {
         Cause::Capacity { needs_bytes, .. } => {
             let room = free(cluster, after);
             let allowed = cluster.topology.all().filter(|node| can(*node) && !after.holds(*node, p));
             let mut fits = allowed
-                .filter(|node| domains_allow(cluster, &kept, *node))
+                .filter(|node| domains_allow(cluster, &others, *node))
                 .filter(|node| room[node.at()] >= size as f64 * (1.0 + ROUNDING) + 1.0);
             Some(needs_bytes == size && fits.next().is_none())
         }
         Cause::Domains { feasible, replicas, .. } => {
             let most = most_replicas(cluster, &can, &kept);
-            Some(most < wanted && usize::from(feasible) < usize::from(replicas))
+            Some(most < wanted && feasible < replicas)
         }
-        Cause::Nodes { .. } => {
+        Cause::Nodes { nodes, .. } => {
             let extra = cluster.topology.all().filter(|node| can(*node) && !kept.contains(node)).count();
-            Some(extra + kept.len() < wanted)
+            Some(extra + kept.len() < wanted && usize::from(nodes) < wanted)
         }
         Cause::NoTarget { .. } => {
             let room = free(cluster, after);
@@ -237,9 +247,12 @@ fn is_true(cluster: &Cluster, after: &Assignment, refusal: &Refusal) -> Option<b
             let may = |node: &Node| {
                 let back = cluster.partitions.last_left.get(p) == Some(*node)
                     && recent.is_some_and(|since| since < cluster.policy.no_return_s);
-                can(*node) && !after.holds(*node, p) && !back && room[node.at()] > size as f64 * (1.0 + ROUNDING)
+                can(*node)
+                    && !after.holds(*node, p)
+                    && !back
+                    && room[node.at()] > size as f64 * (1.0 + ROUNDING)
             };
-            Some(!cluster.topology.all().any(|node| may(&node) && domains_allow(cluster, &kept, node)))
+            Some(!cluster.topology.all().any(|node| may(&node) && domains_allow(cluster, &others, node)))
         }
         Cause::NoSurvivor => {
             let alive = |node: Node| nodes[node.at()].state != NodeState::Down;
@@ -289,13 +302,13 @@ fn totals(plan: &Plan, faults: &mut Vec<String>) {
 }
 
 /// Partition, from, to and reason of what is copied.
-pub fn copies(plan: &Plan) -> impl Iterator<Item = (Partition, Option<Node>, Node, Reason)> + '_ {
+pub(crate) fn copies(plan: &Plan) -> impl Iterator<Item = (Partition, Option<Node>, Node, Reason)> + '_ {
     plan.moves.iter().filter_map(|decided| match decided.action {
         Action::Copy { from, to } => Some((decided.partition, from, to, decided.reason)),
         Action::Lead { .. } | Action::DrainReads { .. } => None,
     })
 }
 
-pub fn subset(assignment: &Assignment, p: Partition) -> Vec<Node> {
+pub(crate) fn subset(assignment: &Assignment, p: Partition) -> Vec<Node> {
     assignment.subset(p).collect()
 }

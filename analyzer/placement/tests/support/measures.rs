@@ -4,27 +4,27 @@ use isotherm_placement::{Assignment, Cluster, Node, NodeState, Partition};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Measures {
+pub(crate) struct Measures {
     /// Pairs of partition and node that there were not, and their bytes.
-    pub moves: usize,
-    pub moved_bytes: u64,
+    pub(crate) moves: usize,
+    pub(crate) moved_bytes: u64,
     /// Bytes that nodes held before which are no longer up.
-    pub lost_bytes: u64,
+    pub(crate) lost_bytes: u64,
     /// Highest share of capacity filled over the mean, of nodes that are up.
-    pub size: f64,
-    pub load: f64,
+    pub(crate) size: f64,
+    pub(crate) load: f64,
     /// Partitions with a replica on a node that is not up, with fewer than are wanted, or with two in one domain of
     /// the innermost level.
-    pub violations: usize,
+    pub(crate) violations: usize,
     /// Nodes that are up and hold more than they can.
-    pub over: usize,
-    pub copysets: usize,
-    pub receivers: usize,
+    pub(crate) over: usize,
+    pub(crate) copysets: usize,
+    pub(crate) receivers: usize,
     /// Share of the moved bytes that the largest receiver takes.
-    pub largest_receiver: f64,
+    pub(crate) largest_receiver: f64,
 }
 
-pub fn measure(cluster: &Cluster, before: &Assignment, after: &Assignment) -> Measures {
+pub(crate) fn measure(cluster: &Cluster, before: &Assignment, after: &Assignment) -> Measures {
     let partitions = &cluster.partitions;
     let nodes = cluster.topology.nodes();
     let up = |node: Node| nodes[node.at()].state == NodeState::Up;
@@ -71,7 +71,7 @@ pub fn measure(cluster: &Cluster, before: &Assignment, after: &Assignment) -> Me
 }
 
 /// Bytes and load that each node holds.
-pub fn held(cluster: &Cluster, assignment: &Assignment) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn held(cluster: &Cluster, assignment: &Assignment) -> (Vec<f64>, Vec<f64>) {
     let nodes = cluster.topology.nodes().len();
     let (mut bytes, mut load) = (vec![0.0; nodes], vec![0.0; nodes]);
     for partition in cluster.partitions.all() {
@@ -84,7 +84,7 @@ pub fn held(cluster: &Cluster, assignment: &Assignment) -> (Vec<f64>, Vec<f64>) 
 }
 
 /// The highest ratio of `held` to `capacity` over that of the sums, of nodes that are up. 1 where there is nothing.
-pub fn max_over_mean(cluster: &Cluster, held: &[f64], capacity: &[f64]) -> f64 {
+pub(crate) fn max_over_mean(cluster: &Cluster, held: &[f64], capacity: &[f64]) -> f64 {
     let up = |at: &usize| cluster.topology.nodes()[*at].state == NodeState::Up && capacity[*at] > 0.0;
     let (mut all, mut can) = (0.0, 0.0);
     (0..held.len()).filter(up).for_each(|at| {
@@ -98,7 +98,7 @@ pub fn max_over_mean(cluster: &Cluster, held: &[f64], capacity: &[f64]) -> f64 {
 }
 
 /// Distinct replica sets of at least two nodes.
-pub fn copysets(assignment: &Assignment) -> usize {
+pub(crate) fn copysets(assignment: &Assignment) -> usize {
     let mut sets = BTreeSet::new();
     for at in 0..assignment.len() {
         let mut set: Vec<Node> = assignment.subset(Partition(at as u32)).collect();

@@ -2,8 +2,8 @@
 
 use super::draws::Draws;
 use isotherm_placement::{
-    Assignment, Cluster, Column, Domain, DomainFacts, InFlight, Level, Link, Node, NodeFacts, NodeState, Partition,
-    Partitions, Policy, Topology, hash,
+    Assignment, Cluster, Column, Domain, DomainFacts, InFlight, Level, Link, Node, NodeFacts, NodeState,
+    Partition, Partitions, Policy, Topology, hash,
 };
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -11,73 +11,69 @@ use proptest::prelude::*;
 
 /// A cluster in few numbers, which shrink well.
 #[derive(Debug, Clone)]
-pub struct Recipe {
-    pub levels: u8,
-    pub racks: u8,
-    pub zones: u8,
-    pub nodes: Vec<NodeRecipe>,
-    pub partitions: Vec<PartitionRecipe>,
+pub(crate) struct Recipe {
+    pub(crate) levels: u8,
+    pub(crate) racks: u8,
+    pub(crate) zones: u8,
+    pub(crate) nodes: Vec<NodeRecipe>,
+    pub(crate) partitions: Vec<PartitionRecipe>,
     /// Share of the capacity of nodes of weight 1 that is filled.
-    pub filled: f64,
-    pub judges_load: bool,
+    pub(crate) filled: f64,
+    pub(crate) judges_load: bool,
     /// Rows respect the domains where they can.
-    pub orderly: bool,
-    pub policy: PolicyRecipe,
+    pub(crate) orderly: bool,
+    pub(crate) policy: PolicyRecipe,
 }
 
 #[derive(Debug, Clone)]
-pub struct NodeRecipe {
-    pub rack: u8,
-    pub weight: Weight,
-    pub state: NodeState,
-    pub risk: Option<u8>,
-    pub network: Option<u8>,
+pub(crate) struct NodeRecipe {
+    pub(crate) rack: u8,
+    pub(crate) weight: Weight,
+    pub(crate) state: NodeState,
+    pub(crate) risk: Option<u8>,
+    pub(crate) network: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Weight {
+pub(crate) enum Weight {
     Nothing,
     Ratio(u8),
     Huge,
 }
 
 #[derive(Debug, Clone)]
-pub struct PartitionRecipe {
-    pub size: u64,
-    pub load: u16,
-    pub replicas: u8,
-    pub missing: u8,
-    pub draw: u16,
-    pub pinned: bool,
+pub(crate) struct PartitionRecipe {
+    pub(crate) size: u64,
+    pub(crate) load: u16,
+    pub(crate) replicas: u8,
+    pub(crate) missing: u8,
+    pub(crate) draw: u16,
+    pub(crate) pinned: bool,
     /// Seconds since it moved.
-    pub moved: Option<u32>,
-    pub left: Option<u8>,
-    pub in_flight: bool,
+    pub(crate) moved: Option<u32>,
+    pub(crate) left: Option<u8>,
+    pub(crate) in_flight: bool,
 }
 
 #[derive(Debug, Clone)]
-pub struct PolicyRecipe {
-    pub per_rack: u8,
-    pub per_zone: Option<u8>,
-    pub risk_limit: Option<u8>,
-    pub fill_limit: f64,
-    pub breaker: f64,
-    pub spread_factor: Option<u32>,
-    pub byte_budget: Option<u64>,
-    pub move_budget: Option<u32>,
+pub(crate) struct PolicyRecipe {
+    pub(crate) per_rack: u8,
+    pub(crate) per_zone: Option<u8>,
+    pub(crate) risk_limit: Option<u8>,
+    pub(crate) fill_limit: f64,
+    pub(crate) breaker: f64,
+    pub(crate) spread_factor: Option<u32>,
+    pub(crate) byte_budget: Option<u64>,
+    pub(crate) move_budget: Option<u32>,
 }
 
 /// Clusters as they are in use: nodes that are mostly up, no odd sizes.
-pub fn plain() -> impl Strategy<Value = Recipe> {
-    recipes(node(1), partition(1).prop_map(plainly), Just(true), 0.2..0.8f64, plain_policy())
-}
-
-fn plainly(partition: PartitionRecipe) -> PartitionRecipe {
-    PartitionRecipe { missing: 0, pinned: false, moved: None, left: None, in_flight: false, ..partition }
+pub(crate) fn plain() -> impl Strategy<Value = Recipe> {
+    recipes(node(1), partition(0), Just(true), 0.2..0.8f64, plain_policy())
 }
 
 /// Clusters of every kind.
-pub fn odd() -> impl Strategy<Value = Recipe> {
+pub(crate) fn odd() -> impl Strategy<Value = Recipe> {
     recipes(node(8), partition(12), any::<bool>(), 0.1..1.1f64, policy())
 }
 
@@ -120,36 +116,46 @@ fn node(odd: u32) -> impl Strategy<Value = NodeRecipe> {
         .prop_map(|(rack, weight, state, risk, network)| NodeRecipe { rack, weight, state, risk, network })
 }
 
-fn partition(odd: u32) -> impl Strategy<Value = PartitionRecipe> {
-    let size = prop_oneof![
-        odd => Just(0u64),
-        100 => 1..1_000u64,
-        20 => 1_000..100_000u64,
-        odd / 6 + 1 => Just(if odd > 1 { 1u64 << 50 } else { 1_000 }),
-    ];
-    let load = prop_oneof![1 => Just(0u16), 9 => 0..1_000u16];
-    let replicas = prop_oneof![1 => 1..6u8, 4 => Just(3)];
-    let missing = prop_oneof![100 => Just(0u8), odd => 1..6u8];
-    let rare = move |percent: u32| proptest::bool::weighted(f64::from(percent.min(90)) / 100.0);
-    let moved = weighted(0.1, 0..200_000u32);
-    let left = weighted(0.1, any::<u8>());
-    (size, load, replicas, missing, any::<u16>(), rare(odd), moved, left, rare(odd / 2)).prop_map(
-        |(size, load, replicas, missing, draw, pinned, moved, left, in_flight)| PartitionRecipe {
+/// From two numbers, as strategies of every field take longer than plans. Small numbers are plain partitions.
+fn partition(odd: u64) -> impl Strategy<Value = PartitionRecipe> {
+    (any::<u64>(), any::<u64>()).prop_map(move |(mut a, mut b)| {
+        let mut of_a = |bits: u32| take(&mut a, bits);
+        let draw = of_a(16) as u16;
+        let size = match of_a(7) {
+            0 if odd > 1 => 1 << 50,
+            1..4 if odd > 1 => 0,
+            4..24 => of_a(17),
+            _ => of_a(10) + 1,
+        };
+        let load = of_a(10) as u16;
+        let replicas = if of_a(2) == 3 { 1 + (of_a(3) % 5) as u8 } else { 3 };
+        let mut of_b = |bits: u32| take(&mut b, bits);
+        let mut rare = |value: u64| of_b(7) < value;
+        let (missing, pinned, in_flight) = (rare(odd), rare(odd), rare(odd / 2));
+        let (moved, left) = (rare(odd), rare(odd));
+        PartitionRecipe {
             size,
             load,
             replicas,
-            missing,
+            missing: if missing { 1 + of_b(2) as u8 } else { 0 },
             draw,
             pinned,
-            moved,
-            left,
+            moved: moved.then(|| of_b(17) as u32),
+            left: left.then(|| of_b(8) as u8),
             in_flight,
-        },
-    )
+        }
+    })
+}
+
+/// The lowest bits, which are taken off.
+fn take(from: &mut u64, bits: u32) -> u64 {
+    let taken = *from & ((1 << bits) - 1);
+    *from >>= bits;
+    taken
 }
 
 fn plain_policy() -> impl Strategy<Value = PolicyRecipe> {
-    policy().prop_map(|policy| PolicyRecipe {
+    Just(()).prop_map(|()| PolicyRecipe {
         per_rack: 1,
         per_zone: None,
         risk_limit: None,
@@ -158,7 +164,6 @@ fn plain_policy() -> impl Strategy<Value = PolicyRecipe> {
         spread_factor: None,
         byte_budget: None,
         move_budget: None,
-        ..policy
     })
 }
 
@@ -173,8 +178,8 @@ fn policy() -> impl Strategy<Value = PolicyRecipe> {
         weighted(0.3, 0..100_000u64),
         weighted(0.3, 0..50u32),
     )
-        .prop_map(|(per_rack, per_zone, risk_limit, fill_limit, breaker, spread_factor, byte_budget, move_budget)| {
-            PolicyRecipe {
+        .prop_map(
+            |(
                 per_rack,
                 per_zone,
                 risk_limit,
@@ -183,14 +188,25 @@ fn policy() -> impl Strategy<Value = PolicyRecipe> {
                 spread_factor,
                 byte_budget,
                 move_budget,
-            }
-        })
+            )| {
+                PolicyRecipe {
+                    per_rack,
+                    per_zone,
+                    risk_limit,
+                    fill_limit,
+                    breaker,
+                    spread_factor,
+                    byte_budget,
+                    move_budget,
+                }
+            },
+        )
 }
 
-pub const NOW_S: u32 = 1_000_000;
+pub(crate) const NOW_S: u32 = 1_000_000;
 
 impl Recipe {
-    pub fn cluster(&self) -> Cluster {
+    pub(crate) fn cluster(&self) -> Cluster {
         let topology = self.topology();
         let width = self.partitions.iter().map(|partition| partition.replicas).max().unwrap_or(1);
         let mut assignment = Assignment::empty(self.partitions.len(), usize::from(width));
@@ -218,13 +234,25 @@ impl Recipe {
             assignment.set(Partition(at as u32), &row);
             let free = order.iter().find(|node| !row.contains(node) && !crowded(&row, **node));
             if let (true, Some(to)) = (recipe.in_flight, free) {
-                let from = if row.len() < usize::from(width) && draws.below(2) == 0 { None } else { row.first().copied() };
+                let from = if row.len() < usize::from(width) && draws.below(2) == 0 {
+                    None
+                } else {
+                    row.first().copied()
+                };
                 if from.is_some() || row.len() < usize::from(recipe.replicas) {
                     in_flight.push(InFlight { partition: Partition(at as u32), from, to: *to });
                 }
             }
         }
-        Cluster { revision: 7, now_s: NOW_S, partitions: self.columns(), topology, assignment, in_flight, policy }
+        Cluster {
+            revision: 7,
+            now_s: NOW_S,
+            partitions: self.columns(),
+            topology,
+            assignment,
+            in_flight,
+            policy,
+        }
     }
 
     fn topology(&self) -> Topology {

@@ -4,18 +4,18 @@
 use isotherm_placement::{Cluster, Domain, Level, Node, NodeState};
 
 /// What a node would have to be to take anything.
-pub fn is_target(cluster: &Cluster, node: Node) -> bool {
+pub(crate) fn is_target(cluster: &Cluster, node: Node) -> bool {
     let facts = cluster.topology.node(node);
     let safe = cluster.policy.risk_limit.is_none_or(|limit| facts.risk.is_none_or(|risk| risk <= limit));
     facts.state == NodeState::Up && facts.capacity_bytes > 0 && safe
 }
 
-pub fn limits(cluster: &Cluster) -> Vec<Option<u8>> {
+pub(crate) fn limits(cluster: &Cluster) -> Vec<Option<u8>> {
     cluster.policy.limits(cluster.topology.levels())
 }
 
 /// Most replicas of one partition that `allowed` nodes can have, `kept` among them whether they are allowed or not.
-pub fn most_replicas(cluster: &Cluster, allowed: &dyn Fn(Node) -> bool, kept: &[Node]) -> usize {
+pub(crate) fn most_replicas(cluster: &Cluster, allowed: &dyn Fn(Node) -> bool, kept: &[Node]) -> usize {
     let topology = &cluster.topology;
     let can = |node: Node| usize::from(allowed(node) || kept.contains(&node));
     let limits = limits(cluster);
@@ -47,7 +47,7 @@ pub fn most_replicas(cluster: &Cluster, allowed: &dyn Fn(Node) -> bool, kept: &[
 }
 
 /// Whether the domains allow one more replica on `to` beside those of `others`.
-pub fn domains_allow(cluster: &Cluster, others: &[Node], to: Node) -> bool {
+pub(crate) fn domains_allow(cluster: &Cluster, others: &[Node], to: Node) -> bool {
     limits(cluster).iter().enumerate().all(|(level, limit)| {
         let domains = cluster.topology.domains_at(Level(level as u8));
         let there = others.iter().filter(|other| domains[other.at()] == domains[to.at()]).count();
