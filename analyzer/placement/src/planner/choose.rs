@@ -205,6 +205,49 @@ impl<'w> Candidates<'w> {
     }
 }
 
+impl Work<'_> {
+    /// Whether a node may take a partition by choice, in the place of `from`; else the first constraint that forbids
+    /// it. For a single node cheaper than [`Candidates`].
+    pub(crate) fn admits(
+        &self,
+        partition: Partition,
+        from: Option<Node>,
+        to: Node,
+    ) -> Result<(), Constraint> {
+        if !self.target[to.at()] {
+            let facts = self.snapshot.topology().node(to);
+            let usable = facts.state == NodeState::Up && facts.capacity_bytes > 0;
+            return Err(if usable { Constraint::Risk } else { Constraint::NotATarget });
+        }
+        if self.assignment.holds(to, partition) {
+            return Err(Constraint::Holds);
+        }
+        if let Some(level) = self.crowded(partition, from, to) {
+            return Err(Constraint::Domain(level));
+        }
+        if self.size_of(partition) > self.room[to.at()] {
+            return Err(Constraint::Capacity);
+        }
+        if self.returned(partition, to) {
+            return Err(Constraint::Returned);
+        }
+        Ok(())
+    }
+
+    /// The outermost level at which the other replicas leave no more in the node's domain.
+    pub(crate) fn crowded(&self, partition: Partition, from: Option<Node>, to: Node) -> Option<Level> {
+        let limits = self.snapshot.limits().iter().enumerate();
+        limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
+            |(level, limit)| {
+                let domains = self.snapshot.topology().domains_at(level);
+                let others = self.assignment.subset(partition).filter(|holder| Some(*holder) != from);
+                let there = others.filter(|holder| domains[holder.at()] == domains[to.at()]).count();
+                (there >= usize::from(limit)).then_some(level)
+            },
+        )
+    }
+}
+
 /// The domains that can take no more replicas of the partition.
 fn full<'w>(work: &'w Work<'_>, load: &Load) -> Vec<(Level, &'w [u16], u16)> {
     let topology = work.snapshot.topology();

@@ -6,6 +6,7 @@
 
 use super::choose::Choice;
 use super::ways::Ways;
+use crate::bound;
 use crate::ids::{Level, Node, Partition};
 use crate::partitions::{Assignment, NONE};
 use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Totals};
@@ -54,6 +55,8 @@ pub(crate) struct Work<'a> {
     pub(crate) inside: Vec<Vec<Node>>,
     /// How slow ways are.
     pub(crate) ways: Ways,
+    /// The lowest highest size pressure that domains allow.
+    feasible: f64,
     before: Pressure,
 }
 
@@ -98,6 +101,7 @@ impl<'a> Work<'a> {
             inside: inside(topology),
             all: (0.0, 0.0),
             ways: Ways::new(topology),
+            feasible: 1.0,
             before: Pressure { size: None, load: None },
             bytes,
             load,
@@ -105,7 +109,8 @@ impl<'a> Work<'a> {
         work.count_in_flight();
         work.set_scale();
         work.before = work.pressures();
-        let least = 1.0 + policy.dead_band;
+        work.feasible = bound::pressure(snapshot);
+        let least = (1.0 + policy.dead_band).max(work.feasible);
         let ease = |highest: Option<f64>| 1.0 / highest.unwrap_or(least).max(least);
         work.ease = (ease(work.before.size), ease(work.before.load));
         work.size_scale = work.per_byte.iter().map(|per| per * work.ease.0).collect();
@@ -209,10 +214,13 @@ impl<'a> Work<'a> {
         if risk.is_nan() && impact.is_nan() { -1.0 } else { known(risk, 1.0) * known(impact, 1.0) }
     }
 
-    /// Into how many pieces groups of these sizes may split, so that copysets stay within the policy's budget.
-    pub(crate) fn fan_out(&self, groups: impl Iterator<Item = usize>) -> u32 {
-        let _ = groups;
-        self.snapshot.policy().fan_out
+    pub(crate) fn dead_band(&self) -> f64 {
+        self.snapshot.policy().dead_band
+    }
+
+    /// Whether a partition may be moved without need: it is not pinned, and nothing was decided about it.
+    pub(crate) fn may_move(&self, partition: Partition) -> bool {
+        !self.moved[partition.at()] && !self.snapshot.partitions().pinned.get(partition)
     }
 
     /// Highest pressures over the mean, of the nodes that are up.
@@ -291,7 +299,7 @@ impl<'a> Work<'a> {
             least_bytes: self.least_bytes,
             before: self.before,
             after: self.pressures(),
-            feasible: 1.0,
+            feasible: self.feasible,
         };
         Plan::new(self.snapshot.revision(), self.moves, self.refusals, totals)
     }
