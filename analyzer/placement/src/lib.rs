@@ -7,6 +7,8 @@
 //! [`schedule`] orders them; [`check`] verifies both against the snapshot without any code of the planner; and
 //! [`explain`] says of any move why, and of any partition that stays, why it stays.
 
+pub mod bound;
+mod copyset;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -17,6 +19,7 @@ mod proactive;
 mod snapshot;
 mod topology;
 
+pub use copyset::{Copyset, Copysets, Groups};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
@@ -25,6 +28,6 @@ pub use plan::{
 };
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
-pub use proactive::{Outlook, Shifts};
+pub use proactive::{Drains, Outlook, Shifts};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

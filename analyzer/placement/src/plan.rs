@@ -249,6 +249,14 @@ pub enum Cause {
         /// Spent.
         cost: f64,
     },
+    /// Elsewhere it would be exposed to hazards about as much.
+    #[error("moving will not help: {left:.3} of the exposure to hazards would be left, more than {most}")]
+    Exposure {
+        /// Share that would be left.
+        left: f64,
+        /// Most that may be.
+        most: f64,
+    },
     /// So much is lost at once that it is taken for a failure of another kind.
     #[error(
         "{lost:.3} of the capacity was lost at once, more than {limit}: look first, then raise `breaker`"

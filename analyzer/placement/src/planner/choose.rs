@@ -93,15 +93,80 @@ impl<'w> Candidates<'w> {
         if self.left == Some(node) {
             return Err(Constraint::Returned);
         }
-        let size = (work.bytes[at] + self.load.bytes) * work.per_byte[at] * work.ease.0;
-        let load = (work.load[at] + self.load.load) * work.per_load[at] * work.ease.1;
+        let size = (work.bytes[at] + self.load.bytes) * work.size_scale[at];
+        let load = (work.load[at] + self.load.load) * work.load_scale[at];
         let slow = self.slow.map_or(0.0, |(weight, source)| weight * work.ways.of_node[at].max(source));
         Ok(size.max(load) + slow + self.besides.get(at).copied().unwrap_or(0.0))
     }
 
     /// The node with the lowest score and the second; or what rejected all of them.
+    ///
+    /// The same as judging one node after the other, in an order that a processor likes: all scores first, as if
+    /// nothing forbade anything but room, then the few that holders and their domains exclude.
     pub(crate) fn best(&self) -> Result<Choice, Rejected> {
-        self.best_with(|_, score| Ok(score))
+        let mut scores = self.scores();
+        let work = self.work;
+        let mut rejected =
+            Rejected { not_a_target: work.no_targets.0, risk: work.no_targets.1, ..Rejected::default() };
+        let mut exclude = |node: Node, constraint: Constraint| {
+            if work.target[node.at()] && !scores[node.at()].is_nan() {
+                scores[node.at()] = f64::NAN;
+                rejected.add(constraint);
+            }
+        };
+        work.assignment.subset(self.load.partition).for_each(|holder| exclude(holder, Constraint::Holds));
+        for (level, _, domain) in &self.full {
+            work.inside[usize::from(*domain)]
+                .iter()
+                .for_each(|node| exclude(*node, Constraint::Domain(*level)));
+        }
+        if let Some(left) = self.left.filter(|left| scores[left.at()] < f64::INFINITY) {
+            scores[left.at()] = f64::NAN;
+            rejected.add(Constraint::Returned);
+        }
+        let (mut best, mut second) = ((Node(0), f64::INFINITY), (Node(0), f64::INFINITY));
+        let mut no_room = 0;
+        for (at, score) in scores.iter().enumerate() {
+            if *score < second.1 + EQUAL {
+                let found = (Node(at as u16), *score);
+                if self.beats(found, best) {
+                    second = best;
+                    best = found;
+                } else if self.beats(found, second) {
+                    second = found;
+                }
+            }
+            no_room += u16::from(*score == f64::INFINITY);
+        }
+        rejected.capacity = no_room - work.no_targets.0 - work.no_targets.1;
+        if best.1 == f64::INFINITY {
+            return Err(rejected);
+        }
+        let runner_up = (second.1 < f64::INFINITY).then_some(second);
+        Ok(Choice { node: best.0, score: best.1, runner_up, rejected })
+    }
+
+    /// The score of every node; infinite where it is no target or has no room.
+    fn scores(&self) -> Vec<f64> {
+        let (work, bytes, load) = (self.work, self.load.bytes, self.load.load);
+        let sizes = work.bytes.iter().zip(&work.size_scale);
+        let loads = work.load.iter().zip(&work.load_scale);
+        let open = work.room.iter().zip(&work.shut);
+        let mut scores: Vec<f64> = sizes
+            .zip(loads)
+            .zip(open)
+            .map(|(((held, by_size), (borne, by_load)), (room, shut))| {
+                let pressure = ((held + bytes) * by_size).max((borne + load) * by_load);
+                if bytes > *room { f64::INFINITY } else { pressure + shut }
+            })
+            .collect();
+        if let Some((weight, source)) = self.slow {
+            for (score, slow) in scores.iter_mut().zip(&work.ways.of_node) {
+                *score += weight * slow.max(source);
+            }
+        }
+        scores.iter_mut().zip(&self.besides).for_each(|(score, more)| *score += more);
+        scores
     }
 
     /// As [`Self::best`], with a last word on each node that may take it and its score.
@@ -131,12 +196,55 @@ impl<'w> Candidates<'w> {
     }
 
     fn beats(&self, (node, score): (Node, f64), (held, lowest): (Node, f64)) -> bool {
-        if (score - lowest).abs() > EQUAL {
+        if lowest == f64::INFINITY || (score - lowest).abs() > EQUAL {
             return score < lowest;
         }
         let key = self.work.snapshot.partitions().key[self.load.partition.at()];
         let draw = |node: Node| hash::draw(key, self.work.snapshot.topology().node(node).key);
         draw(node) > draw(held)
+    }
+}
+
+impl Work<'_> {
+    /// Whether a node may take a partition by choice, in the place of `from`; else the first constraint that forbids
+    /// it. For a single node cheaper than [`Candidates`].
+    pub(crate) fn admits(
+        &self,
+        partition: Partition,
+        from: Option<Node>,
+        to: Node,
+    ) -> Result<(), Constraint> {
+        if !self.target[to.at()] {
+            let facts = self.snapshot.topology().node(to);
+            let usable = facts.state == NodeState::Up && facts.capacity_bytes > 0;
+            return Err(if usable { Constraint::Risk } else { Constraint::NotATarget });
+        }
+        if self.assignment.holds(to, partition) {
+            return Err(Constraint::Holds);
+        }
+        if let Some(level) = self.crowded(partition, from, to) {
+            return Err(Constraint::Domain(level));
+        }
+        if self.size_of(partition) > self.room[to.at()] {
+            return Err(Constraint::Capacity);
+        }
+        if self.returned(partition, to) {
+            return Err(Constraint::Returned);
+        }
+        Ok(())
+    }
+
+    /// The outermost level at which the other replicas leave no more in the node's domain.
+    pub(crate) fn crowded(&self, partition: Partition, from: Option<Node>, to: Node) -> Option<Level> {
+        let limits = self.snapshot.limits().iter().enumerate();
+        limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
+            |(level, limit)| {
+                let domains = self.snapshot.topology().domains_at(level);
+                let others = self.assignment.subset(partition).filter(|holder| Some(*holder) != from);
+                let there = others.filter(|holder| domains[holder.at()] == domains[to.at()]).count();
+                (there >= usize::from(limit)).then_some(level)
+            },
+        )
     }
 }
 
@@ -193,4 +301,25 @@ fn sources(work: &Work<'_>, load: &Load) -> Vec<Node> {
     let topology = work.snapshot.topology();
     let holders = work.assignment.subset(load.partition);
     holders.filter(|holder| topology.node(*holder).state != NodeState::Down).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::work::tests::clusters;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn scanning_all_is_judging_one_by_one(snapshot in clusters(), by_choice: bool) {
+            let work = Work::new(&snapshot);
+            for partition in snapshot.partitions().all() {
+                for from in work.assignment.subset(partition).map(Some).chain([None]) {
+                    let (bytes, load) = (work.size_of(partition), work.load_of(partition));
+                    let candidates = Candidates::new(&work, Load { partition, from, bytes, load, by_choice });
+                    prop_assert_eq!(candidates.best(), candidates.best_with(|_, score| Ok(score)));
+                }
+            }
+        }
+    }
 }

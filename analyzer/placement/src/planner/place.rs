@@ -9,6 +9,7 @@
 use super::choose::{Candidates, Choice, Load};
 use super::deal::{Quota, deal};
 use super::refuse;
+use super::regime::Grouped;
 use super::work::Work;
 use crate::ids::{Node, Partition};
 use crate::partitions::MOST_REPLICAS;
@@ -38,10 +39,10 @@ type Others = u128;
 pub(crate) fn place(work: &mut Work<'_>, jobs: &[Job]) {
     let mut keyed: Vec<(Others, Job)> = jobs.iter().map(|job| (others(work, job), *job)).collect();
     keyed.sort_unstable_by_key(|(others, job)| (*others, job.partition));
-    let fan_out = work.fan_out(keyed.chunk_by(|a, b| a.0 == b.0).map(<[_]>::len));
+    let fan_out = fan_out(work, &keyed);
     let mut piles: Vec<Pile> = Vec::new();
     for group in keyed.chunk_by(|a, b| a.0 == b.0) {
-        if group.len() > fan_out as usize {
+        if group.len() > work.snapshot.policy().fan_out as usize {
             piles.push(Pile::new(work, group.iter().map(|(_, job)| *job).collect()));
         } else {
             piles.extend(group.iter().map(|(_, job)| Pile::new(work, vec![*job])));
@@ -55,6 +56,28 @@ pub(crate) fn place(work: &mut Work<'_>, jobs: &[Job]) {
             _ => group(work, pile, fan_out, &known),
         }
     }
+}
+
+/// Into how many pieces groups may split: as the policy says, or fewer where its budget of copysets does not last.
+/// `keyed` is sorted.
+fn fan_out(work: &Work<'_>, keyed: &[(Others, Job)]) -> FanOut {
+    let wanted = work.snapshot.policy().fan_out;
+    let groups = keyed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > wanted as usize).count();
+    let left = match groups {
+        0 => None,
+        _ => Grouped::new(work).map(|grouped| grouped.left.max(0) as u64),
+    };
+    // Each piece is a copyset; the copyset that a group is now goes.
+    let pieces = left.map_or(u64::MAX, |left| 1 + left / groups as u64);
+    let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+    FanOut { pieces: wanted.min(pieces), most: wanted.saturating_mul(MOST_SPLITS).min(pieces) }
+}
+
+/// Pieces of a group: how many there should be, and how many there may be where room is short.
+#[derive(Debug, Clone, Copy)]
+struct FanOut {
+    pieces: u32,
+    most: u32,
 }
 
 /// Jobs that are placed together.
@@ -104,12 +127,17 @@ fn single(work: &mut Work<'_>, job: Job) {
 }
 
 fn commit(work: &mut Work<'_>, job: Job, choice: Choice) {
-    let gain = Gain::Replicas { before: job.staying, after: job.staying + 1 };
+    let gain = if job.reason.repairs() {
+        Gain::Replicas { before: job.staying, after: job.staying + 1 }
+    } else {
+        let before = job.from.map_or(0.0, |from| work.pressure(from.at()));
+        Gain::Pressure { before, after: choice.score.min(before) }
+    };
     work.copy(job.partition, job.from, job.reason, gain, choice);
 }
 
 /// Places a group on few substitutes: first who gets how much, then who gets what.
-fn group(work: &mut Work<'_>, pile: &Pile, fan_out: u32, known: &Known) {
+fn group(work: &mut Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) {
     let (choices, quotas) = substitutes(work, pile, fan_out, known);
     if choices.is_empty() {
         pile.jobs.iter().for_each(|job| single(work, *job));
@@ -128,12 +156,11 @@ fn group(work: &mut Work<'_>, pile: &Pile, fan_out: u32, known: &Known) {
 }
 
 /// The nodes that take a share of a group, and how much.
-fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: u32, known: &Known) -> (Vec<Choice>, Vec<Quota>) {
+fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> (Vec<Choice>, Vec<Quota>) {
     let first = pile.jobs[0];
-    let piece = 1.0 / f64::from(fan_out);
+    let piece = 1.0 / f64::from(fan_out.pieces);
     let mut left = 1.0;
     let (mut choices, mut quotas): (Vec<Choice>, Vec<Quota>) = (Vec::new(), Vec::new());
-    let most = fan_out.saturating_mul(MOST_SPLITS);
     let penalty = work.snapshot.policy().weights.copyset;
     let others = others(work, &first);
     while left > 1e-9 {
@@ -154,7 +181,7 @@ fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: u32, known: &Known) -> (Ve
         });
         let Ok(choice) = best else { break };
         let room = work.share_until_tolerable(choice.node, pile.bytes, pile.load);
-        let last = choices.len() as u32 + 1 >= most;
+        let last = choices.len() as u32 + 1 >= fan_out.most;
         let share = if last { left } else { fair.min(room.max(fair * LEAST_PIECE)) };
         quotas.push(Quota { bytes: pile.bytes * share, load: pile.load * share });
         choices.push(choice);

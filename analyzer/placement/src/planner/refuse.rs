@@ -2,7 +2,7 @@
 
 use super::place::Job;
 use super::work::Work;
-use crate::ids::{Level, Node};
+use crate::ids::Node;
 use crate::plan::{Cause, Refusal, Rejected};
 
 /// No node can take a replica: why.
@@ -28,14 +28,15 @@ fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
     if rejected.capacity > 0 {
         let room = targets()
             .filter(|node| {
-                !work.assignment.holds(*node, job.partition) && full_level(work, job, *node).is_none()
+                !work.assignment.holds(*node, job.partition)
+                    && work.crowded(job.partition, job.from, *node).is_none()
             })
             .map(|node| work.room[node.at()].max(0.0))
             .fold(0.0, f64::max);
         let needs_bytes = work.snapshot.partitions().size_bytes[job.partition.at()];
         return Cause::Capacity { needs_bytes, room_bytes: room as u64 };
     }
-    let first = targets().find_map(|node| full_level(work, job, node));
+    let first = targets().find_map(|node| work.crowded(job.partition, job.from, node));
     if let Some(level) = first.filter(|_| rejected.domain > 0) {
         let limit = work.snapshot.limits()[level.at()].unwrap_or(u8::MAX);
         let mut domains: Vec<u16> =
@@ -51,17 +52,4 @@ fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
         };
     }
     Cause::NoTarget { rejected }
-}
-
-/// The outermost level at which the other replicas leave no more in the node's domain.
-fn full_level(work: &Work<'_>, job: &Job, to: Node) -> Option<Level> {
-    let topology = work.snapshot.topology();
-    let limits = work.snapshot.limits().iter().enumerate();
-    limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(|(level, limit)| {
-        let domains = topology.domains_at(level);
-        let holders = work.assignment.subset(job.partition);
-        let there =
-            holders.filter(|holder| Some(*holder) != job.from && domains[holder.at()] == domains[to.at()]);
-        (there.count() >= usize::from(limit)).then_some(level)
-    })
 }

@@ -6,11 +6,12 @@
 
 use super::choose::Choice;
 use super::ways::Ways;
-use crate::ids::{Node, Partition};
+use crate::bound;
+use crate::ids::{Level, Node, Partition};
 use crate::partitions::{Assignment, NONE};
 use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Totals};
 use crate::snapshot::Snapshot;
-use crate::topology::NodeState;
+use crate::topology::{NodeState, Topology};
 
 /// A snapshot, and what has been decided about it.
 pub(crate) struct Work<'a> {
@@ -43,8 +44,19 @@ pub(crate) struct Work<'a> {
     pub(crate) held: Vec<bool>,
     /// All bytes and all load, of all replicas that are wanted.
     pub(crate) all: (f64, f64),
+    /// What bytes and load are multiplied with for a score: pressure over what is tolerable.
+    pub(crate) size_scale: Vec<f64>,
+    pub(crate) load_scale: Vec<f64>,
+    /// Infinite for nodes that are no target, else 0.
+    pub(crate) shut: Vec<f64>,
+    /// How many of them are no target for their state or capacity, and for their risk.
+    pub(crate) no_targets: (u16, u16),
+    /// The nodes inside each domain.
+    pub(crate) inside: Vec<Vec<Node>>,
     /// How slow ways are.
     pub(crate) ways: Ways,
+    /// The lowest highest size pressure that domains allow.
+    feasible: f64,
     before: Pressure,
 }
 
@@ -82,8 +94,14 @@ impl<'a> Work<'a> {
             least_bytes: 0,
             ease: (1.0, 1.0),
             held: held_at_all(snapshot),
+            size_scale: Vec::new(),
+            load_scale: Vec::new(),
+            shut: Vec::new(),
+            no_targets: (0, 0),
+            inside: inside(topology),
             all: (0.0, 0.0),
             ways: Ways::new(topology),
+            feasible: 1.0,
             before: Pressure { size: None, load: None },
             bytes,
             load,
@@ -91,9 +109,17 @@ impl<'a> Work<'a> {
         work.count_in_flight();
         work.set_scale();
         work.before = work.pressures();
-        let least = 1.0 + policy.dead_band;
+        work.feasible = bound::pressure(snapshot);
+        let least = (1.0 + policy.dead_band).max(work.feasible);
         let ease = |highest: Option<f64>| 1.0 / highest.unwrap_or(least).max(least);
         work.ease = (ease(work.before.size), ease(work.before.load));
+        work.size_scale = work.per_byte.iter().map(|per| per * work.ease.0).collect();
+        work.load_scale = work.per_load.iter().map(|per| per * work.ease.1).collect();
+        work.shut = work.target.iter().map(|target| if *target { 0.0 } else { f64::INFINITY }).collect();
+        let unusable =
+            nodes.iter().filter(|node| node.state != NodeState::Up || node.capacity_bytes == 0).count();
+        let shut = work.target.iter().filter(|target| !**target).count();
+        work.no_targets = (unusable as u16, (shut - unusable) as u16);
         work
     }
 
@@ -188,10 +214,13 @@ impl<'a> Work<'a> {
         if risk.is_nan() && impact.is_nan() { -1.0 } else { known(risk, 1.0) * known(impact, 1.0) }
     }
 
-    /// Into how many pieces groups of these sizes may split, so that copysets stay within the policy's budget.
-    pub(crate) fn fan_out(&self, groups: impl Iterator<Item = usize>) -> u32 {
-        let _ = groups;
-        self.snapshot.policy().fan_out
+    pub(crate) fn dead_band(&self) -> f64 {
+        self.snapshot.policy().dead_band
+    }
+
+    /// Whether a partition may be moved without need: it is not pinned, and nothing was decided about it.
+    pub(crate) fn may_move(&self, partition: Partition) -> bool {
+        !self.moved[partition.at()] && !self.snapshot.partitions().pinned.get(partition)
     }
 
     /// Highest pressures over the mean, of the nodes that are up.
@@ -270,7 +299,7 @@ impl<'a> Work<'a> {
             least_bytes: self.least_bytes,
             before: self.before,
             after: self.pressures(),
-            feasible: 1.0,
+            feasible: self.feasible,
         };
         Plan::new(self.snapshot.revision(), self.moves, self.refusals, totals)
     }
@@ -296,4 +325,91 @@ fn held_at_all(snapshot: &Snapshot) -> Vec<bool> {
     let slots = snapshot.assignment().slots().iter().filter(|slot| **slot != NONE);
     slots.for_each(|slot| held[usize::from(*slot)] = true);
     held
+}
+
+/// The nodes inside each domain, of all levels.
+fn inside(topology: &Topology) -> Vec<Vec<Node>> {
+    let mut inside = vec![Vec::new(); topology.domains().len()];
+    for level in (0..topology.levels().len()).map(|level| Level(level as u8)) {
+        for node in topology.all() {
+            inside[topology.domain_of(node, level).at()].push(node);
+        }
+    }
+    inside
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::hash;
+    use crate::ids::{Domain, Level, Node, Partition};
+    use crate::partitions::{Assignment, Column, Partitions};
+    use crate::policy::Policy;
+    use crate::snapshot::{Cluster, Snapshot};
+    use crate::topology::{DomainFacts, Link, NodeFacts, NodeState, Topology};
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn node(domains: u16)(
+            domain in 0..domains,
+            capacity in prop_oneof![Just(0u64), Just(100), 1u64..10_000],
+            rate in proptest::option::of(1u64..4),
+            state in prop_oneof![6 => Just(NodeState::Up), 1 => Just(NodeState::Draining), 1 => Just(NodeState::Down)],
+            risk in proptest::option::of(0.0..1.0f64),
+        ) -> NodeFacts {
+            NodeFacts {
+                name: String::new(),
+                key: 0,
+                domain: Some(Domain(domain)),
+                capacity_bytes: capacity,
+                load_capacity: Some(capacity as f64 / 7.0),
+                network_bytes_per_s: rate,
+                state,
+                risk,
+            }
+        }
+    }
+
+    /// Small clusters of all kinds, some of them hardly possible.
+    pub(crate) fn clusters() -> impl Strategy<Value = Snapshot> {
+        let nodes = proptest::collection::vec(node(4), 1..9);
+        let rows =
+            proptest::collection::vec((proptest::collection::vec(0u16..9, 0..4), 0u64..500, 0u32..90), 0..30);
+        (nodes, rows, 0.0..0.01f64, any::<bool>(), any::<bool>()).prop_map(
+            |(mut nodes, rows, transfer, risky, linked)| {
+                for (at, node) in nodes.iter_mut().enumerate() {
+                    node.name = format!("n{at}");
+                    node.key = hash::key(node.name.as_bytes());
+                }
+                let links = if linked {
+                    vec![Link { a: Domain(0), b: Domain(1), bytes_per_s: 2 }]
+                } else {
+                    Vec::new()
+                };
+                let domains =
+                    (0..4).map(|at| DomainFacts { name: format!("r{at}"), level: Level(0), parent: None });
+                let count = nodes.len() as u16;
+                let topology = Topology::new(vec!["rack".to_owned()], domains.collect(), nodes, links)
+                    .expect("well formed");
+                let keys = (0..rows.len()).map(|at| hash::key(format!("p{at}").as_bytes())).collect();
+                let sizes = rows.iter().map(|row| row.1).collect();
+                let loads = rows.iter().map(|row| f64::from(row.2)).collect();
+                let mut partitions = Partitions::new(keys, sizes, loads, 3);
+                partitions.last_left = Column::Same(Some(Node(0)));
+                partitions.moved_at_s = Column::Same(Some(1));
+                let mut assignment = Assignment::empty(rows.len(), 3);
+                for (at, row) in rows.iter().enumerate() {
+                    let mut holders: Vec<Node> = row.0.iter().map(|node| Node(node % count)).collect();
+                    holders.sort();
+                    holders.dedup();
+                    assignment.set(Partition(at as u32), &holders);
+                }
+                let mut policy = Policy { risk_limit: risky.then_some(0.5), ..Policy::default() };
+                policy.weights.transfer = transfer;
+                let in_flight = Vec::new();
+                let cluster =
+                    Cluster { revision: 1, now_s: 2, topology, partitions, assignment, in_flight, policy };
+                Snapshot::new(cluster).expect("well formed")
+            },
+        )
+    }
 }
