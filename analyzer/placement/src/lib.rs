@@ -15,6 +15,7 @@ mod plan;
 mod planner;
 mod policy;
 mod proactive;
+pub mod rendezvous;
 mod snapshot;
 mod topology;
 
