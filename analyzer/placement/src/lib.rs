@@ -9,6 +9,7 @@
 
 pub mod bound;
 mod check;
+mod copyset;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -23,15 +24,16 @@ mod snapshot;
 mod topology;
 
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
+pub use copyset::{Copyset, Copysets, Groups};
 pub use ids::{Domain, Level, Node, Partition};
-pub use partitions::{Assignment, Column, Partitions, PeerShare};
+pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
     Action, ApplyError, Cause, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Refusal, Rejected,
     Totals,
 };
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
-pub use proactive::{Outlook, Shifts};
+pub use proactive::{Drains, Outlook, Shifts};
 pub use schedule::{Doing, Schedule, Span, Step, Stuck, StuckCause, Times, schedule};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

@@ -138,6 +138,9 @@ pub struct Assignment {
     slots: Vec<u16>,
 }
 
+/// Most replicas of a partition.
+pub const MOST_REPLICAS: usize = 8;
+
 /// An empty slot.
 pub(crate) const NONE: u16 = u16::MAX;
 
@@ -145,10 +148,10 @@ impl Assignment {
     /// A table of empty rows.
     ///
     /// # Panics
-    /// If the width is 0.
+    /// If the width is 0 or more than [`MOST_REPLICAS`].
     #[must_use]
     pub fn empty(partitions: usize, width: usize) -> Self {
-        assert!(width > 0, "a row has at least one slot");
+        assert!((1..=MOST_REPLICAS).contains(&width), "a row has 1 to {MOST_REPLICAS} slots, not {width}");
         Self { width, slots: vec![NONE; partitions * width] }
     }
 

@@ -51,10 +51,25 @@ pub enum Reason {
     Risk,
 }
 
+impl Reason {
+    /// Whether replicas are at stake: such moves obey hard constraints only, no budget, cool-down or pin.
+    #[must_use]
+    pub const fn repairs(self) -> bool {
+        matches!(self, Self::Lost | Self::Missing | Self::Draining)
+    }
+
+    /// Whether nobody asked for it: budgets, cool-downs and the ban on returning bind such moves. What an operator
+    /// asked for (a drain, a new node, another capacity) is not held up by them.
+    #[must_use]
+    pub const fn by_choice(self) -> bool {
+        matches!(self, Self::Balance | Self::Risk)
+    }
+}
+
 /// What a move is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum Gain {
-    /// Live replicas before and after.
+    /// Replicas on nodes that serve and stay, before and after.
     Replicas {
         /// Before.
         before: u8,
@@ -152,7 +167,8 @@ pub struct Move {
     pub reason: Reason,
     /// What for.
     pub gain: Gain,
-    /// What the chosen node scored; lower is better, about its pressure over the mean after the move.
+    /// What the chosen node scored; lower is better. Its pressure after the move as a share of what is tolerable,
+    /// and what the policy's weights add.
     pub score: f64,
     /// The second best node, and what it scored.
     pub runner_up: Option<(Node, f64)>,
@@ -232,6 +248,14 @@ pub enum Cause {
         benefit: f64,
         /// Spent.
         cost: f64,
+    },
+    /// Elsewhere it would be exposed to hazards about as much.
+    #[error("moving will not help: {left:.3} of the exposure to hazards would be left, more than {most}")]
+    Exposure {
+        /// Share that would be left.
+        left: f64,
+        /// Most that may be.
+        most: f64,
     },
     /// So much is lost at once that it is taken for a failure of another kind.
     #[error(

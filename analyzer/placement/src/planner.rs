@@ -1,6 +1,18 @@
 //! From a snapshot to a plan: what is asked is done in the order of its urgency, by stages that share one view of
 //! the cluster as it will be ([`work`]).
 
+mod balance;
+mod choose;
+mod deal;
+mod evacuate;
+mod fill;
+mod place;
+mod postings;
+mod refuse;
+mod regime;
+mod risk;
+mod shed;
+mod ways;
 mod work;
 
 use crate::ids::Node;
@@ -30,7 +42,20 @@ pub struct Request<'a> {
 /// proposes nothing.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
-    let work = Work::new(snapshot);
-    let _ = request;
+    let mut work = Work::new(snapshot);
+    if evacuate::breaks(&mut work) {
+        return work.finish();
+    }
+    if request.repair {
+        evacuate::run(&mut work);
+    }
+    shed::run(&mut work, &request.shed);
+    fill::run(&mut work, &request.fill);
+    if let Some(outlook) = &request.risk {
+        risk::run(&mut work, outlook);
+    }
+    if request.balance {
+        balance::run(&mut work);
+    }
     work.finish()
 }

@@ -31,9 +31,9 @@ pub struct Policy {
     pub byte_budget: Option<u64>,
     /// Balancing and proactive moves in one plan. Absent: not bounded.
     pub move_budget: Option<u32>,
-    /// Seconds after a move in which the partition is not moved again by choice.
+    /// Seconds after a move in which the partition is not moved again for balance or risk.
     pub cool_down_s: u32,
-    /// Seconds after a move in which the partition is not sent back to the node it left.
+    /// Seconds after a move in which the partition is not sent back, for balance or risk, to the node it left.
     pub no_return_s: u32,
     /// Share of the serving capacity whose loss at once is taken for a failure of another kind (a network, a
     /// configuration): beyond it nothing is repaired by itself.
@@ -46,8 +46,8 @@ pub struct Policy {
     pub gate: Gate,
 }
 
-/// Weights beside pressure, which counts as 1: a candidate's score is its pressure after the move, relative to the
-/// mean, plus these.
+/// Weights beside pressure: a candidate's score is its pressure after the move, as a share of what is tolerable
+/// (the higher of what there was before and the dead band), plus these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Weights {
@@ -78,6 +78,9 @@ pub struct Gate {
     pub headroom: f64,
     /// How much over the mean pressure a destination may come.
     pub peak_over_mean: f64,
+    /// How many times its class's hazard a holder has at least, that something is moved away from; a holder whose
+    /// load would exceed the headroom is one too. Not judged where no hazard is known.
+    pub hazard_trigger: f64,
     /// How many times its class's hazard a destination may have; the median of the nodes stands for the class.
     pub hazard_ratio: f64,
     /// What a move for hazard must leave of the exposure, at most.
@@ -122,6 +125,7 @@ impl Default for Gate {
             shift_gain_over_pause: 30.0,
             headroom: 0.85,
             peak_over_mean: 1.05,
+            hazard_trigger: 5.0,
             hazard_ratio: 2.5,
             exposure_left: 0.7,
         }
@@ -196,6 +200,7 @@ impl Policy {
             ("gate.shift_gain_over_pause", g.shift_gain_over_pause, weight(g.shift_gain_over_pause), WEIGHT),
             ("gate.headroom", g.headroom, share(g.headroom), SHARE),
             ("gate.peak_over_mean", g.peak_over_mean, more(g.peak_over_mean), MORE),
+            ("gate.hazard_trigger", g.hazard_trigger, weight(g.hazard_trigger), WEIGHT),
             ("gate.hazard_ratio", g.hazard_ratio, more(g.hazard_ratio), MORE),
             ("gate.exposure_left", g.exposure_left, share(g.exposure_left), SHARE),
         ];

@@ -4,11 +4,14 @@
 //! even. Bytes are counted twice: as they will be at the end, for pressure; and as they can be at worst on the way,
 //! with all that comes and without what leaves, for capacity. So every order of doing is feasible.
 
+use super::choose::Choice;
+use super::ways::Ways;
+use crate::bound;
 use crate::ids::{Level, Node, Partition};
 use crate::partitions::{Assignment, NONE};
-use crate::plan::{Action, Constraint, Gain, Move, Plan, Pressure, Reason, Refusal, Rejected, Totals};
+use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Totals};
 use crate::snapshot::Snapshot;
-use crate::topology::NodeState;
+use crate::topology::{NodeState, Topology};
 
 /// A snapshot, and what has been decided about it.
 pub(crate) struct Work<'a> {
@@ -34,16 +37,27 @@ pub(crate) struct Work<'a> {
     pub(crate) chosen_bytes: u64,
     pub(crate) chosen_moves: u32,
     pub(crate) least_bytes: u64,
+    /// One over the size and the load pressure that are tolerable: what there was at most before, what domains
+    /// force, or the dead band.
+    pub(crate) ease: (f64, f64),
+    /// Nodes that hold something now.
+    pub(crate) held: Vec<bool>,
+    /// All bytes and all load, of all replicas that are wanted.
+    pub(crate) all: (f64, f64),
+    /// What bytes and load are multiplied with for a score: pressure over what is tolerable.
+    pub(crate) size_scale: Vec<f64>,
+    pub(crate) load_scale: Vec<f64>,
+    /// Infinite for nodes that are no target, else 0.
+    pub(crate) shut: Vec<f64>,
+    /// How many of them are no target for their state or capacity, and for their risk.
+    pub(crate) no_targets: (u16, u16),
+    /// The nodes inside each domain.
+    pub(crate) inside: Vec<Vec<Node>>,
+    /// How slow ways are.
+    pub(crate) ways: Ways,
+    /// The lowest highest size pressure that domains allow.
+    feasible: f64,
     before: Pressure,
-}
-
-/// The best node for a replica.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Choice {
-    pub(crate) node: Node,
-    pub(crate) score: f64,
-    pub(crate) runner_up: Option<(Node, f64)>,
-    pub(crate) rejected: Rejected,
 }
 
 impl<'a> Work<'a> {
@@ -78,6 +92,16 @@ impl<'a> Work<'a> {
             chosen_bytes: 0,
             chosen_moves: 0,
             least_bytes: 0,
+            ease: (1.0, 1.0),
+            held: held_at_all(snapshot),
+            size_scale: Vec::new(),
+            load_scale: Vec::new(),
+            shut: Vec::new(),
+            no_targets: (0, 0),
+            inside: inside(topology),
+            all: (0.0, 0.0),
+            ways: Ways::new(topology),
+            feasible: 1.0,
             before: Pressure { size: None, load: None },
             bytes,
             load,
@@ -85,6 +109,17 @@ impl<'a> Work<'a> {
         work.count_in_flight();
         work.set_scale();
         work.before = work.pressures();
+        work.feasible = bound::pressure(snapshot);
+        let least = (1.0 + policy.dead_band).max(work.feasible);
+        let ease = |highest: Option<f64>| 1.0 / highest.unwrap_or(least).max(least);
+        work.ease = (ease(work.before.size), ease(work.before.load));
+        work.size_scale = work.per_byte.iter().map(|per| per * work.ease.0).collect();
+        work.load_scale = work.per_load.iter().map(|per| per * work.ease.1).collect();
+        work.shut = work.target.iter().map(|target| if *target { 0.0 } else { f64::INFINITY }).collect();
+        let unusable =
+            nodes.iter().filter(|node| node.state != NodeState::Up || node.capacity_bytes == 0).count();
+        let shut = work.target.iter().filter(|target| !**target).count();
+        work.no_targets = (unusable as u16, (shut - unusable) as u16);
         work
     }
 
@@ -115,6 +150,7 @@ impl<'a> Work<'a> {
             bytes += replicas * partitions.size_bytes[partition.at()] as f64;
             load += replicas * partitions.load[partition.at()];
         }
+        self.all = (bytes, load);
         let nodes = self.snapshot.topology().nodes();
         let of_up = |value: &dyn Fn(usize) -> f64| -> f64 {
             (0..nodes.len()).filter(|at| self.up[*at]).map(value).sum()
@@ -152,6 +188,41 @@ impl<'a> Work<'a> {
         self.snapshot.partitions().load[partition.at()]
     }
 
+    pub(crate) fn share_of_bytes(&self, bytes: f64) -> f64 {
+        if self.all.0 > 0.0 { bytes / self.all.0 } else { 0.0 }
+    }
+
+    pub(crate) fn share_of_load(&self, load: f64) -> f64 {
+        if self.all.1 > 0.0 { load / self.all.1 } else { 0.0 }
+    }
+
+    /// How much of so many bytes and so much load a node takes until its pressure is what is tolerable, 0 to 1.
+    pub(crate) fn share_until_tolerable(&self, node: Node, bytes: f64, load: f64) -> f64 {
+        let at = node.at();
+        let share = |has: f64, more: f64, ease: f64| {
+            if more * ease > 0.0 { ((1.0 - has * ease) / (more * ease)).clamp(0.0, 1.0) } else { 1.0 }
+        };
+        let size = share(self.size_pressure(at), bytes * self.per_byte[at], self.ease.0);
+        size.min(share(self.load_pressure(at), load * self.per_load[at], self.ease.1))
+    }
+
+    /// How much the loss of a partition would hurt: risk times impact; unknown is less than anything known.
+    pub(crate) fn urgency(&self, partition: Partition) -> f64 {
+        let partitions = self.snapshot.partitions();
+        let (risk, impact) = (partitions.risk.get(partition), partitions.impact.get(partition));
+        let known = |value: f32, or: f64| if value.is_nan() { or } else { f64::from(value) };
+        if risk.is_nan() && impact.is_nan() { -1.0 } else { known(risk, 1.0) * known(impact, 1.0) }
+    }
+
+    pub(crate) fn dead_band(&self) -> f64 {
+        self.snapshot.policy().dead_band
+    }
+
+    /// Whether a partition may be moved without need: it is not pinned, and nothing was decided about it.
+    pub(crate) fn may_move(&self, partition: Partition) -> bool {
+        !self.moved[partition.at()] && !self.snapshot.partitions().pinned.get(partition)
+    }
+
     /// Highest pressures over the mean, of the nodes that are up.
     pub(crate) fn pressures(&self) -> Pressure {
         let highest = |per: &[f64], of: &dyn Fn(usize) -> f64| {
@@ -162,52 +233,6 @@ impl<'a> Work<'a> {
             size: highest(&self.per_byte, &|at| self.size_pressure(at)),
             load: highest(&self.per_load, &|at| self.load_pressure(at)),
         }
-    }
-
-    /// Whether a node may take a replica of a partition in the place of `from`, and if not, the first constraint
-    /// that forbids it.
-    pub(crate) fn admits(
-        &self,
-        partition: Partition,
-        from: Option<Node>,
-        to: Node,
-    ) -> Result<(), Constraint> {
-        let facts = self.snapshot.topology().node(to);
-        if facts.state != NodeState::Up || facts.capacity_bytes == 0 {
-            return Err(Constraint::NotATarget);
-        }
-        if !self.target[to.at()] {
-            return Err(Constraint::Risk);
-        }
-        if self.assignment.holds(to, partition) {
-            return Err(Constraint::Holds);
-        }
-        if let Some(level) = self.crowded(partition, from, to) {
-            return Err(Constraint::Domain(level));
-        }
-        if self.size_of(partition) > self.room[to.at()] {
-            return Err(Constraint::Capacity);
-        }
-        if self.returned(partition, to) {
-            return Err(Constraint::Returned);
-        }
-        Ok(())
-    }
-
-    /// The outermost level at which the node's domain has its most replicas of the partition already.
-    fn crowded(&self, partition: Partition, from: Option<Node>, to: Node) -> Option<Level> {
-        let topology = self.snapshot.topology();
-        let limits = self.snapshot.limits().iter().enumerate();
-        limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
-            |(level, limit)| {
-                let domains = topology.domains_at(level);
-                let there = self
-                    .assignment
-                    .subset(partition)
-                    .filter(|holder| Some(*holder) != from && domains[holder.at()] == domains[to.at()]);
-                (there.count() >= usize::from(limit)).then_some(level)
-            },
-        )
     }
 
     /// Whether the partition left that node within the window.
@@ -274,7 +299,7 @@ impl<'a> Work<'a> {
             least_bytes: self.least_bytes,
             before: self.before,
             after: self.pressures(),
-            feasible: 1.0,
+            feasible: self.feasible,
         };
         Plan::new(self.snapshot.revision(), self.moves, self.refusals, totals)
     }
@@ -293,4 +318,98 @@ fn held(snapshot: &Snapshot, assignment: &Assignment) -> (Vec<f64>, Vec<f64>) {
         }
     }
     (bytes, load)
+}
+
+fn held_at_all(snapshot: &Snapshot) -> Vec<bool> {
+    let mut held = vec![false; snapshot.topology().nodes().len()];
+    let slots = snapshot.assignment().slots().iter().filter(|slot| **slot != NONE);
+    slots.for_each(|slot| held[usize::from(*slot)] = true);
+    held
+}
+
+/// The nodes inside each domain, of all levels.
+fn inside(topology: &Topology) -> Vec<Vec<Node>> {
+    let mut inside = vec![Vec::new(); topology.domains().len()];
+    for level in (0..topology.levels().len()).map(|level| Level(level as u8)) {
+        for node in topology.all() {
+            inside[topology.domain_of(node, level).at()].push(node);
+        }
+    }
+    inside
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::hash;
+    use crate::ids::{Domain, Level, Node, Partition};
+    use crate::partitions::{Assignment, Column, Partitions};
+    use crate::policy::Policy;
+    use crate::snapshot::{Cluster, Snapshot};
+    use crate::topology::{DomainFacts, Link, NodeFacts, NodeState, Topology};
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn node(domains: u16)(
+            domain in 0..domains,
+            capacity in prop_oneof![Just(0u64), Just(100), 1u64..10_000],
+            rate in proptest::option::of(1u64..4),
+            state in prop_oneof![6 => Just(NodeState::Up), 1 => Just(NodeState::Draining), 1 => Just(NodeState::Down)],
+            risk in proptest::option::of(0.0..1.0f64),
+        ) -> NodeFacts {
+            NodeFacts {
+                name: String::new(),
+                key: 0,
+                domain: Some(Domain(domain)),
+                capacity_bytes: capacity,
+                load_capacity: Some(capacity as f64 / 7.0),
+                network_bytes_per_s: rate,
+                state,
+                risk,
+            }
+        }
+    }
+
+    /// Small clusters of all kinds, some of them hardly possible.
+    pub(crate) fn clusters() -> impl Strategy<Value = Snapshot> {
+        let nodes = proptest::collection::vec(node(4), 1..9);
+        let rows =
+            proptest::collection::vec((proptest::collection::vec(0u16..9, 0..4), 0u64..500, 0u32..90), 0..30);
+        (nodes, rows, 0.0..0.01f64, any::<bool>(), any::<bool>()).prop_map(
+            |(mut nodes, rows, transfer, risky, linked)| {
+                for (at, node) in nodes.iter_mut().enumerate() {
+                    node.name = format!("n{at}");
+                    node.key = hash::key(node.name.as_bytes());
+                }
+                let links = if linked {
+                    vec![Link { a: Domain(0), b: Domain(1), bytes_per_s: 2 }]
+                } else {
+                    Vec::new()
+                };
+                let domains =
+                    (0..4).map(|at| DomainFacts { name: format!("r{at}"), level: Level(0), parent: None });
+                let count = nodes.len() as u16;
+                let topology = Topology::new(vec!["rack".to_owned()], domains.collect(), nodes, links)
+                    .expect("well formed");
+                let keys = (0..rows.len()).map(|at| hash::key(format!("p{at}").as_bytes())).collect();
+                let sizes = rows.iter().map(|row| row.1).collect();
+                let loads = rows.iter().map(|row| f64::from(row.2)).collect();
+                let mut partitions = Partitions::new(keys, sizes, loads, 3);
+                partitions.last_left = Column::Same(Some(Node(0)));
+                partitions.moved_at_s = Column::Same(Some(1));
+                let mut assignment = Assignment::empty(rows.len(), 3);
+                for (at, row) in rows.iter().enumerate() {
+                    let mut holders: Vec<Node> = row.0.iter().map(|node| Node(node % count)).collect();
+                    holders.sort();
+                    holders.dedup();
+                    assignment.set(Partition(at as u32), &holders);
+                }
+                let mut policy = Policy { risk_limit: risky.then_some(0.5), ..Policy::default() };
+                policy.weights.transfer = transfer;
+                let in_flight = Vec::new();
+                let cluster =
+                    Cluster { revision: 1, now_s: 2, topology, partitions, assignment, in_flight, policy };
+                Snapshot::new(cluster).expect("well formed")
+            },
+        )
+    }
 }

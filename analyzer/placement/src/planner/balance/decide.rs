@@ -1,0 +1,159 @@
+//! From what was thought of to what is decided: in the order of use for its bytes, as far as the budget goes.
+//!
+//! If all of it fits, all is decided. If not, what is no use by itself is left out: a receiver is not filled above
+//! the limit for the sake of a move that is beyond the budget. Each node that stays above the limit is a refusal.
+
+use super::draft::{Displaced, ROUNDING};
+use crate::ids::{Node, Partition};
+use crate::plan::{Cause, Gain, Reason, Refusal};
+use crate::planner::work::Work;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::collections::BinaryHeap;
+
+/// Passes over what was no use when it was looked at first.
+const MOST_PASSES: usize = 8;
+
+/// Decides displacements, and refuses what the budget leaves no bytes for.
+pub(super) fn run(work: &mut Work<'_>, limit: f64, displaced: BTreeMap<Partition, Displaced>) {
+    let (left_bytes, left_moves) = left(work);
+    let bytes: u64 = displaced.keys().map(|partition| size(work, *partition)).sum();
+    let all_fits = bytes <= left_bytes && displaced.len() as u64 <= left_moves;
+    let mut waits: Vec<(Partition, Displaced)> = displaced.into_iter().collect();
+    for _ in 0..MOST_PASSES {
+        let before = waits.len();
+        waits = pass(work, limit, waits);
+        if waits.len() == before {
+            break;
+        }
+    }
+    if all_fits {
+        for (partition, displaced) in waits.drain(..) {
+            copy(work, partition, displaced);
+        }
+    }
+    refuse(work, limit, &waits);
+}
+
+/// Decides what is of use, most for its bytes first; returns what is not, or does not fit.
+fn pass(work: &mut Work<'_>, limit: f64, waits: Vec<(Partition, Displaced)>) -> Vec<(Partition, Displaced)> {
+    let mut heap: BinaryHeap<Ranked> = waits
+        .into_iter()
+        .map(|(partition, displaced)| Ranked {
+            worth: worth(work, limit, partition, displaced),
+            partition,
+            displaced,
+        })
+        .collect();
+    let mut waits = Vec::new();
+    while let Some(mut first) = heap.pop() {
+        // What was decided since it was looked at may have changed its worth; it can only be taken if it is first
+        // still.
+        let worth = worth(work, limit, first.partition, first.displaced);
+        if worth < first.worth && heap.peek().is_some_and(|next| worth < next.worth) {
+            first.worth = worth;
+            heap.push(first);
+            continue;
+        }
+        let (left_bytes, left_moves) = left(work);
+        if worth > 0.0 && size(work, first.partition) <= left_bytes && left_moves > 0 {
+            copy(work, first.partition, first.displaced);
+        } else {
+            waits.push((first.partition, first.displaced));
+        }
+    }
+    waits.sort_unstable_by_key(|(partition, _)| *partition);
+    waits
+}
+
+struct Ranked {
+    worth: f64,
+    partition: Partition,
+    displaced: Displaced,
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.worth.total_cmp(&other.worth).then(other.partition.cmp(&self.partition))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked {}
+
+/// How much less the squares of excess over the limit become, for a byte.
+fn worth(work: &Work<'_>, limit: f64, partition: Partition, displaced: Displaced) -> f64 {
+    let (bytes, load) = (work.size_of(partition), work.load_of(partition));
+    let excess = |node: Node, sign: f64| {
+        let at = node.at();
+        let size = ((work.bytes[at] + sign * bytes) * work.per_byte[at] - limit).max(0.0);
+        let load = ((work.load[at] + sign * load) * work.per_load[at] - limit).max(0.0);
+        size * size + load * load
+    };
+    let (from, to) = (displaced.from, displaced.choice.node);
+    (excess(from, 0.0) + excess(to, 0.0) - excess(from, -1.0) - excess(to, 1.0)) / (bytes + 1.0)
+}
+
+fn copy(work: &mut Work<'_>, partition: Partition, displaced: Displaced) {
+    let (from, to) = (displaced.from.at(), displaced.choice.node.at());
+    let before = work.pressure(from).max(work.pressure(to));
+    let (bytes, load) = (work.size_of(partition), work.load_of(partition));
+    let with = |at: usize, sign: f64| {
+        let size = (work.bytes[at] + sign * bytes) * work.per_byte[at];
+        size.max((work.load[at] + sign * load) * work.per_load[at])
+    };
+    let after = with(from, -1.0).max(with(to, 1.0));
+    work.chosen_bytes += size(work, partition);
+    work.chosen_moves += 1;
+    work.copy(
+        partition,
+        Some(displaced.from),
+        Reason::Balance,
+        Gain::Pressure { before, after },
+        displaced.choice,
+    );
+}
+
+/// Bytes and moves that the budgets leave.
+fn left(work: &Work<'_>) -> (u64, u64) {
+    let policy = work.snapshot.policy();
+    let bytes = policy.byte_budget.map_or(u64::MAX, |budget| budget.saturating_sub(work.chosen_bytes));
+    let moves = policy.move_budget.map_or(u32::MAX, |budget| budget.saturating_sub(work.chosen_moves));
+    (bytes, u64::from(moves))
+}
+
+fn size(work: &Work<'_>, partition: Partition) -> u64 {
+    work.snapshot.partitions().size_bytes[partition.at()]
+}
+
+/// Every node that stays above the limit: for want of budget, or because nothing helps.
+fn refuse(work: &mut Work<'_>, limit: f64, waits: &[(Partition, Displaced)]) {
+    let mut wanted_bytes = vec![0; work.up.len()];
+    for (partition, displaced) in waits {
+        wanted_bytes[displaced.from.at()] += size(work, *partition);
+    }
+    let (left_bytes, _) = left(work);
+    for (at, bytes) in wanted_bytes.into_iter().enumerate() {
+        let reached = work.pressure(at);
+        if !work.up[at] || reached <= limit + ROUNDING {
+            continue;
+        }
+        let cause = if bytes > 0 {
+            Cause::Budget { bytes, left_bytes }
+        } else {
+            Cause::Pressure { reached, wanted: limit }
+        };
+        work.refusals.push(Refusal { partition: None, node: Some(Node(at as u16)), cause });
+    }
+}

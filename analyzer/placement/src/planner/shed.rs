@@ -1,0 +1,138 @@
+//! Bringing a node down to its share: its capacity was lowered, or it was given too much.
+//!
+//! What leaves is chosen so that size and load come down together with no byte more than the excess: of the
+//! partitions in the order of load per byte, a run whose bytes are the size excess and whose load is nearest to the
+//! load excess. Where copysets are kept few, whole copysets leave first.
+
+use super::deal::{Quota, deal};
+use super::place::{Job, place};
+use super::postings::Postings;
+use super::regime::Grouped;
+use super::work::Work;
+use crate::ids::{Node, Partition};
+use crate::plan::{Cause, Reason, Refusal};
+
+/// Plans what has to leave each of these nodes.
+pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
+    for node in nodes.iter().copied() {
+        if !work.up[node.at()] {
+            continue;
+        }
+        let Some(excess) = excess(work, node) else { continue };
+        work.least_bytes += excess.bytes as u64;
+        let leaving = match Grouped::new(work) {
+            Some(grouped) => whole_sets(work, node, excess, &grouped),
+            None => dense_run(work, &movable(work, Postings::new(work).of(node)), excess),
+        };
+        let jobs: Vec<Job> = leaving.into_iter().map(|partition| job(work, partition, node)).collect();
+        place(work, &jobs);
+        let (reached, wanted) = (work.pressure(node.at()), 1.0 + work.snapshot.policy().dead_band);
+        if reached > wanted {
+            let cause = Cause::Pressure { reached, wanted };
+            work.refusals.push(Refusal { partition: None, node: Some(node), cause });
+        }
+    }
+}
+
+fn job(work: &Work<'_>, partition: Partition, node: Node) -> Job {
+    let staying = work.assignment.subset(partition).filter(|holder| work.up[holder.at()] && *holder != node);
+    Job { partition, from: Some(node), staying: staying.count() as u8, reason: Reason::Overfull }
+}
+
+/// What a node holds beyond its share; absent if that is within the dead band.
+fn excess(work: &Work<'_>, node: Node) -> Option<Quota> {
+    let at = node.at();
+    let band = 1.0 + work.snapshot.policy().dead_band;
+    let over = |pressure: f64, per: f64| if per > 0.0 { ((pressure - 1.0) / per).max(0.0) } else { 0.0 };
+    let none_left = work.snapshot.topology().node(node).capacity_bytes == 0;
+    if none_left {
+        return (work.bytes[at] > 0.0).then(|| Quota { bytes: work.bytes[at], load: work.load[at] });
+    }
+    (work.pressure(at) > band).then(|| Quota {
+        bytes: over(work.size_pressure(at), work.per_byte[at]),
+        load: over(work.load_pressure(at), work.per_load[at]),
+    })
+}
+
+fn movable(work: &Work<'_>, partitions: &[Partition]) -> Vec<Partition> {
+    let free = |partition: &&Partition| work.may_move(**partition);
+    partitions.iter().filter(free).copied().collect()
+}
+
+/// The copysets of a node from the smallest on, as long as they fit into the excess, and a part of the one that
+/// does not.
+fn whole_sets(work: &Work<'_>, node: Node, excess: Quota, grouped: &Grouped) -> Vec<Partition> {
+    let mut sets: Vec<Vec<Partition>> = grouped
+        .sets
+        .all()
+        .filter(|set| grouped.sets.nodes(*set).contains(&node))
+        .map(|set| movable(work, grouped.groups.of(set)))
+        .collect();
+    let bytes = |partitions: &[Partition]| partitions.iter().map(|p| work.size_of(*p)).sum::<f64>();
+    let load = |partitions: &[Partition]| partitions.iter().map(|p| work.load_of(*p)).sum::<f64>();
+    sets.sort_by(|a, b| bytes(a).total_cmp(&bytes(b)).then(a.cmp(b)));
+    let (mut leaving, mut left) = (Vec::new(), excess);
+    for set in sets {
+        let all = Quota { bytes: bytes(&set), load: load(&set) };
+        let share = |left: f64, all: f64| if all > 0.0 { left / all } else { 1.0 };
+        // By bytes, which must not be more than the excess; by load if only that is over.
+        let part = if excess.bytes > 0.0 { share(left.bytes, all.bytes) } else { share(left.load, all.load) };
+        if part >= 1.0 {
+            left = Quota { bytes: (left.bytes - all.bytes).max(0.0), load: (left.load - all.load).max(0.0) };
+            leaving.extend(set);
+        } else {
+            let leaves = Quota { bytes: all.bytes * part, load: left.load.clamp(all.load * part, all.load) };
+            let stays = Quota { bytes: all.bytes - leaves.bytes, load: all.load - leaves.load };
+            let dealt = deal(work, &set, &[leaves, stays]);
+            leaving.extend(set.into_iter().zip(dealt).filter(|(_, share)| *share == 0).map(|(p, _)| p));
+            break;
+        }
+    }
+    leaving
+}
+
+/// The run, in the order of load per byte, of so many bytes whose load is the nearest to the excess; then what the
+/// load excess still needs, the densest first.
+fn dense_run(work: &Work<'_>, partitions: &[Partition], excess: Quota) -> Vec<Partition> {
+    let mut dense = partitions.to_vec();
+    let density = |partition: Partition| work.load_of(partition) / work.size_of(partition).max(1.0);
+    dense.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
+    let mut best = (f64::INFINITY, 0..0);
+    let (mut end, mut bytes, mut load) = (0, 0.0, 0.0);
+    for start in 0..dense.len() {
+        while end < dense.len() && bytes + work.size_of(dense[end]) <= excess.bytes {
+            bytes += work.size_of(dense[end]);
+            load += work.load_of(dense[end]);
+            end += 1;
+        }
+        let missed: f64 = (load - excess.load).abs();
+        if missed < best.0 {
+            best = (missed, start..end);
+        }
+        if end == dense.len() {
+            break;
+        }
+        if end > start {
+            bytes -= work.size_of(dense[start]);
+            load -= work.load_of(dense[start]);
+        } else {
+            end = start + 1;
+        }
+    }
+    let chosen = best.1;
+    let mut leaving = dense[chosen.clone()].to_vec();
+    let sum = |partitions: &[Partition]| {
+        partitions.iter().fold((0.0, 0.0), |sum, p| (sum.0 + work.size_of(*p), sum.1 + work.load_of(*p)))
+    };
+    let (mut bytes, mut load) = sum(&leaving);
+    for partition in dense[..chosen.start].iter().chain(&dense[chosen.end..]) {
+        let fits = bytes + work.size_of(*partition) <= excess.bytes;
+        let wanted = load < excess.load && bytes <= excess.bytes;
+        if fits || wanted && load + work.load_of(*partition) <= excess.load {
+            bytes += work.size_of(*partition);
+            load += work.load_of(*partition);
+            leaving.push(*partition);
+        }
+    }
+    leaving
+}
