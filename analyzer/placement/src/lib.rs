@@ -10,6 +10,7 @@
 pub mod bound;
 mod check;
 pub mod copyset;
+mod copyset;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -26,6 +27,7 @@ mod topology;
 
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
 pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
+pub use copyset::{Copyset, Copysets, Groups};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
