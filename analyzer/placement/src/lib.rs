@@ -9,6 +9,7 @@
 
 pub mod bound;
 mod copyset;
+pub mod explain;
 pub mod hash;
 mod ids;
 mod partitions;
