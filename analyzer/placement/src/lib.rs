@@ -11,6 +11,7 @@ pub mod bound;
 mod check;
 pub mod copyset;
 mod copyset;
+pub mod explain;
 pub mod hash;
 mod ids;
 mod partitions;
