@@ -7,6 +7,12 @@
 //! The copysets in use are found by [`Copysets::in_use`]. Nothing here decides moves of an existing assignment:
 //! that is the planner's.
 
+mod build;
+mod deal;
+mod fit;
 mod index;
+mod share;
+mod tokens;
 
+pub use build::{Layout, LayoutError, build};
 pub use index::{Copyset, Copysets, Groups};

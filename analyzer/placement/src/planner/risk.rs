@@ -65,11 +65,12 @@ pub(crate) fn run(work: &mut Work<'_>, outlook: &Outlook<'_>) {
         }
     }
     sort(work, &mut wishes);
+    let mut open = step::Open::new(work, &judge, wishes.iter().map(|wish| wish.partition));
     for _ in 0..PASSES {
         let mut freed = false;
         let mut left = Vec::new();
         for wish in wishes {
-            match step::decide(work, &mut judge, wish.partition) {
+            match step::decide(work, &mut judge, &mut open, wish.partition) {
                 Ok(some) => freed |= some,
                 Err(Cause::NoTarget { .. }) => left.push(wish),
                 Err(cause) => refused.push((wish.loss, refusal(wish.partition, cause))),

@@ -14,8 +14,12 @@ use std::collections::BinaryHeap;
 /// Passes over what was no use when it was looked at first.
 const MOST_PASSES: usize = 8;
 
-/// Decides displacements, and refuses what the budget leaves no bytes for.
-pub(super) fn run(work: &mut Work<'_>, limit: f64, displaced: BTreeMap<Partition, Displaced>) {
+/// Decides displacements, and returns those that the budget leaves nothing for.
+pub(super) fn run(
+    work: &mut Work<'_>,
+    limit: f64,
+    displaced: BTreeMap<Partition, Displaced>,
+) -> BTreeMap<Partition, Displaced> {
     let (left_bytes, left_moves) = left(work);
     let bytes: u64 = displaced.keys().map(|partition| size(work, *partition)).sum();
     let all_fits = bytes <= left_bytes && displaced.len() as u64 <= left_moves;
@@ -32,7 +36,7 @@ pub(super) fn run(work: &mut Work<'_>, limit: f64, displaced: BTreeMap<Partition
             copy(work, partition, displaced);
         }
     }
-    refuse(work, limit, &waits);
+    waits.into_iter().collect()
 }
 
 /// Decides what is of use, most for its bytes first; returns what is not, or does not fit.
@@ -138,7 +142,7 @@ fn size(work: &Work<'_>, partition: Partition) -> u64 {
 }
 
 /// Every node that stays above the limit: for want of budget, or because nothing helps.
-fn refuse(work: &mut Work<'_>, limit: f64, waits: &[(Partition, Displaced)]) {
+pub(super) fn refuse(work: &mut Work<'_>, limit: f64, waits: &BTreeMap<Partition, Displaced>) {
     let mut wanted_bytes = vec![0; work.up.len()];
     for (partition, displaced) in waits {
         wanted_bytes[displaced.from.at()] += size(work, *partition);
