@@ -12,7 +12,9 @@ mod deal;
 mod fit;
 mod index;
 mod share;
+mod spread;
 mod tokens;
 
 pub use build::{Layout, LayoutError, build};
 pub use index::{Copyset, Copysets, Groups};
+pub use spread::{Spread, SpreadError, SpreadInputs, SpreadTerm, recommend};

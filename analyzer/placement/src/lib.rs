@@ -20,6 +20,7 @@ mod proactive;
 #[cfg(test)]
 mod sample;
 mod schedule;
+pub mod rendezvous;
 mod snapshot;
 mod topology;
 
