@@ -10,6 +10,7 @@
 pub mod bound;
 mod check;
 pub mod copyset;
+pub mod explain;
 pub mod hash;
 mod ids;
 mod partitions;
