@@ -10,7 +10,6 @@
 pub mod bound;
 mod check;
 pub mod copyset;
-mod copyset;
 pub mod explain;
 pub mod hash;
 mod ids;
@@ -19,16 +18,15 @@ mod plan;
 mod planner;
 mod policy;
 mod proactive;
+pub mod rendezvous;
 #[cfg(test)]
 mod sample;
 mod schedule;
-pub mod rendezvous;
 mod snapshot;
 mod topology;
 
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
 pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
-pub use copyset::{Copyset, Copysets, Groups};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
