@@ -31,7 +31,7 @@ pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
     Action, ApplyError, Cause, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Refusal, Rejected,
-    Totals,
+    Restore, Totals,
 };
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
