@@ -10,6 +10,7 @@
 pub mod bound;
 mod check;
 mod copyset;
+mod diff;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -25,6 +26,7 @@ mod topology;
 
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
 pub use copyset::{Copyset, Copysets, Groups};
+pub use diff::PlanDiff;
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
