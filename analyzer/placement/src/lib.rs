@@ -8,9 +8,10 @@
 //! [`explain`] says of any move why, and of any partition that stays, why it stays.
 
 pub mod bound;
-mod copyset;
-pub mod copyset;
 mod check;
+pub mod copyset;
+mod copyset;
+pub mod explain;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -21,11 +22,13 @@ mod proactive;
 #[cfg(test)]
 mod sample;
 mod schedule;
+pub mod rendezvous;
 mod snapshot;
 mod topology;
 
-pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
+pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
+pub use copyset::{Copyset, Copysets, Groups};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
@@ -35,7 +38,6 @@ pub use plan::{
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
 pub use proactive::{Drains, Outlook, Shifts};
-pub use proactive::{Outlook, Shifts};
 pub use schedule::{Doing, Schedule, Span, Step, Stuck, StuckCause, Times, schedule};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

@@ -10,6 +10,7 @@ mod place;
 mod postings;
 mod refuse;
 mod regime;
+pub(crate) mod replay;
 mod risk;
 mod shed;
 mod ways;

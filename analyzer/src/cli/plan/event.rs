@@ -325,7 +325,7 @@ mod tests {
             unknown.starts_with("events.json: unknown field `fial`, expected one of `id`, `fail`"),
             "{unknown}"
         );
-        assert!(unknown.ends_with("at line 1 column 20"), "{unknown}");
+        assert!(unknown.ends_with("at line 1 column 19"), "{unknown}");
         let kind = happened(r#""fail": [1.5]"#).err().unwrap();
         assert!(kind.starts_with("events.json: a name or a number"), "{kind}");
     }

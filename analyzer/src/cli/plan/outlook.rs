@@ -32,6 +32,7 @@ pub(super) fn with<T>(hazards: &[f64], load: &[f64], reads: Reads, ask: impl FnO
         exposure_per_hour: &exposure_per_hour,
         cost_of_copy: &cost_of_copy,
         cost_of_shift: &cost_of_shift,
+        hazard_over_class: None,
         shifts: match reads {
             Reads::Spread => Shifts::None,
             Reads::Leader => Shifts::Lead,

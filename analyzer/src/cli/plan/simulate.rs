@@ -1,9 +1,10 @@
 //! `isotherm plan simulate`.
 
-use super::report::{self, Seconds};
-use super::{SimulateArgs, cluster, outlook, write};
+use super::event::Asked;
+use super::report::{self, Planned, Report, Seconds};
+use super::{Reads, SimulateArgs, cluster, outlook, write};
 use crate::cli::Failure;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use isotherm_placement::{Plan, Request, Snapshot, plan};
 use std::time::Instant;
 
@@ -11,14 +12,6 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let mut seconds = Seconds::default();
     let mut lap = Lap(Instant::now());
     let (names, snapshot, asked) = cluster::read(&args.input, &args.event)?;
-    let explained = args
-        .explain
-        .as_ref()
-        .map(|name| {
-            let found = names.partitions.find(name.as_bytes(), usize::MAX);
-            found.ok_or_else(|| Failure::NotFound(format!("parts.csv has no partition {name:?}")))
-        })
-        .transpose()?;
     seconds.reading = lap.end();
     let plan = decide(&snapshot, &asked, args.reads);
     seconds.planning = lap.end();
@@ -26,10 +19,19 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     write::placement(&args.output.out, &names.partitions, &names.nodes, &after)
         .with_context(|| format!("cannot write {}", args.output.out.display()))?;
     seconds.writing = lap.end();
-    Ok(())
+    let planned = Planned { names: &names, snapshot: &snapshot, plan: &plan, after: &after };
+    let mut report = Report::new(planned, args.moves);
+    report.data = args.input.data.display().to_string();
+    report.event.clone_from(&args.event);
+    report.out = args.output.out.display().to_string();
+    seconds.reporting = lap.end();
+    report.seconds = seconds;
+    report.peak_rss_bytes = report::peak_rss_bytes();
+    report.print(args.output.output)?;
+    report.done()
 }
 
-fn decide(snapshot: &Snapshot, asked: &super::event::Asked, reads: super::Reads) -> Plan {
+fn decide(snapshot: &Snapshot, asked: &Asked, reads: Reads) -> Plan {
     let request = Request {
         repair: true,
         shed: asked.shed.clone(),

@@ -153,6 +153,33 @@ impl<'o> Judge<'o> {
         Candidates::new(work, load(work, partition, from)).best_with(|node, score| word(node, score))
     }
 
+    /// The holder of a partition that is most worth leaving.
+    pub(crate) fn worst(&self, work: &Work<'_>, partition: Partition) -> Option<Node> {
+        let over = |node: Node| self.over(work, node);
+        let holders = work.assignment.subset(partition).filter(|holder| self.worth_leaving(work, *holder));
+        holders.max_by(|a, b| over(*a).total_cmp(&over(*b)).then(b.cmp(a)))
+    }
+
+    /// How much worth leaving a node is: its hazard over its class's, or its load over the headroom.
+    pub(super) fn over(&self, work: &Work<'_>, node: Node) -> f64 {
+        self.hazard[node.at()].max(work.load[node.at()] / self.headroom_load[node.at()])
+    }
+
+    /// What a copy would save over the residence, and what it costs.
+    pub(crate) fn gain(&self, work: &Work<'_>, partition: Partition, from: Node, to: Node) -> (f64, f64) {
+        let mut row = Row::of(work, partition);
+        let before = self.loss_per_hour(partition, row.nodes());
+        row.nodes_mut().iter_mut().filter(|holder| **holder == from).for_each(|holder| *holder = to);
+        let after = self.loss_per_hour(partition, row.nodes());
+        let bytes = work.snapshot.partitions().size_bytes[partition.at()];
+        (self.benefit(before, after), (self.outlook.cost_of_copy)(partition, bytes))
+    }
+
+    /// Whether a benefit is worth a cost.
+    pub(crate) fn pays(&self, benefit: f64, cost: f64) -> bool {
+        benefit > 0.0 && benefit >= self.gate.gain_over_cost * cost
+    }
+
     /// What is said last of a node that may take a replica in the place of `from`: its score, which is the share of
     /// the present loss that would be left and some of the node's own score, or the constraint that forbids it.
     pub(crate) fn word<'j>(
@@ -221,7 +248,7 @@ pub(super) fn share_left(loss: f64, present: f64) -> f64 {
 }
 
 /// What a copy of a replica brings to a node.
-pub(crate) fn load(work: &Work<'_>, partition: Partition, from: Node) -> Load {
+fn load(work: &Work<'_>, partition: Partition, from: Node) -> Load {
     Load {
         partition,
         from: Some(from),

@@ -121,8 +121,7 @@ impl Tried<'_, '_, '_> {
         let present = self.judge.loss_per_hour(partition, start.nodes());
         let overlap = self.work.snapshot.policy().weights.overlap;
         let pay = overlap * self.judge.benefit(present, 0.0) / start.nodes().len() as f64;
-        let (mut loss, mut benefit, mut cost) = (present, 0.0, 0.0);
-        let one = (self.judge.outlook.cost_of_copy)(partition, bytes);
+        let (mut benefit, mut cost) = (0.0, 0.0);
         for copies in 0..start.nodes().len() as u64 {
             let further = copies > 0;
             if further
@@ -136,12 +135,11 @@ impl Tried<'_, '_, '_> {
                 Err(_) if further => break,
                 Err(rejected) => return Err(Cause::NoTarget { rejected }),
             };
-            let after = self.loss_with(partition, from, choice.node);
-            let more = self.judge.benefit(loss, after);
+            let (more, one) = self.judge.gain(self.work, partition, from, choice.node);
             let worth = more + if further { pay } else { 0.0 };
-            let pays = worth >= gate.gain_over_cost * one
-                && benefit + more >= gate.gain_over_cost * (cost + one)
-                && worth > 0.0;
+            let pays = worth > 0.0
+                && worth >= gate.gain_over_cost * one
+                && self.judge.pays(benefit + more, cost + one);
             if !pays && further {
                 break;
             }
@@ -149,7 +147,7 @@ impl Tried<'_, '_, '_> {
                 return Err(Cause::NoGain { benefit: more, cost: one });
             }
             self.copy(partition, from, choice, Gain::Loss { benefit: more, cost: one });
-            (loss, benefit, cost) = (after, benefit + more, cost + one);
+            (benefit, cost) = (benefit + more, cost + one);
         }
         self.check_exposure(partition, start)
     }
@@ -175,13 +173,7 @@ impl Tried<'_, '_, '_> {
             .filter(|holder| start.nodes().contains(holder))
             .filter(|holder| any || judge.worth_leaving(work, *holder))
             .collect();
-        froms.sort_by(|a, b| {
-            let over = |node: &Node| {
-                let at = node.at();
-                judge.hazard[at].max(work.load[at] / judge.headroom_load[at])
-            };
-            over(b).total_cmp(&over(a))
-        });
+        froms.sort_by(|a, b| judge.over(work, *b).total_cmp(&judge.over(work, *a)));
         let mut best: Result<(Node, Choice), Rejected> = Err(Rejected::default());
         for from in froms.into_iter().take(BEAM) {
             if !judge.anyone_of(self.open, work, partition, from) {
@@ -195,12 +187,6 @@ impl Tried<'_, '_, '_> {
             }
         }
         best
-    }
-
-    fn loss_with(&self, partition: Partition, from: Node, to: Node) -> f64 {
-        let mut row = Row::of(self.work, partition);
-        row.nodes_mut().iter_mut().filter(|holder| **holder == from).for_each(|holder| *holder = to);
-        self.judge.loss_per_hour(partition, row.nodes())
     }
 
     fn copy(&mut self, partition: Partition, from: Node, choice: Choice, gain: Gain) {
