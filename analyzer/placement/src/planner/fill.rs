@@ -86,52 +86,43 @@ fn from_donors(work: &mut Work<'_>, node: Node) {
     let postings = Postings::new(work);
     let mut next: Vec<usize> = vec![0; work.target.len()];
     let mut open: Vec<bool> = (0..work.target.len()).map(|at| work.up[at] && at != node.at()).collect();
-    let mut fruitless = 0;
-    while !full(work, node) && fruitless < COMPARED {
-        let donors = (0..open.len()).filter(|at| open[*at] && work.pressure(*at) > 1.0 - work.dead_band());
-        let Some(donor) =
-            donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a)))
-        else {
+    while !full(work, node) {
+        let least = work.pressure(node.at()).max(1.0 - work.dead_band());
+        let donors = (0..open.len()).filter(|at| open[*at] && work.pressure(*at) > least);
+        let Some(donor) = donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a))) else {
             break;
         };
-        let list = postings.of(Node(donor as u16));
-        let need = need(work, node);
-        let (ks, kl) = (work.per_byte[node.at()], work.per_load[node.at()]);
-        let steep = if need.bytes * ks > 0.0 { need.load * kl / (need.bytes * ks) } else { 1.0 };
-        let mut best: Option<(f64, usize)> = None;
-        let mut compared = 0;
-        let mut at = next[donor];
-        while at < list.len() && compared < COMPARED {
-            let partition = list[at];
-            let (size, load) = (work.size_of(partition) * ks, work.load_of(partition) * kl);
-            let fits = work.size_of(partition) <= need.bytes || ks == 0.0;
-            if fits && may_take(work, partition, Node(donor as u16), node) {
-                compared += 1;
-                let miss = (load - steep * size).abs() / size.max(1e-12);
-                if best.is_none_or(|(least, _)| miss < least) {
-                    best = Some((miss, at));
-                }
-            }
-            at += 1;
+        let from = Node(donor as u16);
+        match best_of(work, postings.of(from), &mut next[donor], from, node) {
+            Some(partition) => take(work, partition, from, node),
+            None => open[donor] = false,
         }
-        match best {
-            Some((_, found)) => {
-                take(work, list[found], Node(donor as u16), node);
-                fruitless = 0;
-                if at >= list.len() {
-                    next[donor] = 0;
-                    open[donor] = found > 0 || list.len() > COMPARED;
-                } else {
-                    next[donor] = found.min(at - 1);
-                }
-            }
-            None if next[donor] > 0 => next[donor] = 0,
-            None => {
-                open[donor] = false;
-                fruitless += usize::from(need.bytes * ks < 0.05);
+    }
+}
+
+/// Of some of a donor's partitions, from `next` on and around, the one whose load per byte is nearest to what the
+/// node lacks; none if none of all fits.
+fn best_of(work: &Work<'_>, list: &[Partition], next: &mut usize, from: Node, to: Node) -> Option<Partition> {
+    let need = need(work, to);
+    let (ks, kl) = (work.per_byte[to.at()], work.per_load[to.at()]);
+    let steep = if need.bytes * ks > 0.0 { need.load * kl / (need.bytes * ks) } else { 1.0 };
+    let mut best: Option<(f64, Partition)> = None;
+    let (mut compared, mut seen) = (0, 0);
+    while seen < list.len() && compared < COMPARED {
+        *next = if *next < list.len() { *next } else { 0 };
+        let partition = list[*next];
+        (seen, *next) = (seen + 1, *next + 1);
+        let (size, load) = (work.size_of(partition), work.load_of(partition));
+        let fits = if ks > 0.0 { size <= need.bytes } else { load <= need.load };
+        if fits && work.assignment.holds(from, partition) && may_take(work, partition, from, to) {
+            compared += 1;
+            let miss = (load * kl - steep * size * ks).abs() / (size * ks).max(1e-12);
+            if best.is_none_or(|(least, _)| miss < least) {
+                best = Some((miss, partition));
             }
         }
     }
+    best.map(|(_, partition)| partition)
 }
 
 /// A copyset, and the holder in it that the node would replace.

@@ -4,7 +4,7 @@
 //! partitions in the order of load per byte, a run whose bytes are the size excess and whose load is nearest to the
 //! load excess. Where copysets are kept few, whole copysets leave first.
 
-use super::deal::{Quota, deal};
+use super::deal::Quota;
 use super::place::{Job, place};
 use super::postings::Postings;
 use super::regime::Grouped;
@@ -26,12 +26,21 @@ pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
         };
         let jobs: Vec<Job> = leaving.into_iter().map(|partition| job(work, partition, node)).collect();
         place(work, &jobs);
-        let (reached, wanted) = (work.pressure(node.at()), 1.0 + work.snapshot.policy().dead_band);
+        let bounds = bounds(work, node);
+        let (size, load) = (work.size_pressure(node.at()), work.load_pressure(node.at()));
+        let (reached, wanted) = if size > bounds.0 { (size, bounds.0) } else { (load, bounds.1) };
         if reached > wanted {
             let cause = Cause::Pressure { reached, wanted };
             work.refusals.push(Refusal { partition: None, node: Some(node), cause });
         }
     }
+}
+
+/// What size and load pressure a node may keep: the dead band, and no more load than what others bear.
+fn bounds(work: &Work<'_>, node: Node) -> (f64, f64) {
+    let band = 1.0 + work.dead_band();
+    let others = (0..work.up.len()).filter(|at| work.up[*at] && *at != node.at());
+    (band, others.map(|at| work.load_pressure(at)).fold(band, f64::max))
 }
 
 fn job(work: &Work<'_>, partition: Partition, node: Node) -> Job {
@@ -42,13 +51,13 @@ fn job(work: &Work<'_>, partition: Partition, node: Node) -> Job {
 /// What a node holds beyond its share; absent if that is within the dead band.
 fn excess(work: &Work<'_>, node: Node) -> Option<Quota> {
     let at = node.at();
-    let band = 1.0 + work.snapshot.policy().dead_band;
+    let bounds = bounds(work, node);
     let over = |pressure: f64, per: f64| if per > 0.0 { ((pressure - 1.0) / per).max(0.0) } else { 0.0 };
     let none_left = work.snapshot.topology().node(node).capacity_bytes == 0;
     if none_left {
         return (work.bytes[at] > 0.0).then(|| Quota { bytes: work.bytes[at], load: work.load[at] });
     }
-    (work.pressure(at) > band).then(|| Quota {
+    (work.size_pressure(at) > bounds.0 || work.load_pressure(at) > bounds.1).then(|| Quota {
         bytes: over(work.size_pressure(at), work.per_byte[at]),
         load: over(work.load_pressure(at), work.per_load[at]),
     })
@@ -74,25 +83,20 @@ fn whole_sets(work: &Work<'_>, node: Node, excess: Quota, grouped: &Grouped) -> 
     let (mut leaving, mut left) = (Vec::new(), excess);
     for set in sets {
         let all = Quota { bytes: bytes(&set), load: load(&set) };
-        let share = |left: f64, all: f64| if all > 0.0 { left / all } else { 1.0 };
-        // By bytes, which must not be more than the excess; by load if only that is over.
-        let part = if excess.bytes > 0.0 { share(left.bytes, all.bytes) } else { share(left.load, all.load) };
-        if part >= 1.0 {
+        let fits = if excess.bytes > 0.0 { all.bytes <= left.bytes } else { all.load <= left.load };
+        if fits {
             left = Quota { bytes: (left.bytes - all.bytes).max(0.0), load: (left.load - all.load).max(0.0) };
             leaving.extend(set);
         } else {
-            let leaves = Quota { bytes: all.bytes * part, load: left.load.clamp(all.load * part, all.load) };
-            let stays = Quota { bytes: all.bytes - leaves.bytes, load: all.load - leaves.load };
-            let dealt = deal(work, &set, &[leaves, stays]);
-            leaving.extend(set.into_iter().zip(dealt).filter(|(_, share)| *share == 0).map(|(p, _)| p));
+            leaving.extend(dense_run(work, &set, left));
             break;
         }
     }
     leaving
 }
 
-/// The run, in the order of load per byte, of so many bytes whose load is the nearest to the excess; then what the
-/// load excess still needs, the densest first.
+/// The run, in the order of load per byte, of at most so many bytes whose load is the nearest to the excess, and what
+/// still fits; where only load is over, the densest.
 fn dense_run(work: &Work<'_>, partitions: &[Partition], excess: Quota) -> Vec<Partition> {
     let mut dense = partitions.to_vec();
     let density = |partition: Partition| work.load_of(partition) / work.size_of(partition).max(1.0);
@@ -125,12 +129,13 @@ fn dense_run(work: &Work<'_>, partitions: &[Partition], excess: Quota) -> Vec<Pa
         partitions.iter().fold((0.0, 0.0), |sum, p| (sum.0 + work.size_of(*p), sum.1 + work.load_of(*p)))
     };
     let (mut bytes, mut load) = sum(&leaving);
+    let only_load = excess.bytes == 0.0;
     for partition in dense[..chosen.start].iter().chain(&dense[chosen.end..]) {
-        let fits = bytes + work.size_of(*partition) <= excess.bytes;
-        let wanted = load < excess.load && bytes <= excess.bytes;
-        if fits || wanted && load + work.load_of(*partition) <= excess.load {
-            bytes += work.size_of(*partition);
-            load += work.load_of(*partition);
+        let (size, weight) = (work.size_of(*partition), work.load_of(*partition));
+        let fits = bytes + size <= excess.bytes;
+        if fits || only_load && weight > 0.0 && load + weight <= excess.load {
+            bytes += size;
+            load += weight;
             leaving.push(*partition);
         }
     }
