@@ -344,7 +344,7 @@ fn what_is_down_counts_for_nothing() {
     let mut some = by_hand();
     change_nodes(&mut some, |at, node| {
         if at == 2 {
-            node.state = NodeState::Down
+            node.state = NodeState::Down;
         }
     });
     let snapshot = snapshot(some);
