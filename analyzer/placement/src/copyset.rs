@@ -20,3 +20,6 @@ pub use build::{Layout, LayoutError, build};
 pub use index::{Copyset, Copysets, Groups};
 pub use measure::{Blast, Chance, Report, Scatter, before_and_after, measure};
 pub use spread::{Spread, SpreadError, SpreadInputs, SpreadTerm, recommend};
+
+#[cfg(test)]
+mod tests;

@@ -219,14 +219,17 @@ fn families(
             ground.shares(weights, replicas).map_err(|shortage| infeasible(ground, replicas, shortage))
         };
         let (of_size, of_load) = (shares(&size_weights)?, shares(&load_weights)?);
-        for (node, (size, load_share)) in fill.nodes.iter_mut().zip(of_size.iter().zip(&of_load)) {
-            node.per_size += size * bytes / demand.bytes;
-            node.per_load += load_share * load / demand.load;
-        }
         let both: Vec<f64> = of_size.iter().zip(&of_load).map(|(size, load)| (size + load) / 2.0).collect();
         let count = sets_of(ground.nodes.len(), spread, replicas).min(*partitions);
         let (sets, parts) = fit::repair(ground, tokens::sets(ground, &both, replicas, count, rng), &both);
-        worst = worst.max(fit::worst(ground, &sets, &both, &parts));
+        let ratios = fit::ratios(&sets, &both, &parts);
+        worst = ratios.iter().copied().fold(worst, f64::max);
+        for (at, node) in fill.nodes.iter_mut().enumerate() {
+            // What the sets cannot give a node is not aimed at: others would get too much for its sake.
+            let within_reach = ratios[at].min(1.0);
+            node.per_size += of_size[at] * within_reach * bytes / demand.bytes;
+            node.per_load += of_load[at] * within_reach * load / demand.load;
+        }
         families.push(Family { urn: Urn::new(&parts), sets });
     }
     for node in &mut fill.nodes {

@@ -11,7 +11,7 @@ use crate::ids::{Node, Partition};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
 
-/// Sets looked at for each partition; all where there are hardly more.
+/// Sets looked at for each partition; when it may change its set, all where there are hardly more.
 const LOOKED_AT: usize = 8;
 const ALL: usize = 64;
 const PASSES: usize = 8;
@@ -162,7 +162,7 @@ impl Family {
                 best = (rise, set);
             }
         };
-        if self.sets.len() <= ALL {
+        if so_far.is_some() && self.sets.len() <= ALL {
             (0..self.sets.len()).for_each(&mut look);
         } else {
             (0..LOOKED_AT).for_each(|_| look(self.urn.draw(rng)));

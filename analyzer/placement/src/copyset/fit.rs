@@ -64,13 +64,14 @@ pub(super) fn parts(ground: &Ground<'_>, sets: &Sets, shares: &[f64]) -> Vec<f64
     parts
 }
 
-/// The highest sum of parts over share of any node: 1 is a perfect fit.
-pub(super) fn worst(ground: &Ground<'_>, sets: &Sets, shares: &[f64], parts: &[f64]) -> f64 {
+/// The highest of [`ratios`].
+fn worst(ground: &Ground<'_>, sets: &Sets, shares: &[f64], parts: &[f64]) -> f64 {
     let ratios = ratios(sets, shares, parts);
     ground.nodes.iter().map(|node| ratios[node.at()]).fold(0.0, f64::max)
 }
 
-fn ratios(sets: &Sets, shares: &[f64], parts: &[f64]) -> Vec<f64> {
+/// For each node the sum of the parts of its sets over its share, 1 if it fits; 0 for nodes without a share.
+pub(super) fn ratios(sets: &Sets, shares: &[f64], parts: &[f64]) -> Vec<f64> {
     let mut sums = vec![0.0; shares.len()];
     for (set, part) in sets.all().zip(parts) {
         set.iter().for_each(|node| sums[node.at()] += part);

@@ -92,7 +92,7 @@ pub enum Chance {
 /// Bounds that are as near as this, as a part of the higher, are good enough.
 const NEAR: f64 = 0.01;
 /// Sets looked at in sampling, at most about.
-const LOOKS: f64 = 2e8;
+const LOOKS: f64 = 2e7;
 const SAMPLES: (f64, f64) = (256.0, 20_000.0);
 
 /// Measures an assignment of the snapshot's partitions: its own or another one.
