@@ -10,6 +10,7 @@ mod place;
 mod postings;
 mod refuse;
 mod regime;
+pub(crate) mod replay;
 mod risk;
 mod shed;
 mod ways;
@@ -56,6 +57,9 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     }
     if request.balance {
         balance::run(&mut work);
+    }
+    if request.repair {
+        evacuate::restore(&mut work);
     }
     work.finish()
 }

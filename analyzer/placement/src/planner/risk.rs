@@ -14,7 +14,7 @@
 
 mod copysets;
 mod judge;
-mod reads;
+pub(crate) mod reads;
 mod step;
 
 use super::work::Work;
@@ -24,7 +24,7 @@ use crate::proactive::{Outlook, Shifts};
 use judge::Row;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-pub(crate) use judge::{Judge, load};
+pub(crate) use judge::Judge;
 
 /// Nodes of low hazard, in different domains, that stand for a good destination when partitions are looked over.
 const REFERENCES: usize = 8;
@@ -65,11 +65,12 @@ pub(crate) fn run(work: &mut Work<'_>, outlook: &Outlook<'_>) {
         }
     }
     sort(work, &mut wishes);
+    let mut open = step::Open::new(work, &judge, wishes.iter().map(|wish| wish.partition));
     for _ in 0..PASSES {
         let mut freed = false;
         let mut left = Vec::new();
         for wish in wishes {
-            match step::decide(work, &mut judge, wish.partition) {
+            match step::decide(work, &mut judge, &mut open, wish.partition) {
                 Ok(some) => freed |= some,
                 Err(Cause::NoTarget { .. }) => left.push(wish),
                 Err(cause) => refused.push((wish.loss, refusal(wish.partition, cause))),
@@ -240,8 +241,7 @@ fn refuse(work: &mut Work<'_>, judge: &Judge<'_>, mut refused: Vec<(f64, Refusal
     refused.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.partition.cmp(&b.1.partition)));
     for (_, mut refusal) in refused.into_iter().take(MOST_REFUSALS) {
         if let (Cause::NoTarget { rejected }, Some(partition)) = (&mut refusal.cause, refusal.partition) {
-            let mut holders = work.assignment.subset(partition);
-            let from = holders.find(|holder| judge.worth_leaving(work, *holder));
+            let from = judge.worst(work, partition);
             if let Some(Err(by)) = from.map(|from| judge.best(work, partition, from)) {
                 *rejected = by;
             }

@@ -7,10 +7,10 @@
 //! subset there is nothing to keep, and no index is made.
 
 use super::super::work::Work;
-use crate::hash;
 use crate::ids::{Node, Partition};
 use crate::partitions::{Assignment, MOST_REPLICAS, NONE};
-use rayon::slice::ParallelSliceMut;
+use rayon::iter::ParallelIterator;
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use std::collections::BTreeMap;
 
 /// Partitions for each distinct subset from which on subsets are taken to be copysets.
@@ -22,8 +22,8 @@ type Set = [u16; MOST_REPLICAS];
 /// Copysets in use.
 pub(super) struct Copysets {
     partitions: BTreeMap<Set, u32>,
-    /// Copysets around all nodes of one but one.
-    around: BTreeMap<Set, u32>,
+    /// For all nodes of a copyset but one: the nodes with which they are a copyset.
+    around: BTreeMap<Set, Vec<u16>>,
     fan_out: u32,
     /// Absent without a spread factor, which it is a multiple of.
     most: Option<usize>,
@@ -34,14 +34,22 @@ pub(super) struct Copysets {
 pub(crate) struct Step {
     before: Set,
     after: Set,
-    others: Set,
+}
+
+/// What copysets there are around some holders.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'c> {
+    /// Nodes with which they are a copyset in use.
+    pub(super) known: &'c [u16],
+    /// Whether there may be one more with another node.
+    pub(super) may_add: bool,
 }
 
 impl Step {
     /// Of the subset that the partition has, with `to` in the place of `from`.
     pub(super) fn new(assignment: &Assignment, partition: Partition, from: Node, to: Node) -> Self {
         let before = set(assignment.row(partition));
-        Self { before, after: with(&before, from.0, to.0), others: with(&before, from.0, NONE) }
+        Self { before, after: with(&before, from.0, to.0) }
     }
 }
 
@@ -68,17 +76,14 @@ impl Copysets {
         Some(index)
     }
 
-    /// Whether the subset after the step is in use.
-    pub(super) fn exists(&self, step: &Step) -> bool {
-        self.partitions.contains_key(&step.after)
-    }
-
-    /// Whether there may be one more copyset for this step.
-    pub(super) fn may_add(&self, step: &Step) -> bool {
-        let vanishes = self.partitions.get(&step.before) == Some(&1);
-        let beside = self.around.get(&step.others).copied().unwrap_or(0).saturating_sub(1);
+    /// What there is around the holders that stay, if a partition leaves `from`.
+    pub(super) fn around(&self, assignment: &Assignment, partition: Partition, from: Node) -> Around<'_> {
+        let before = set(assignment.row(partition));
+        let known = self.around.get(&with(&before, from.0, NONE)).map_or(&[][..], Vec::as_slice);
+        let vanishes = self.partitions.get(&before) == Some(&1);
         let more = self.partitions.len() + usize::from(!vanishes);
-        beside < self.fan_out && self.most.is_none_or(|most| more <= most)
+        let beside = known.len().saturating_sub(1);
+        Around { known, may_add: beside < self.fan_out as usize && self.most.is_none_or(|most| more <= most) }
     }
 
     /// Does a step.
@@ -98,7 +103,7 @@ impl Copysets {
         *partitions += 1;
         if *partitions == 1 {
             for node in set.iter().filter(|node| **node != NONE) {
-                *self.around.entry(with(set, *node, NONE)).or_insert(0) += 1;
+                self.around.entry(with(set, *node, NONE)).or_default().push(*node);
             }
         }
     }
@@ -111,8 +116,8 @@ impl Copysets {
         }
         self.partitions.remove(set);
         for node in set.iter().filter(|node| **node != NONE) {
-            if let Some(sets) = self.around.get_mut(&with(set, *node, NONE)) {
-                *sets -= 1;
+            if let Some(nodes) = self.around.get_mut(&with(set, *node, NONE)) {
+                nodes.retain(|other| other != node);
             }
         }
     }
@@ -135,10 +140,10 @@ fn set(row: &[u16]) -> Set {
 }
 
 fn distinct(assignment: &Assignment) -> usize {
-    let rows = assignment.slots().chunks_exact(assignment.width());
-    let mut keys: Vec<u64> =
-        rows.map(|row| set(row).iter().fold(0, |key, slot| hash::draw(key, u64::from(*slot)))).collect();
-    keys.par_sort_unstable();
-    keys.dedup();
-    keys.len()
+    let rows = assignment.slots().par_chunks_exact(assignment.width());
+    let pack = |row: &[u16]| set(row).iter().fold(0u128, |packed, slot| packed << 16 | u128::from(*slot));
+    let mut sets: Vec<u128> = rows.map(pack).collect();
+    sets.par_sort_unstable();
+    sets.dedup();
+    sets.len()
 }

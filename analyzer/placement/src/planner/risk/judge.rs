@@ -13,7 +13,7 @@
 
 use super::super::choose::{Candidates, Choice, Load};
 use super::super::work::Work;
-use super::copysets::{Copysets, Step};
+use super::copysets::{Around, Copysets, Step};
 use super::reads::Reads;
 use crate::ids::{Node, Partition};
 use crate::partitions::MOST_REPLICAS;
@@ -119,13 +119,27 @@ impl<'o> Judge<'o> {
         work.bytes[at] + bytes <= self.most_bytes[at] && work.load[at] + load <= self.most_load[at]
     }
 
-    /// Whether any node can bear one more replica of a partition.
-    pub(super) fn anyone_bears(&self, work: &Work<'_>, partition: Partition) -> bool {
-        let (size, load) = (work.size_of(partition), work.load_of(partition));
-        let topology = work.snapshot.topology();
-        topology
-            .all()
-            .any(|node| work.target[node.at()] && self.safe(node) && self.bears(work, node, size, load))
+    /// Whether any of some nodes, that are safe and may take something, may take a replica in the place of `from`.
+    /// Far cheaper than a look for the best, where it is often none.
+    pub(super) fn anyone_of(
+        &self,
+        nodes: &[Node],
+        work: &Work<'_>,
+        partition: Partition,
+        from: Node,
+    ) -> bool {
+        let around = self.around(work, partition, from);
+        let (size, weight) = (work.size_of(partition), work.load_of(partition));
+        let candidates = Candidates::new(work, load(work, partition, from));
+        nodes.iter().any(|node| {
+            self.bears(work, *node, size, weight)
+                && around.is_none_or(|around| around.may_add || around.known.contains(&node.0))
+                && candidates.judge(*node).is_ok()
+        })
+    }
+
+    fn around(&self, work: &Work<'_>, partition: Partition, from: Node) -> Option<Around<'_>> {
+        self.copysets.as_ref().map(|copysets| copysets.around(&work.assignment, partition, from))
     }
 
     /// Loss that would be saved over the residence, at its lower bound.
@@ -137,6 +151,33 @@ impl<'o> Judge<'o> {
     pub(crate) fn best(&self, work: &Work<'_>, partition: Partition, from: Node) -> Result<Choice, Rejected> {
         let mut word = self.word(work, partition, from);
         Candidates::new(work, load(work, partition, from)).best_with(|node, score| word(node, score))
+    }
+
+    /// The holder of a partition that is most worth leaving.
+    pub(crate) fn worst(&self, work: &Work<'_>, partition: Partition) -> Option<Node> {
+        let over = |node: Node| self.over(work, node);
+        let holders = work.assignment.subset(partition).filter(|holder| self.worth_leaving(work, *holder));
+        holders.max_by(|a, b| over(*a).total_cmp(&over(*b)).then(b.cmp(a)))
+    }
+
+    /// How much worth leaving a node is: its hazard over its class's, or its load over the headroom.
+    pub(super) fn over(&self, work: &Work<'_>, node: Node) -> f64 {
+        self.hazard[node.at()].max(work.load[node.at()] / self.headroom_load[node.at()])
+    }
+
+    /// What a copy would save over the residence, and what it costs.
+    pub(crate) fn gain(&self, work: &Work<'_>, partition: Partition, from: Node, to: Node) -> (f64, f64) {
+        let mut row = Row::of(work, partition);
+        let before = self.loss_per_hour(partition, row.nodes());
+        row.nodes_mut().iter_mut().filter(|holder| **holder == from).for_each(|holder| *holder = to);
+        let after = self.loss_per_hour(partition, row.nodes());
+        let bytes = work.snapshot.partitions().size_bytes[partition.at()];
+        (self.benefit(before, after), (self.outlook.cost_of_copy)(partition, bytes))
+    }
+
+    /// Whether a benefit is worth a cost.
+    pub(crate) fn pays(&self, benefit: f64, cost: f64) -> bool {
+        benefit > 0.0 && benefit >= self.gate.gain_over_cost * cost
     }
 
     /// What is said last of a node that may take a replica in the place of `from`: its score, which is the share of
@@ -151,6 +192,7 @@ impl<'o> Judge<'o> {
         let present = self.loss_per_hour(partition, row.nodes());
         let slot = row.nodes().iter().position(|holder| *holder == from).expect("it is a holder");
         let (size, weight) = (work.size_of(partition), work.load_of(partition));
+        let around = self.around(work, partition, from);
         move |node, score| {
             if !self.safe(node) {
                 return Err(Constraint::Risk);
@@ -159,14 +201,13 @@ impl<'o> Judge<'o> {
                 return Err(Constraint::Headroom);
             }
             let mut score = score;
-            if let Some(copysets) = &self.copysets {
-                let step = Step::new(&work.assignment, partition, from, node);
-                if !copysets.exists(&step) {
-                    if !copysets.may_add(&step) {
-                        return Err(Constraint::Copysets);
-                    }
-                    score += self.weights.copyset;
+            if let Some(around) = around
+                && !around.known.contains(&node.0)
+            {
+                if !around.may_add {
+                    return Err(Constraint::Copysets);
                 }
+                score += self.weights.copyset;
             }
             row.nodes_mut()[slot] = node;
             Ok(share_left(self.loss_per_hour(partition, row.nodes()), present) + NODE_SCORE * score)
@@ -207,7 +248,7 @@ pub(super) fn share_left(loss: f64, present: f64) -> f64 {
 }
 
 /// What a copy of a replica brings to a node.
-pub(crate) fn load(work: &Work<'_>, partition: Partition, from: Node) -> Load {
+fn load(work: &Work<'_>, partition: Partition, from: Node) -> Load {
     Load {
         partition,
         from: Some(from),

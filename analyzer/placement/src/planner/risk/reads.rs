@@ -21,14 +21,14 @@ pub(super) struct Reads {
 
 /// A shift that is allowed, with its place among those that are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shift {
-    pub(super) action: Action,
+pub(crate) struct Shift {
+    pub(crate) action: Action,
     /// Loss per hour before and after.
-    pub(super) before: f64,
-    pub(super) after: f64,
-    pub(super) score: f64,
-    pub(super) runner_up: Option<(Node, f64)>,
-    pub(super) rejected: Rejected,
+    pub(crate) before: f64,
+    pub(crate) after: f64,
+    pub(crate) score: f64,
+    pub(crate) runner_up: Option<(Node, f64)>,
+    pub(crate) rejected: Rejected,
 }
 
 impl Reads {
@@ -97,7 +97,7 @@ impl Reads {
 }
 
 /// The shift that leaves the least loss, if a holder is worth relieving and there is an allowed one.
-pub(super) fn best(judge: &Judge<'_>, work: &Work<'_>, partition: Partition) -> Option<Shift> {
+pub(crate) fn best(judge: &Judge<'_>, work: &Work<'_>, partition: Partition) -> Option<Shift> {
     let row = Row::of(work, partition);
     let before = judge.loss_per_hour(partition, row.nodes());
     let mut candidates: Vec<(Node, Action, f64)> = Vec::new();
@@ -115,6 +115,19 @@ pub(super) fn best(judge: &Judge<'_>, work: &Work<'_>, partition: Partition) -> 
     let (_, action, after) = *candidates.first()?;
     let runner_up = candidates.get(1).map(|(node, _, loss)| (*node, share_left(*loss, before)));
     Some(Shift { action, before, after, score: share_left(after, before), runner_up, rejected })
+}
+
+/// What a shift scores: the share of the present loss that it leaves.
+pub(crate) fn score(after: f64, before: f64) -> f64 {
+    share_left(after, before)
+}
+
+/// The holder that a shift is about: the leader to be, or who is drained.
+pub(crate) fn holder(action: Action) -> Node {
+    match action {
+        Action::Copy { to, .. } | Action::Lead { to, .. } => to,
+        Action::DrainReads { from } => from,
+    }
 }
 
 /// The shift that a holder stands for: it leads instead of the leader, or it is drained. Absent where that relieves

@@ -20,6 +20,7 @@ use crate::plan::{Cause, Gain, Reason, Rejected};
 pub(super) fn decide(
     work: &mut Work<'_>,
     judge: &mut Judge<'_>,
+    open: &mut Open,
     partition: Partition,
 ) -> Result<bool, Cause> {
     let start = Row::of(work, partition);
@@ -30,8 +31,8 @@ pub(super) fn decide(
     if moves_left(work) == 0 || bytes > bytes_left(work) {
         return Err(Cause::Budget { bytes, left_bytes: bytes_left(work) });
     }
-    let mut tried = Tried { work, judge, done: Vec::new(), moved: false };
-    tried.moved = tried.work.moved[partition.at()];
+    let moved = work.moved[partition.at()];
+    let mut tried = Tried { work, judge, open: &open.nodes, done: Vec::new(), moved };
     match tried.all(partition, &start, bytes) {
         Err(cause) => {
             tried.undo(partition, &start);
@@ -39,10 +40,49 @@ pub(super) fn decide(
         }
         Ok(()) => {
             let copies = tried.done.len() as u64;
-            let froms: Vec<Node> = tried.done.iter().map(|done| done.from).collect();
+            let ends: Vec<(Node, Node)> = tried.done.iter().map(|done| (done.from, done.to)).collect();
             work.chosen_bytes += copies * bytes;
             work.chosen_moves += copies as u32;
-            Ok(froms.iter().any(|from| !judge.worth_leaving(work, *from)))
+            for (from, to) in &ends {
+                open.look_again(work, judge, *from);
+                open.look_again(work, judge, *to);
+            }
+            Ok(ends.iter().any(|(from, _)| !judge.worth_leaving(work, *from)))
+        }
+    }
+}
+
+/// Nodes that can take something yet.
+pub(super) struct Open {
+    nodes: Vec<Node>,
+    /// The least that there is to take.
+    bytes: f64,
+    load: f64,
+}
+
+impl Open {
+    /// Those that can take the least of these partitions.
+    pub(super) fn new(
+        work: &Work<'_>,
+        judge: &Judge<'_>,
+        wanted: impl Iterator<Item = Partition> + Clone,
+    ) -> Self {
+        let bytes = wanted.clone().map(|partition| work.size_of(partition)).fold(f64::INFINITY, f64::min);
+        let load = wanted.map(|partition| work.load_of(partition)).fold(f64::INFINITY, f64::min);
+        let mut open = Self { nodes: Vec::new(), bytes, load };
+        work.snapshot.topology().all().for_each(|node| open.look_again(work, judge, node));
+        open
+    }
+
+    fn look_again(&mut self, work: &Work<'_>, judge: &Judge<'_>, node: Node) {
+        let is = work.target[node.at()]
+            && judge.safe(node)
+            && judge.bears(work, node, self.bytes, self.load)
+            && self.bytes <= work.room[node.at()];
+        match (is, self.nodes.binary_search(&node)) {
+            (true, Err(at)) => self.nodes.insert(at, node),
+            (false, Ok(at)) => drop(self.nodes.remove(at)),
+            (true, Ok(_)) | (false, Err(_)) => {}
         }
     }
 }
@@ -61,6 +101,7 @@ pub(super) fn moves_left(work: &Work<'_>) -> u32 {
 struct Tried<'t, 'a, 'o> {
     work: &'t mut Work<'a>,
     judge: &'t mut Judge<'o>,
+    open: &'t [Node],
     done: Vec<Done>,
     moved: bool,
 }
@@ -80,8 +121,7 @@ impl Tried<'_, '_, '_> {
         let present = self.judge.loss_per_hour(partition, start.nodes());
         let overlap = self.work.snapshot.policy().weights.overlap;
         let pay = overlap * self.judge.benefit(present, 0.0) / start.nodes().len() as f64;
-        let (mut loss, mut benefit, mut cost) = (present, 0.0, 0.0);
-        let one = (self.judge.outlook.cost_of_copy)(partition, bytes);
+        let (mut benefit, mut cost) = (0.0, 0.0);
         for copies in 0..start.nodes().len() as u64 {
             let further = copies > 0;
             if further
@@ -95,12 +135,11 @@ impl Tried<'_, '_, '_> {
                 Err(_) if further => break,
                 Err(rejected) => return Err(Cause::NoTarget { rejected }),
             };
-            let after = self.loss_with(partition, from, choice.node);
-            let more = self.judge.benefit(loss, after);
+            let (more, one) = self.judge.gain(self.work, partition, from, choice.node);
             let worth = more + if further { pay } else { 0.0 };
-            let pays = worth >= gate.gain_over_cost * one
-                && benefit + more >= gate.gain_over_cost * (cost + one)
-                && worth > 0.0;
+            let pays = worth > 0.0
+                && worth >= gate.gain_over_cost * one
+                && self.judge.pays(benefit + more, cost + one);
             if !pays && further {
                 break;
             }
@@ -108,7 +147,7 @@ impl Tried<'_, '_, '_> {
                 return Err(Cause::NoGain { benefit: more, cost: one });
             }
             self.copy(partition, from, choice, Gain::Loss { benefit: more, cost: one });
-            (loss, benefit, cost) = (after, benefit + more, cost + one);
+            (benefit, cost) = (benefit + more, cost + one);
         }
         self.check_exposure(partition, start)
     }
@@ -134,18 +173,12 @@ impl Tried<'_, '_, '_> {
             .filter(|holder| start.nodes().contains(holder))
             .filter(|holder| any || judge.worth_leaving(work, *holder))
             .collect();
-        froms.sort_by(|a, b| {
-            let over = |node: &Node| {
-                let at = node.at();
-                judge.hazard[at].max(work.load[at] / judge.headroom_load[at])
-            };
-            over(b).total_cmp(&over(a))
-        });
+        froms.sort_by(|a, b| judge.over(work, *b).total_cmp(&judge.over(work, *a)));
         let mut best: Result<(Node, Choice), Rejected> = Err(Rejected::default());
-        if !judge.anyone_bears(work, partition) {
-            return best;
-        }
         for from in froms.into_iter().take(BEAM) {
+            if !judge.anyone_of(self.open, work, partition, from) {
+                continue;
+            }
             match (judge.best(work, partition, from), &best) {
                 (Ok(choice), Ok((_, held))) if choice.score >= held.score => {}
                 (Ok(choice), Ok(_) | Err(_)) => best = Ok((from, choice)),
@@ -154,12 +187,6 @@ impl Tried<'_, '_, '_> {
             }
         }
         best
-    }
-
-    fn loss_with(&self, partition: Partition, from: Node, to: Node) -> f64 {
-        let mut row = Row::of(self.work, partition);
-        row.nodes_mut().iter_mut().filter(|holder| **holder == from).for_each(|holder| *holder = to);
-        self.judge.loss_per_hour(partition, row.nodes())
     }
 
     fn copy(&mut self, partition: Partition, from: Node, choice: Choice, gain: Gain) {
