@@ -10,9 +10,8 @@
 pub mod bound;
 mod check;
 pub mod copyset;
-pub mod explain;
-mod copyset;
 mod diff;
+pub mod explain;
 pub mod hash;
 mod ids;
 mod partitions;
@@ -29,7 +28,6 @@ mod topology;
 
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
 pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
-pub use copyset::{Copyset, Copysets, Groups};
 pub use diff::PlanDiff;
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};

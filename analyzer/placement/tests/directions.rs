@@ -3,7 +3,8 @@
 mod racks;
 
 use isotherm_placement::{
-    Action, Cluster, Domain, Link, Node, NodeState, Partition, PeerShare, Plan, Request, Snapshot, Topology, plan,
+    Action, Cluster, Domain, Link, Node, NodeState, Partition, PeerShare, Plan, Request, Snapshot, Topology,
+    plan,
 };
 use racks::{cluster, with_hazard, with_nodes, with_outlook};
 use std::collections::BTreeSet;
@@ -33,9 +34,12 @@ fn planned(asked: Asked, cluster: Cluster) -> (Snapshot, Plan) {
         }
         Asked::Risk => {
             let snapshot = Snapshot::new(with_hazard(cluster, LEFT.at(), 20.0)).unwrap();
-            let plan = with_outlook(&snapshot, 1e-3, |_| 1.0, |outlook| {
-                plan(&snapshot, &Request { risk: Some(outlook), ..Request::default() })
-            });
+            let plan = with_outlook(
+                &snapshot,
+                1e-3,
+                |_| 1.0,
+                |outlook| plan(&snapshot, &Request { risk: Some(outlook), ..Request::default() }),
+            );
             (snapshot, plan)
         }
     }
@@ -88,7 +92,8 @@ fn a_rack_behind_slower_links_is_not_chosen() {
             .collect();
         let old = &slower.topology;
         slower.topology =
-            Topology::new(old.levels().to_vec(), old.domains().to_vec(), old.nodes().to_vec(), links).unwrap();
+            Topology::new(old.levels().to_vec(), old.domains().to_vec(), old.nodes().to_vec(), links)
+                .unwrap();
         let (_, plan) = planned(asked, slower);
         assert_ne!(target_of(&plan, partition).0 / 10, rack.0, "{asked:?}");
     }
@@ -117,7 +122,11 @@ fn a_locality_weight_brings_partitions_to_their_peers() {
         let rack = (0..6).find(|rack| !racks.contains(rack) && *rack != chosen.0 / 10).unwrap();
         near.partitions.peers = vec![PeerShare { partition, domain: Domain(rack), share: 0.9 }];
         let (_, without) = planned(asked, near.clone());
-        assert_eq!(target_of(&without, partition), chosen, "{asked:?}: peers without a weight decide nothing");
+        assert_eq!(
+            target_of(&without, partition),
+            chosen,
+            "{asked:?}: peers without a weight decide nothing"
+        );
         near.policy.weights.locality = 1.0;
         let (_, with) = planned(asked, near);
         assert_eq!(target_of(&with, partition).0 / 10, rack, "{asked:?}");
