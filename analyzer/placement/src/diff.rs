@@ -102,8 +102,8 @@ fn differences<T: Clone, K: Ord>(
             (Some(a), Some(b)) => key(a).min(key(b)),
         };
         let here = |value: &T| key(value).cmp(&least) == Ordering::Equal;
-        let mut olds: Vec<T> = std::iter::from_fn(|| old.next_if(&here)).collect();
-        let mut news: Vec<T> = std::iter::from_fn(|| new.next_if(&here)).collect();
+        let mut olds: Vec<T> = std::iter::from_fn(|| old.next_if(here)).collect();
+        let mut news: Vec<T> = std::iter::from_fn(|| new.next_if(here)).collect();
         olds.retain(|a| {
             let twin = news.iter().position(|b| same(a, b));
             twin.map(|at| news.remove(at)).is_none()

@@ -14,6 +14,7 @@ use crate::ids::Node;
 use crate::plan::PlanHash;
 use crate::snapshot::Snapshot;
 use crate::topology::NodeState;
+use std::cmp::Ordering;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -191,15 +192,8 @@ impl<'a> Run<'a> {
             self.wait(rank, Wait::Room(ends.to));
             return false;
         }
-        let key = self.snapshot.partitions().key[job.partition.at()];
-        let best = jobs
-            .sources(ends)
-            .iter()
-            .filter_map(|source| Some((*source, self.rate(*source, ends).ok()?)))
-            .min_by_key(|(source, rate)| {
-                let facts = self.snapshot.topology().node(*source);
-                (Reverse(*rate), self.fed[source.at()], draw(key, facts.key), *source)
-            });
+        let able = |source: &Node| Some((*source, self.rate(*source, ends).ok()?));
+        let best = jobs.sources(ends).iter().filter_map(able).min_by(|a, b| self.prefer(job, *a, *b));
         let Some((source, rate)) = best else {
             for source in jobs.sources(ends) {
                 if let Err(wait) = self.rate(*source, ends) {
@@ -210,6 +204,17 @@ impl<'a> Run<'a> {
         };
         self.start(rank, job, ends, source, rate);
         true
+    }
+
+    /// Which of two sources, with the rates they could feed at, is to feed a copy: the faster, else the one that fed
+    /// less, else by the draw.
+    fn prefer(&self, job: &Job, a: (Node, u64), b: (Node, u64)) -> Ordering {
+        let drawn = |node: Node| {
+            let key = self.snapshot.partitions().key[job.partition.at()];
+            (draw(key, self.snapshot.topology().node(node).key), node)
+        };
+        let faster = b.1.cmp(&a.1).then_with(|| self.fed[a.0.at()].cmp(&self.fed[b.0.at()]));
+        faster.then_with(|| drawn(a.0).cmp(&drawn(b.0)))
     }
 
     /// How fast a source could feed a copy at once, or what it waits for.

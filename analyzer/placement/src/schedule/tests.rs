@@ -44,15 +44,25 @@ fn the_holder_on_the_faster_way_feeds_it() {
 }
 
 #[test]
-fn a_link_that_all_ways_cross_bounds_the_time() {
+fn what_the_fastest_way_has_no_room_for_takes_the_next_one() {
     let mut sample = Sample::racks(4, 1).with(1_000, &[0, 1]).with(1_000, &[0, 1]);
     sample.links.push(Link { a: Domain(2), b: Domain(5), bytes_per_s: 10 });
     sample.links.push(Link { a: Domain(5), b: Domain(3), bytes_per_s: 20 });
     let moves = vec![sample.copy(0, None, 3, Reason::Missing), sample.copy(1, None, 3, Reason::Missing)];
     let schedule = schedule(&sample.snapshot(), &plan(moves));
     let times = schedule.times.unwrap();
-    // Over both links at once, 10 and 20 bytes/s: one copy each, 100 s and 50 s.
+    // One copy over each link at once, 50 s at 20 bytes/s and 100 s at 10.
     assert_eq!(times, Times { makespan_ms: 100_000, bound_ms: 50_000 });
+}
+
+#[test]
+fn a_link_that_all_ways_cross_bounds_the_time() {
+    // The holders lie in the racks 0 and 2 of zone 0, the target in zone 1.
+    let mut sample = Sample::racks(4, 1).with(1_000, &[0, 2]).with(500, &[0, 2]);
+    sample.links.push(Link { a: Domain(1), b: Domain(0), bytes_per_s: 10 });
+    let moves = vec![sample.copy(0, None, 3, Reason::Missing), sample.copy(1, None, 3, Reason::Missing)];
+    let schedule = schedule(&sample.snapshot(), &plan(moves));
+    assert_eq!(schedule.times, Some(Times { makespan_ms: 150_000, bound_ms: 150_000 }));
 }
 
 #[test]
