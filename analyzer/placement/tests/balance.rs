@@ -35,7 +35,7 @@ fn topology(nodes: usize, racks: usize, unit_bytes: u64, unit_load: Option<f64>)
         }
     };
     Topology::new(vec!["zone".into(), "rack".into()], domains, (0..nodes).map(node).collect(), Vec::new())
-        .unwrap()
+        .expect("every rack has a zone and every node a rack")
 }
 
 /// Three replicas on distinct racks, drawn by capacity.
@@ -173,7 +173,7 @@ fn copysets_stay_within_their_budget_while_pressure_falls() {
 fn pinned_and_cooling_partitions_stay() {
     let mut before = cluster(24, 8, 3_000, 5);
     before.partitions.pinned = Column::Each((0..3_000).map(|at| at % 2 == 0).collect());
-    let moved_at = |at: u32| (at % 3 == 0).then_some(before.now_s - 60);
+    let moved_at = |at: u32| at.is_multiple_of(3).then_some(before.now_s - 60);
     before.partitions.moved_at_s = Column::Each((0..3_000).map(moved_at).collect());
     let decided = balance(&Snapshot::new(before).unwrap());
     assert!(!decided.moves.is_empty());

@@ -89,11 +89,8 @@ impl Sets {
             if all.whole && is_worth(&all) {
                 pieces.push(all);
             }
-            if let Some(part) = part.map(|part| piece_of(set, &part, false)) {
-                if !part.partitions.is_empty() && is_worth(&part) {
-                    pieces.push(part);
-                }
-            }
+            let part = part.map(|part| piece_of(set, &part, false));
+            pieces.extend(part.filter(|part| !part.partitions.is_empty() && is_worth(part)));
         }
         pieces
     }
