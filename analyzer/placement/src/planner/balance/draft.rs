@@ -38,13 +38,21 @@ pub(super) struct Draft<'w, 'a> {
     starts: Vec<usize>,
     held: Vec<Partition>,
     arrived: Vec<Vec<Partition>>,
-    saved: [Vec<f64>; 3],
+    saved: [Vec<f64>; 5],
 }
 
 impl<'w, 'a> Draft<'w, 'a> {
     pub(super) fn new(work: &'w mut Work<'a>, limit: f64) -> Self {
         let fixed = fixed(work);
         let (starts, held) = holdings(work, &fixed);
+        // Scores are plain pressures here: what was tolerable before is what is to be taken away.
+        let saved = [
+            work.bytes.clone(),
+            work.load.clone(),
+            work.room.clone(),
+            std::mem::replace(&mut work.size_scale, work.per_byte.clone()),
+            std::mem::replace(&mut work.load_scale, work.per_load.clone()),
+        ];
         Self {
             limit,
             mean_per_byte: mean(&work.per_byte),
@@ -54,15 +62,16 @@ impl<'w, 'a> Draft<'w, 'a> {
             starts,
             held,
             arrived: vec![Vec::new(); work.up.len()],
-            saved: [work.bytes.clone(), work.load.clone(), work.room.clone()],
+            saved,
             work,
         }
     }
 
     /// What nodes hold is as before the draft; what was thought of remains.
     pub(super) fn end(self) -> BTreeMap<Partition, Displaced> {
-        let [bytes, load, room] = self.saved;
+        let [bytes, load, room, size_scale, load_scale] = self.saved;
         (self.work.bytes, self.work.load, self.work.room) = (bytes, load, room);
+        (self.work.size_scale, self.work.load_scale) = (size_scale, load_scale);
         self.displaced
     }
 

@@ -35,7 +35,8 @@ pub(super) fn run(work: &mut Work<'_>, limit: f64, grouped: &Grouped) -> bool {
         let before = work.moves.len();
         let times = if round == 0 { MOST_TIMES } else { f64::INFINITY };
         repeat(work, &mut sets, |work, sets, node| sets.substitute(work, node, times));
-        repeat(work, &mut sets, |work, sets, node| sets.send_one(work, node));
+        repeat(work, &mut sets, |work, sets, node| sets.send_some(work, node));
+        repeat(work, &mut sets, |work, sets, node| sets.trade(work, node));
         if work.moves.len() == before && round > 0 {
             break;
         }
@@ -61,12 +62,22 @@ fn repeat<'a>(
     }
 }
 
+/// All that lies on a copyset.
+#[derive(Clone, Copy)]
+struct Whole {
+    set: usize,
+    bytes: f64,
+    load: f64,
+}
+
 /// Copysets in use and what lies on them.
 struct Sets {
     limit: f64,
     /// The nodes of each, ascending.
     nodes: Vec<Vec<Node>>,
     members: Vec<Vec<Partition>>,
+    /// Of those of which all may be moved, how much it is.
+    wholes: Vec<Option<Whole>>,
     of_node: Vec<Vec<usize>>,
     find: BTreeMap<Vec<Node>, usize>,
     /// Copysets there may be more.
@@ -82,6 +93,7 @@ impl Sets {
             limit,
             nodes: Vec::new(),
             members: Vec::new(),
+            wholes: Vec::new(),
             of_node: vec![Vec::new(); work.up.len()],
             find: BTreeMap::new(),
             left: grouped.left,
@@ -91,6 +103,7 @@ impl Sets {
         for set in grouped.sets.all() {
             let at = sets.add(grouped.sets.nodes(set));
             sets.members[at] = grouped.groups.of(set).to_vec();
+            sets.wholes[at] = sets.whole(work, at);
         }
         sets
     }
@@ -99,9 +112,23 @@ impl Sets {
         let at = self.nodes.len();
         self.nodes.push(nodes.to_vec());
         self.members.push(Vec::new());
+        self.wholes.push(None);
         self.find.insert(nodes.to_vec(), at);
         nodes.iter().for_each(|node| self.of_node[node.at()].push(at));
         at
+    }
+
+    fn whole(&self, work: &Work<'_>, set: usize) -> Option<Whole> {
+        let members = &self.members[set];
+        if members.is_empty() || !members.iter().all(|partition| is_free(work, *partition)) {
+            return None;
+        }
+        let mut whole = Whole { set, bytes: 0.0, load: 0.0 };
+        for partition in members {
+            whole.bytes += work.size_of(*partition);
+            whole.load += work.load_of(*partition);
+        }
+        Some(whole)
     }
 
     fn item(work: &Work<'_>, partition: Partition) -> Item {

@@ -6,10 +6,9 @@
 
 use super::cover::{Item, cover};
 use super::draft::Draft;
-use crate::hash;
 use crate::ids::{Node, Partition};
-use crate::plan::Rejected;
-use crate::planner::choose::Choice;
+use crate::plan::Constraint;
+use crate::planner::choose::{Candidates, Choice, Load};
 use std::collections::BTreeSet;
 
 /// Rounds of choosing and dealing.
@@ -153,22 +152,18 @@ fn widest(draft: &Draft<'_, '_>) -> (f64, f64) {
         .fold((0.0, 0.0), |widest: (f64, f64), room| (widest.0.max(room.0), widest.1.max(room.1)))
 }
 
-/// The node that stays below the limit with a partition and is least pressed with it.
+/// The node with the best score of those that stay below the limit with a partition.
 fn receiver(draft: &Draft<'_, '_>, item: Item, from: Node) -> Option<Choice> {
-    let mut best: Option<Choice> = None;
-    let key = draft.work.snapshot.partitions().key[item.partition.at()];
-    let draw = |node: Node| hash::draw(key, draft.work.snapshot.topology().node(node).key);
-    for to in draft.nodes().filter(|node| draft.work.target[node.at()] && *node != from) {
-        let score = draft.pressure_with(to, item.bytes, item.load);
-        if score > draft.limit {
-            continue;
-        }
-        let better =
-            best.is_none_or(|best| score < best.score || (score == best.score && draw(to) > draw(best.node)));
-        if better && draft.admits(item.partition, from, to) {
-            let runner_up = best.map(|best| (best.node, best.score));
-            best = Some(Choice { node: to, score, runner_up, rejected: Rejected::default() });
-        }
-    }
-    best
+    let load = Load {
+        partition: item.partition,
+        from: Some(draft.home(item.partition, from)),
+        bytes: item.bytes,
+        load: item.load,
+        by_choice: true,
+    };
+    let fits = |to: Node, score: f64| {
+        let stays_below = draft.pressure_with(to, item.bytes, item.load) <= draft.limit;
+        if to != from && stays_below { Ok(score) } else { Err(Constraint::Headroom) }
+    };
+    Candidates::new(draft.work, load).best_with(fits).ok()
 }

@@ -2,16 +2,22 @@
 
 use super::super::cover::{Item, cover};
 use super::super::decide::copy_one;
-use super::{Sets, draw, is_free, pressures_with, total};
+use super::{Sets, Whole, draw, is_free, pressures_with, total};
 use crate::ids::{Level, Node, Partition};
 use crate::planner::work::Work;
 
 /// Least gain of a step, in squares of pressure.
 const LEAST_GAIN: f64 = 1e-7;
+/// Least share of the squares that a change of two groups takes away.
+const LEAST_SHARE: f64 = 0.2;
+/// Share of a node's squares that sending single partitions must leave at most, to go on.
+const LEFT_SHARE: f64 = 0.98;
+/// Pressure above the limit from which on whole groups change places: it copies much for what it gains.
+const TRADED_FROM: f64 = 0.05;
 /// Share of a mean node that a new copyset counts beside the bytes.
 const NEW_SHARE: f64 = 0.05;
 /// Partitions that are tried in one step.
-const MOST_ITEMS: usize = 16;
+const MOST_ITEMS: usize = 256;
 
 /// A group, or a piece of one.
 struct Piece {
@@ -83,11 +89,8 @@ impl Sets {
             if all.whole && is_worth(&all) {
                 pieces.push(all);
             }
-            if let Some(part) = part.map(|part| piece_of(set, &part, false)) {
-                if !part.partitions.is_empty() && is_worth(&part) {
-                    pieces.push(part);
-                }
-            }
+            let part = part.map(|part| piece_of(set, &part, false));
+            pieces.extend(part.filter(|part| !part.partitions.is_empty() && is_worth(part)));
         }
         pieces
     }
@@ -121,18 +124,20 @@ impl Sets {
         let nodes = self.with(piece.set, from, to);
         let target = self.find.get(&nodes).copied();
         let target = target.unwrap_or_else(|| self.add(&nodes));
-        self.transfer(piece.set, target, &piece.partitions);
+        self.transfer(work, piece.set, target, &piece.partitions);
     }
 
     /// Bookkeeping of partitions that changed their copyset.
-    fn transfer(&mut self, from: usize, to: usize, partitions: &[Partition]) {
+    fn transfer(&mut self, work: &Work<'_>, from: usize, to: usize, partitions: &[Partition]) {
         if self.members[to].is_empty() {
             self.left -= 1;
         }
         self.members[to].extend_from_slice(partitions);
+        self.wholes[to] = None;
         let mut gone = partitions.to_vec();
         gone.sort_unstable();
         self.members[from].retain(|partition| gone.binary_search(partition).is_err());
+        self.wholes[from] = self.whole(work, from);
         if self.members[from].is_empty() {
             self.left += 1;
             for node in self.nodes[from].clone() {
@@ -142,8 +147,8 @@ impl Sets {
         }
     }
 
-    /// Sends one partition to another copyset in use. Whether there was one that gains.
-    pub(super) fn send_one(&mut self, work: &mut Work<'_>, from: Node) -> bool {
+    /// Sends single partitions to other copysets in use. Whether there was one that gains.
+    pub(super) fn send_some(&mut self, work: &mut Work<'_>, from: Node) -> bool {
         let (bytes, load) = self.excess(work, from);
         let mut items: Vec<(Partition, usize)> = Vec::new();
         for set in &self.of_node[from.at()] {
@@ -159,34 +164,101 @@ impl Sets {
         let mut tried = cover(&mut free, bytes, load).unwrap_or_default();
         tried.sort_unstable_by(|a, b| by_weight(work, from, a, b));
         tried.truncate(MOST_ITEMS);
-        let mut best: Option<(f64, Partition, usize, usize)> = None;
+        let before = work.moves.len();
+        let was = self.pain(work, from, 0.0, 0.0);
+        let open: Vec<usize> = (0..self.nodes.len()).filter(|set| self.is_open(work, *set)).collect();
         for item in &tried {
-            let Some(set) = set_of(item.partition) else { continue };
-            for to in 0..self.nodes.len() {
-                if to == set || self.members[to].is_empty() || self.nodes[to].len() != self.nodes[set].len() {
-                    continue;
-                }
-                let Some(worth) = self.worth(work, item, set, to) else { continue };
-                if best.is_none_or(|best| worth > best.0)
-                    && pairs(work, item.partition, &self.nodes[to]).is_some()
-                {
-                    best = Some((worth, item.partition, set, to));
-                }
-            }
-            if best.is_some() {
+            let (bytes, load) = self.excess(work, from);
+            if bytes == 0.0 && load == 0.0 {
                 break;
             }
+            if let Some(set) = set_of(item.partition) {
+                self.send(work, item, set, &open);
+            }
         }
-        let Some((_, partition, set, to)) = best else { return false };
-        let Some(pairs) = pairs(work, partition, &self.nodes[to]) else { return false };
-        let bytes = total(work, &[partition]) * pairs.len() as u64;
-        if !self.affords(work, bytes, pairs.len()) {
-            return false;
+        work.moves.len() > before && self.pain(work, from, 0.0, 0.0) < LEFT_SHARE * was
+    }
+
+    /// Whether something lies on a copyset and at most one of its nodes is at the limit.
+    fn is_open(&self, work: &Work<'_>, set: usize) -> bool {
+        let takes = |node: &Node| work.target[node.at()] && work.pressure(node.at()) < self.limit;
+        !self.members[set].is_empty()
+            && self.nodes[set].iter().filter(|node| takes(node)).count() + 1 >= self.nodes[set].len()
+    }
+
+    /// Sends a partition to the copyset where that gains most for the bytes, if it gains.
+    fn send(&mut self, work: &mut Work<'_>, item: &Item, set: usize, open: &[usize]) {
+        let mut best: Option<(f64, usize)> = None;
+        for to in open.iter().copied() {
+            if to == set || self.nodes[to].len() != self.nodes[set].len() {
+                continue;
+            }
+            let Some(worth) = self.worth(work, item, set, to) else { continue };
+            if best.is_none_or(|best| worth > best.0)
+                && pairs(work, item.partition, &self.nodes[to]).is_some()
+            {
+                best = Some((worth, to));
+            }
+        }
+        let Some((_, to)) = best else { return };
+        let Some(pairs) = pairs(work, item.partition, &self.nodes[to]) else { return };
+        if !self.affords(work, total(work, &[item.partition]) * pairs.len() as u64, pairs.len()) {
+            return;
         }
         for (from, to) in pairs {
-            copy_one(work, partition, from, to);
+            copy_one(work, item.partition, from, to);
         }
-        self.transfer(set, to, &[partition]);
+        self.transfer(work, set, to, &[item.partition]);
+    }
+
+    /// Two whole groups change one node each. Whether there were two whose change gains.
+    pub(super) fn trade(&mut self, work: &mut Work<'_>, from: Node) -> bool {
+        if work.pressure(from.at()) < self.limit + TRADED_FROM {
+            return false;
+        }
+        let mut best: Option<(f64, Whole, Whole, Node)> = None;
+        let own: Vec<Whole> = self.of_node[from.at()].iter().filter_map(|set| self.wholes[*set]).collect();
+        for to in
+            (0..work.up.len()).map(|at| Node(at as u16)).filter(|to| work.target[to.at()] && *to != from)
+        {
+            let theirs = self.of_node[to.at()].iter().filter_map(|set| self.wholes[*set]);
+            let now = self.pain(work, from, 0.0, 0.0) + self.pain(work, to, 0.0, 0.0);
+            for back in theirs.filter(|back| !self.nodes[back.set].contains(&from)) {
+                for piece in own.iter().filter(|piece| !self.nodes[piece.set].contains(&to)) {
+                    let (bytes, load) = (piece.bytes - back.bytes, piece.load - back.load);
+                    let then = self.pain(work, from, -bytes, -load) + self.pain(work, to, bytes, load);
+                    let worth = (now - then) / ((piece.bytes + back.bytes) * self.mean_per_byte + 0.001);
+                    if now - then < LEAST_GAIN.max(LEAST_SHARE * now)
+                        || best.is_some_and(|best| worth <= best.0)
+                    {
+                        continue;
+                    }
+                    let fits = |piece: Whole, from: Node, to: Node| {
+                        let members = &self.members[piece.set];
+                        piece.bytes <= work.room[to.at()]
+                            && work.admits(members[0], Some(from), to).is_ok()
+                            && members.iter().all(|partition| !work.returned(*partition, to))
+                    };
+                    if fits(*piece, from, to) && fits(back, to, from) {
+                        best = Some((worth, *piece, back, to));
+                    }
+                }
+            }
+        }
+        let Some((_, piece, back, to)) = best else { return false };
+        let [piece, back] = [piece, back].map(|whole| Piece {
+            set: whole.set,
+            partitions: self.members[whole.set].clone(),
+            bytes: whole.bytes,
+            load: whole.load,
+            whole: true,
+        });
+        let bytes = total(work, &piece.partitions) + total(work, &back.partitions);
+        if !self.affords(work, bytes, piece.partitions.len() + back.partitions.len()) {
+            return false;
+        }
+        self.go(work, &piece, from, to);
+        self.go(work, &back, to, from);
         true
     }
 
