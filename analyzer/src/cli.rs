@@ -8,6 +8,7 @@ mod layer;
 mod nodes;
 mod partitions;
 mod peers;
+mod plan;
 mod print;
 mod time;
 
@@ -42,8 +43,10 @@ const VERSION: &str = if cfg!(feature = "failpoints") {
         isotherm serve                      take in what agents send, on 127.0.0.1:7600\n  \
         isotherm get nodes                  who reports, and what they do\n  \
         isotherm analyze entropy --top 10   how evenly the busiest partitions are read\n  \
-        isotherm forecast FILE.csv          what comes after a column of numbers\n\n\
-        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 8 the analyzer cannot be reached."
+        isotherm forecast FILE.csv          what comes after a column of numbers\n  \
+        isotherm plan simulate --help       what would move if a node failed\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not all of a plan can be done,\n\
+        8 the analyzer cannot be reached."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -66,6 +69,9 @@ enum Command {
     #[command(subcommand)]
     Export(ExportCommand),
     Forecast(forecast::ForecastArgs),
+    /// Decide where partitions should lie
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
 }
 
 /// Run the analyzer: take in telemetry, keep it, answer questions
@@ -129,6 +135,9 @@ enum Failure {
     /// 3.
     #[error("{0}")]
     NotFound(String),
+    /// 4.
+    #[error("{0}")]
+    Refused(String),
     /// 8.
     #[error(
         "cannot reach the analyzer at {server} ({cause}); start one with `isotherm serve`, or name another \
@@ -149,6 +158,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
+            Self::Refused(_) => 4,
             Self::Unreachable { .. } => 8,
         }
     }
@@ -165,6 +175,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Plan(command) => plan::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -237,8 +248,9 @@ mod tests {
             Failure::Failed(anyhow::anyhow!("x")).code(),
             Failure::Usage("x".into()).code(),
             Failure::NotFound("x".into()).code(),
+            Failure::Refused("x".into()).code(),
             unreachable.code(),
         ];
-        assert_eq!(codes, [1, 2, 3, 8]);
+        assert_eq!(codes, [1, 2, 3, 4, 8]);
     }
 }

@@ -7,6 +7,16 @@
 //! The copysets in use are found by [`Copysets::in_use`]. Nothing here decides moves of an existing assignment:
 //! that is the planner's.
 
+mod build;
+mod deal;
+mod fit;
 mod index;
+mod measure;
+mod share;
+mod spread;
+mod tokens;
 
+pub use build::{Layout, LayoutError, build};
 pub use index::{Copyset, Copysets, Groups};
+pub use measure::{Blast, Chance, Report, Scatter, before_and_after, measure};
+pub use spread::{Spread, SpreadError, SpreadInputs, SpreadTerm, recommend};

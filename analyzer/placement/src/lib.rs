@@ -8,7 +8,8 @@
 //! [`explain`] says of any move why, and of any partition that stays, why it stays.
 
 pub mod bound;
-mod copyset;
+mod check;
+pub mod copyset;
 pub mod explain;
 pub mod hash;
 mod ids;
@@ -17,10 +18,15 @@ mod plan;
 mod planner;
 mod policy;
 mod proactive;
+pub mod rendezvous;
+#[cfg(test)]
+mod sample;
+mod schedule;
 mod snapshot;
 mod topology;
 
-pub use copyset::{Copyset, Copysets, Groups};
+pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
+pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
@@ -30,5 +36,6 @@ pub use plan::{
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
 pub use proactive::{Drains, Outlook, Shifts};
+pub use schedule::{Doing, Schedule, Span, Step, Stuck, StuckCause, Times, schedule};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

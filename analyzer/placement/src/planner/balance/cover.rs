@@ -36,6 +36,15 @@ pub(super) fn cover(items: &mut [Item], bytes: f64, load: f64) -> Option<Vec<Ite
             .filter(|item| item.bytes > 0.0 && held.binary_search(&item.partition).is_err())
             .copied()
             .collect();
+        // The sparse half: it takes the least load from where there may be none to spare.
+        if others.len() > 2 * MORE_ITEMS {
+            let half = others.len() / 2;
+            others.select_nth_unstable_by(half, |a, b| by_density(b, a));
+            let sparse: f64 = others[..half].iter().map(|item| item.bytes).sum();
+            if sparse >= rest {
+                others.truncate(half);
+            }
+        }
         fill(&mut others, rest, &mut chosen)?;
     }
     Some(chosen)

@@ -95,6 +95,10 @@ impl<'w, 'a> Draft<'w, 'a> {
         size * size + load * load
     }
 
+    pub(super) fn pain_of_all(&self) -> f64 {
+        self.nodes().map(|node| self.pain(node, 0.0, 0.0)).sum()
+    }
+
     /// The higher pressure of a node if it held so much more.
     pub(super) fn pressure_with(&self, node: Node, bytes: f64, load: f64) -> f64 {
         let at = node.at();
@@ -109,7 +113,7 @@ impl<'w, 'a> Draft<'w, 'a> {
         stays.chain(&self.arrived[node.at()]).map(move |partition| self.item(*partition, node))
     }
 
-    fn item(&self, partition: Partition, node: Node) -> Item {
+    pub(super) fn item(&self, partition: Partition, node: Node) -> Item {
         Item {
             partition,
             bytes: self.work.size_of(partition),
@@ -190,7 +194,8 @@ fn fixed(work: &Work<'_>) -> Vec<bool> {
     partitions.all().map(stays).collect()
 }
 
-fn mean(per: &[f64]) -> f64 {
+/// The mean over nodes that are up.
+pub(super) fn mean(per: &[f64]) -> f64 {
     let count = per.iter().filter(|per| **per > 0.0).count();
     if count > 0 { per.iter().sum::<f64>() / count as f64 } else { 0.0 }
 }

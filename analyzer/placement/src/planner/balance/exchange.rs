@@ -60,6 +60,28 @@ pub(super) fn run(draft: &mut Draft<'_, '_>) {
     }
 }
 
+/// Sends home what is no use where it is, the largest first.
+pub(super) fn withdraw(draft: &mut Draft<'_, '_>) {
+    let mut displaced: Vec<(Item, Node, Choice)> = draft
+        .displaced
+        .iter()
+        .map(|(partition, displaced)| {
+            (draft.item(*partition, displaced.from), displaced.from, displaced.choice)
+        })
+        .collect();
+    displaced.sort_unstable_by(|a, b| {
+        b.0.bytes.total_cmp(&a.0.bytes).then(b.0.draw.cmp(&a.0.draw)).then(a.0.partition.cmp(&b.0.partition))
+    });
+    for (item, home, choice) in displaced {
+        let at = choice.node;
+        let stays = draft.pain(home, 0.0, 0.0) + draft.pain(at, 0.0, 0.0);
+        let goes = draft.pain(home, item.bytes, item.load) + draft.pain(at, -item.bytes, -item.load);
+        if goes <= stays {
+            draft.displace(item.partition, at, Choice { node: home, ..choice });
+        }
+    }
+}
+
 /// The step of the most gain for its bytes.
 fn best(draft: &Draft<'_, '_>, from: Node, tries: &mut usize) -> Option<Step> {
     let mut best: Option<Step> = None;

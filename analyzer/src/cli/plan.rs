@@ -1,0 +1,96 @@
+//! `isotherm plan`: where partitions should lie, worked out from files. It asks no analyzer and moves nothing.
+
+mod cluster;
+mod csv;
+mod event;
+mod names;
+mod nodes;
+mod outlook;
+mod partitions;
+mod policy;
+mod report;
+mod simulate;
+mod write;
+
+use super::Failure;
+use super::print::Format;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// What to plan.
+#[derive(Subcommand)]
+pub(super) enum PlanCommand {
+    Simulate(SimulateArgs),
+}
+
+/// Say what would move if something happened, and write the placement after it
+///
+/// The folder has nodes.csv (node, rack, capacity_mib; optional: zone, load_cap, nic_mbit, risk, weight, state), parts.csv (pid,
+/// size_mib; optional: load, risk, impact, pinned, replicas), assign.csv (pid, n0, n1, ...: one node a column, an
+/// empty cell is no replica) and events.json. Columns are found by name; others are ignored. A state is up, draining
+/// or down; a rack is told apart by its zone.
+///
+/// An event is an object with an id and any of: fail, drain, fill (lists of nodes; fill brings up to its share what is
+/// back or empty), add (list of {rack, capacity, zone}: new nodes, called by the number of nodes), set_capacity
+/// ({node: weight}), balance (true), risk ({node: hazard per hour}), links (list of {a, b, mbit} between racks).
+/// Capacities of events are weights: the weight column of the first node says what 1 is. The events none and balance
+/// need no entry. Every event also repairs: lost and missing replicas are made again, nodes that drain are emptied.
+///
+/// Exit code 4: something that had to be done is refused, by the policy or because it is impossible. The plan is
+/// written all the same; what could not be placed keeps its row, and is told with its cause.
+#[derive(Args)]
+pub(super) struct SimulateArgs {
+    #[command(flatten)]
+    input: Input,
+    /// The event, by its id in events.json, or none, or balance
+    #[arg(long, value_name = "ID")]
+    event: String,
+    #[command(flatten)]
+    output: Output,
+    /// Show the N moves of the most bytes, each with its reason, gain, runner-up, and the nodes that were rejected
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    moves: usize,
+    /// Say why this partition moves, or why it stays, node by node
+    #[arg(long, value_name = "PID")]
+    explain: Option<String>,
+    /// Whether reads can go to another replica without a copy, for events with a risk
+    #[arg(long, value_enum, default_value_t = Reads::Spread)]
+    reads: Reads,
+}
+
+/// Where a cluster is described.
+#[derive(Args)]
+struct Input {
+    /// Folder with nodes.csv, parts.csv, assign.csv and events.json
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Limits and weights (TOML); docs/placement.md has the fields and their defaults
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+/// Where the plan goes.
+#[derive(Args)]
+struct Output {
+    /// File to write the placement after the plan to, in the form of assign.csv
+    #[arg(long, value_name = "PLAN.csv")]
+    out: PathBuf,
+    /// How to report
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Which replicas serve reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reads {
+    /// All alike; a change needs a copy
+    Spread,
+    /// The first of the row, which another holder can replace without a copy
+    Leader,
+}
+
+pub(super) fn run(command: &PlanCommand) -> Result<(), Failure> {
+    match command {
+        PlanCommand::Simulate(args) => simulate::run(args),
+    }
+}

@@ -1,0 +1,194 @@
+//! What a plan comes to, for people and as JSON.
+
+mod moves;
+mod refusals;
+mod table;
+
+use super::cluster::Names;
+use crate::cli::Failure;
+use crate::cli::print::{self, Format};
+use isotherm_placement::{Assignment, Column, Copysets, NodeState, Plan, Pressure, Snapshot};
+use moves::{Largest, Moved};
+use refusals::Refused;
+use serde::Serialize;
+
+/// All that is told. Names are those of the files; positions stay inside.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Where the cluster is described.
+    pub(super) data: String,
+    pub(super) event: String,
+    /// Revision of the state that the plan was made from.
+    pub(super) parent: u64,
+    /// Of what the plan decides.
+    pub(super) hash: String,
+    pub(super) out: String,
+    pub(super) cluster: Size,
+    pub(super) moves: Moved,
+    pub(super) pressure: Evenness,
+    pub(super) copysets: Spread,
+    pub(super) refused: Vec<Refused>,
+    /// Moves that were asked for, the largest first.
+    pub(super) largest: Vec<Largest>,
+    pub(super) seconds: Seconds,
+    /// Most memory that the process had; absent where the system does not tell.
+    pub(super) peak_rss_bytes: Option<u64>,
+}
+
+/// How large the cluster is.
+#[derive(Debug, Serialize)]
+pub(super) struct Size {
+    nodes: usize,
+    up: usize,
+    draining: usize,
+    down: usize,
+    /// Domains of each level, the outermost first.
+    domains: Vec<Level>,
+    partitions: usize,
+    /// Wanted of each; absent where they differ.
+    replicas: Option<u8>,
+}
+
+#[derive(Debug, Serialize)]
+struct Level {
+    level: String,
+    domains: usize,
+}
+
+/// Pressure over the mean of the nodes that are up.
+#[derive(Debug, Serialize)]
+pub(super) struct Evenness {
+    before: Pressure,
+    after: Pressure,
+    /// The least that the highest size pressure can be.
+    feasible: f64,
+}
+
+/// Something before and after.
+#[derive(Debug, Serialize)]
+pub(super) struct Spread {
+    before: Blast,
+    after: Blast,
+}
+
+/// What failures can hit.
+#[derive(Debug, Serialize)]
+struct Blast {
+    copysets: usize,
+}
+
+/// Where the time went.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Seconds {
+    pub(super) reading: f64,
+    pub(super) planning: f64,
+    pub(super) scheduling: f64,
+    pub(super) checking: f64,
+    pub(super) writing: f64,
+    /// For measuring what the report tells.
+    pub(super) reporting: f64,
+}
+
+/// What was planned, and from what.
+#[derive(Clone, Copy)]
+pub(super) struct Planned<'a> {
+    pub(super) names: &'a Names,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) plan: &'a Plan,
+    pub(super) after: &'a Assignment,
+}
+
+impl Report {
+    /// Measures a plan. `largest` moves are told one by one.
+    pub(super) fn new(planned: Planned<'_>, largest: usize) -> Self {
+        let Planned { names, snapshot, plan, after } = planned;
+        Self {
+            data: String::new(),
+            event: String::new(),
+            parent: plan.parent,
+            hash: plan.hash.to_string(),
+            out: String::new(),
+            cluster: Size::of(snapshot),
+            moves: Moved::of(plan, names),
+            pressure: Evenness {
+                before: plan.totals.before,
+                after: plan.totals.after,
+                feasible: plan.totals.feasible,
+            },
+            copysets: Spread {
+                before: Blast::of(snapshot, snapshot.assignment()),
+                after: Blast::of(snapshot, after),
+            },
+            refused: refusals::group(planned),
+            largest: moves::largest(plan, names, largest),
+            seconds: Seconds::default(),
+            peak_rss_bytes: None,
+        }
+    }
+
+    pub(super) fn print(&self, format: Format) -> Result<(), Failure> {
+        match format {
+            Format::Json => print::json(self),
+            Format::Table => table::print(self),
+        }
+    }
+
+    /// Whether all that had to be done is done; else how much is not.
+    pub(super) fn done(&self) -> Result<(), Failure> {
+        let undone: usize = self.refused.iter().map(|refused| refused.undone).sum();
+        if undone == 0 {
+            return Ok(());
+        }
+        let what = if undone == 1 {
+            "1 thing that had to be done is".to_owned()
+        } else {
+            format!("{undone} things that had to be done are")
+        };
+        Err(Failure::Refused(format!("{what} refused; {} has the placement of the others", self.out)))
+    }
+}
+
+impl Size {
+    fn of(snapshot: &Snapshot) -> Self {
+        let topology = snapshot.topology();
+        let nodes = topology.nodes();
+        let in_state = |state| nodes.iter().filter(|node| node.state == state).count();
+        let levels = topology.levels().iter().enumerate();
+        let domains = levels.map(|(at, level)| Level {
+            level: level.clone(),
+            domains: topology.domains().iter().filter(|domain| domain.level.at() == at).count(),
+        });
+        Self {
+            nodes: nodes.len(),
+            up: in_state(NodeState::Up),
+            draining: in_state(NodeState::Draining),
+            down: in_state(NodeState::Down),
+            domains: domains.collect(),
+            partitions: snapshot.partitions().len(),
+            replicas: match snapshot.partitions().replicas {
+                Column::Same(replicas) => Some(replicas),
+                Column::Each(_) => None,
+            },
+        }
+    }
+}
+
+impl Blast {
+    fn of(snapshot: &Snapshot, assignment: &Assignment) -> Self {
+        Self { copysets: Copysets::in_use(assignment, &snapshot.partitions().size_bytes).len() }
+    }
+}
+
+impl Seconds {
+    pub(super) fn total(&self) -> f64 {
+        let Self { reading, planning, scheduling, checking, writing, reporting } = self;
+        reading + planning + scheduling + checking + writing + reporting
+    }
+}
+
+/// The most memory that this process had, by the kernel's account.
+pub(super) fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
