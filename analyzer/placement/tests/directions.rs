@@ -28,12 +28,13 @@ fn planned(asked: Asked, cluster: Cluster) -> (Snapshot, Plan) {
                     node.state = NodeState::Down;
                 }
             });
-            let snapshot = Snapshot::new(down).unwrap();
+            let snapshot = Snapshot::new(down).expect("the test builds what can be");
             let plan = plan(&snapshot, &Request { repair: true, ..Request::default() });
             (snapshot, plan)
         }
         Asked::Risk => {
-            let snapshot = Snapshot::new(with_hazard(cluster, LEFT.at(), 20.0)).unwrap();
+            let snapshot =
+                Snapshot::new(with_hazard(cluster, LEFT.at(), 20.0)).expect("the test builds what can be");
             let plan = with_outlook(
                 &snapshot,
                 1e-3,
@@ -93,7 +94,7 @@ fn a_rack_behind_slower_links_is_not_chosen() {
         let old = &slower.topology;
         slower.topology =
             Topology::new(old.levels().to_vec(), old.domains().to_vec(), old.nodes().to_vec(), links)
-                .unwrap();
+                .expect("the test builds what can be");
         let (_, plan) = planned(asked, slower);
         assert_ne!(target_of(&plan, partition).0 / 10, rack.0, "{asked:?}");
     }
@@ -119,7 +120,9 @@ fn a_locality_weight_brings_partitions_to_their_peers() {
         let (partition, chosen) = first(asked);
         let mut near = even();
         let racks: Vec<u16> = near.assignment.subset(partition).map(|holder| holder.0 / 10).collect();
-        let rack = (0..6).find(|rack| !racks.contains(rack) && *rack != chosen.0 / 10).unwrap();
+        let rack = (0..6)
+            .find(|rack| !racks.contains(rack) && *rack != chosen.0 / 10)
+            .expect("the test builds what can be");
         near.partitions.peers = vec![PeerShare { partition, domain: Domain(rack), share: 0.9 }];
         let (_, without) = planned(asked, near.clone());
         assert_eq!(
@@ -141,7 +144,7 @@ fn an_overlap_weight_keeps_fewer_of_the_present_nodes() {
         cluster.policy.move_budget = Some(3);
         let (snapshot, plan) = planned(Asked::Risk, cluster);
         let partition = plan.moves[0].partition;
-        let after = plan.result(&snapshot).unwrap();
+        let after = plan.result(&snapshot).expect("the test builds what can be");
         let before: Vec<Node> = snapshot.assignment().subset(partition).collect();
         let kept = after.subset(partition).filter(|node| before.contains(node)).count();
         (kept, plan.moves.iter().filter(|decided| decided.partition == partition).count())
@@ -169,7 +172,7 @@ fn a_higher_spread_factor_spreads_what_leaves_over_more_copysets() {
             cluster.policy.spread_factor = Some(spread);
             let (snapshot, plan) = planned(asked, cluster);
             assert!(plan.moves.len() > 20, "{asked:?}, {spread}: {} moves", plan.moves.len());
-            let result = plan.result(&snapshot).unwrap();
+            let result = plan.result(&snapshot).expect("the test builds what can be");
             let sets: BTreeSet<Vec<Node>> = snapshot
                 .partitions()
                 .all()

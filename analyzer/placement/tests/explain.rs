@@ -21,7 +21,7 @@ fn uneven(mut cluster: Cluster, seed: u64) -> Cluster {
 
 fn agrees(snapshot: &Snapshot, plan: &Plan, at: usize, outlook: Option<&Outlook<'_>>) -> How {
     let decided = &plan.moves[at];
-    let explained = of_move(snapshot, plan, at, outlook).unwrap();
+    let explained = of_move(snapshot, plan, at, outlook).expect("the plan is of the snapshot");
     let chosen: Vec<Node> = explained
         .nodes
         .iter()
@@ -111,7 +111,7 @@ proptest! {
 }
 
 fn stays(snapshot: &Snapshot, plan: &Plan, partition: Partition) -> Why {
-    match of_partition(snapshot, plan, partition, None).unwrap() {
+    match of_partition(snapshot, plan, partition, None).expect("the plan is of the snapshot") {
         Standing::Stays(why) => why,
         Standing::Moves(moves) => panic!("{partition:?} moves: {moves:?}"),
     }

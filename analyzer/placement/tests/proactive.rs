@@ -6,7 +6,7 @@ use isotherm_placement::{
     Action, Cause, Cluster, Column, Drains, Gain, InFlight, Node, Outlook, Partition, Plan, Reason, Request,
     Shifts, Snapshot, plan,
 };
-use racks::{GB, bytes_of_nodes, cluster, hazard, with_hazard, with_nodes, with_outlook};
+use racks::{GB, cluster, hazard, with_hazard, with_nodes, with_outlook};
 
 fn risk(outlook: Outlook<'_>) -> Request<'_> {
     Request { risk: Some(outlook), ..Request::default() }
@@ -282,4 +282,15 @@ fn a_drained_replica_is_not_drained_again() {
     let done: Vec<Partition> = first.moves.iter().map(|m| m.partition).collect();
     let second = drain(&|partition| done.contains(&partition).then_some(Node(7)));
     assert_eq!(second.moves.len(), 0);
+}
+
+/// Bytes of each node.
+fn bytes_of_nodes(cluster: &Cluster) -> Vec<u64> {
+    let mut bytes = vec![0; cluster.topology.nodes().len()];
+    for partition in cluster.partitions.all() {
+        for node in cluster.assignment.subset(partition) {
+            bytes[node.at()] += cluster.partitions.size_bytes[partition.at()];
+        }
+    }
+    bytes
 }

@@ -5,10 +5,10 @@ use isotherm_placement::{
     Partitions, Policy, Shifts, Snapshot, Topology, hash,
 };
 
-pub const GB: u64 = 1_000_000_000;
+pub(crate) const GB: u64 = 1_000_000_000;
 
 /// A cluster of which every node holds about the same: `racks` racks of `per_rack` nodes, three replicas each.
-pub fn cluster(racks: u16, per_rack: u16, partitions: u32) -> Cluster {
+pub(crate) fn cluster(racks: u16, per_rack: u16, partitions: u32) -> Cluster {
     let domains = (0..racks)
         .map(|rack| DomainFacts { name: format!("rack {rack}"), level: Level(0), parent: None })
         .collect();
@@ -45,7 +45,8 @@ pub fn cluster(racks: u16, per_rack: u16, partitions: u32) -> Cluster {
     Cluster {
         revision: 1,
         now_s: 1_000_000,
-        topology: Topology::new(vec!["rack".to_owned()], domains, nodes, Vec::new()).unwrap(),
+        topology: Topology::new(vec!["rack".to_owned()], domains, nodes, Vec::new())
+            .expect("the test builds what can be"),
         partitions: Partitions::new(key, size, load, 3),
         assignment,
         in_flight: Vec::new(),
@@ -54,28 +55,29 @@ pub fn cluster(racks: u16, per_rack: u16, partitions: u32) -> Cluster {
 }
 
 /// The cluster with other facts about its nodes.
-pub fn with_nodes(mut cluster: Cluster, change: impl Fn(usize, &mut NodeFacts)) -> Cluster {
+pub(crate) fn with_nodes(mut cluster: Cluster, change: impl Fn(usize, &mut NodeFacts)) -> Cluster {
     let old = &cluster.topology;
     let mut nodes = old.nodes().to_vec();
     nodes.iter_mut().enumerate().for_each(|(at, node)| change(at, node));
     cluster.topology =
-        Topology::new(old.levels().to_vec(), old.domains().to_vec(), nodes, old.links().to_vec()).unwrap();
+        Topology::new(old.levels().to_vec(), old.domains().to_vec(), nodes, old.links().to_vec())
+            .expect("the test builds what can be");
     cluster
 }
 
 /// The cluster with one node of so many times the hazard of the others.
-pub fn with_hazard(cluster: Cluster, node: usize, times: f64) -> Cluster {
+pub(crate) fn with_hazard(cluster: Cluster, node: usize, times: f64) -> Cluster {
     with_nodes(cluster, |at, facts| facts.risk = Some(if at == node { 0.01 * times } else { 0.01 }))
 }
 
 /// What a node's hazard is.
-pub fn hazard(snapshot: &Snapshot, node: Node) -> f64 {
-    snapshot.topology().node(node).risk.unwrap()
+pub(crate) fn hazard(snapshot: &Snapshot, node: Node) -> f64 {
+    snapshot.topology().node(node).risk.expect("the test builds what can be")
 }
 
 /// Calls with an outlook whose loss is the sum of the holders' hazards, times the partition's load over its
 /// replicas, and some noise; a copy costs `cost_per_gb`.
-pub fn with_outlook<T>(
+pub(crate) fn with_outlook<T>(
     snapshot: &Snapshot,
     cost_per_gb: f64,
     noise: impl Fn(Partition) -> f64 + Sync,
@@ -96,15 +98,4 @@ pub fn with_outlook<T>(
         hazard_over_class: None,
         shifts: Shifts::None,
     })
-}
-
-/// Bytes of each node.
-pub fn bytes_of_nodes(cluster: &Cluster) -> Vec<u64> {
-    let mut bytes = vec![0; cluster.topology.nodes().len()];
-    for partition in cluster.partitions.all() {
-        for node in cluster.assignment.subset(partition) {
-            bytes[node.at()] += cluster.partitions.size_bytes[partition.at()];
-        }
-    }
-    bytes
 }

@@ -133,6 +133,7 @@ impl<'o> Judge<'o> {
         let candidates = Candidates::new(work, load(work, partition, from));
         nodes.iter().any(|node| {
             self.bears(work, *node, size, weight)
+                && !work.snapshot.assignment().holds(*node, partition)
                 && around.is_none_or(|around| around.may_add || around.known.contains(&node.0))
                 && candidates.judge(*node).is_ok()
         })
@@ -149,8 +150,7 @@ impl<'o> Judge<'o> {
 
     /// The best node for a replica in the place of `from`.
     pub(crate) fn best(&self, work: &Work<'_>, partition: Partition, from: Node) -> Result<Choice, Rejected> {
-        let mut word = self.word(work, partition, from);
-        Candidates::new(work, load(work, partition, from)).best_with(|node, score| word(node, score))
+        Candidates::new(work, load(work, partition, from)).best_with(self.word(work, partition, from))
     }
 
     /// The holder of a partition that is most worth leaving.
@@ -196,6 +196,10 @@ impl<'o> Judge<'o> {
         move |node, score| {
             if !self.safe(node) {
                 return Err(Constraint::Risk);
+            }
+            // A further replica must not take the place that the one before it left.
+            if work.snapshot.assignment().holds(node, partition) {
+                return Err(Constraint::Returned);
             }
             if !self.bears(work, node, size, weight) {
                 return Err(Constraint::Headroom);
