@@ -1,6 +1,7 @@
 //! `isotherm plan`: where partitions should lie, worked out from files. It asks no analyzer and moves nothing.
 
 mod cluster;
+mod copysets;
 mod csv;
 mod event;
 mod names;
@@ -10,17 +11,21 @@ mod partitions;
 mod policy;
 mod report;
 mod simulate;
+mod spread;
 mod write;
 
 use super::Failure;
 use super::print::Format;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to plan.
 #[derive(Subcommand)]
 pub(super) enum PlanCommand {
     Simulate(SimulateArgs),
+    Copysets(CopysetsArgs),
+    Spread(SpreadArgs),
 }
 
 /// Say what would move if something happened, and write the placement after it
@@ -58,6 +63,60 @@ pub(super) struct SimulateArgs {
     reads: Reads,
 }
 
+/// Lay out all partitions anew, on few copysets
+///
+/// Every node shares partitions with about SPREAD others, in proportion to its capacity: few sets of nodes can lose
+/// data together, and repair has that many sources. Nothing of the present placement is kept but what is pinned; the
+/// report says how much would have to be copied. `isotherm plan spread` recommends a factor.
+#[derive(Args)]
+pub(super) struct CopysetsArgs {
+    #[command(flatten)]
+    input: Input,
+    /// With how many others a node of mean capacity shares partitions
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    spread: u32,
+    #[command(flatten)]
+    output: Output,
+    /// Of the permutations that sets are made from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Recommend a spread factor
+///
+/// With few peers a node is made again slowly, and another may fail meanwhile; with many peers there are many sets
+/// of nodes, and several failures at once are likely to be one of them. docs/placement.md has the formula.
+#[derive(Args)]
+pub(super) struct SpreadArgs {
+    /// Nodes of the cluster
+    #[arg(long)]
+    nodes: u32,
+    /// Replicas of a partition
+    #[arg(long, default_value_t = 3)]
+    replicas: u8,
+    /// GiB that a node holds
+    #[arg(long, value_name = "GIB")]
+    node_gib: f64,
+    /// MiB per second that a node may spend on repair, read and written together
+    #[arg(long, value_name = "MIB")]
+    repair_mib_per_s: f64,
+    /// Failures of one node per year whose data is lost
+    #[arg(long, value_name = "RATE", default_value_t = 0.04)]
+    failures_per_year: f64,
+    /// Events per year in which several nodes fail at once, such as a power loss, and do not all come back
+    #[arg(long, value_name = "RATE", default_value_t = 1.0)]
+    correlated_per_year: f64,
+    /// Nodes that do not come back from such an event
+    #[arg(long, value_name = "NODES")]
+    correlated_nodes: u32,
+    /// Time in which a node should be made again, such as 30min [default: it does not matter]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    repair_within: Option<Duration>,
+    /// How to report
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
 /// Where a cluster is described.
 #[derive(Args)]
 struct Input {
@@ -92,5 +151,7 @@ enum Reads {
 pub(super) fn run(command: &PlanCommand) -> Result<(), Failure> {
     match command {
         PlanCommand::Simulate(args) => simulate::run(args),
+        PlanCommand::Copysets(args) => copysets::run(args),
+        PlanCommand::Spread(args) => spread::run(args),
     }
 }

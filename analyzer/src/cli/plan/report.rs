@@ -1,14 +1,19 @@
 //! What a plan comes to, for people and as JSON.
 
+pub(super) mod layout;
 mod moves;
+mod order;
 mod refusals;
 mod table;
 
 use super::cluster::Names;
 use crate::cli::Failure;
 use crate::cli::print::{self, Format};
-use isotherm_placement::{Assignment, Column, Copysets, NodeState, Plan, Pressure, Snapshot};
+use isotherm_placement::{
+    Assignment, Column, Copysets, NodeState, Plan, Pressure, Schedule, Snapshot, Violation,
+};
 use moves::{Largest, Moved};
+use order::Ordered;
 use refusals::Refused;
 use serde::Serialize;
 
@@ -28,6 +33,11 @@ pub(super) struct Report {
     pub(super) pressure: Evenness,
     pub(super) copysets: Spread,
     pub(super) refused: Vec<Refused>,
+    pub(super) schedule: Ordered,
+    /// What the checker found: nothing, or a bug of the planner.
+    pub(super) violations: Vec<String>,
+    /// Why a partition moves or stays, a line each; absent if nobody asked.
+    pub(super) explained: Option<Vec<String>>,
     /// Moves that were asked for, the largest first.
     pub(super) largest: Vec<Largest>,
     pub(super) seconds: Seconds,
@@ -96,12 +106,14 @@ pub(super) struct Planned<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) plan: &'a Plan,
     pub(super) after: &'a Assignment,
+    pub(super) schedule: &'a Schedule,
+    pub(super) violations: &'a [Violation],
 }
 
 impl Report {
     /// Measures a plan. `largest` moves are told one by one.
     pub(super) fn new(planned: Planned<'_>, largest: usize) -> Self {
-        let Planned { names, snapshot, plan, after } = planned;
+        let Planned { names, snapshot, plan, after, schedule, violations } = planned;
         Self {
             data: String::new(),
             event: String::new(),
@@ -120,6 +132,9 @@ impl Report {
                 after: Blast::of(snapshot, after),
             },
             refused: refusals::group(planned),
+            schedule: Ordered::of(schedule),
+            violations: violations.iter().map(|found| order::violation(found, plan, names)).collect(),
+            explained: None,
             largest: moves::largest(plan, names, largest),
             seconds: Seconds::default(),
             peak_rss_bytes: None,
@@ -133,9 +148,16 @@ impl Report {
         }
     }
 
-    /// Whether all that had to be done is done; else how much is not.
+    /// Whether all that had to be done is done, and nothing that must not be; else what is wrong.
     pub(super) fn done(&self) -> Result<(), Failure> {
-        let undone: usize = self.refused.iter().map(|refused| refused.undone).sum();
+        if let Some(first) = self.violations.first() {
+            let all = self.violations.len();
+            return Err(anyhow::anyhow!(
+                "a bug of the planner: the checker found {all} violations, first {first}"
+            )
+            .into());
+        }
+        let undone = self.refused.iter().map(|refused| refused.undone).sum::<usize>() + self.schedule.stuck;
         if undone == 0 {
             return Ok(());
         }

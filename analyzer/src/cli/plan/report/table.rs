@@ -1,8 +1,9 @@
 //! A report for people.
 
 use super::moves::{Largest, Moved};
+use super::order::Ordered;
 use super::refusals::Refused;
-use super::{Report, Size};
+use super::{Evenness, Report, Seconds, Size, Spread};
 use crate::cli::Failure;
 use crate::cli::print::{self, Column};
 use isotherm_placement::Gain;
@@ -14,7 +15,7 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
         "{event} on {data}: {}\nplan {hash} of revision {parent}, in {out}\n\n",
         size(&report.cluster)
     ))?;
-    before_and_after(report)?;
+    before_and_after(&report.pressure, &report.copysets)?;
     print::out(&format!("\n{}", facts(report)))?;
     if !report.refused.is_empty() {
         print::out("\n")?;
@@ -24,10 +25,13 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
         print::out("\n")?;
         largest(&report.largest)?;
     }
+    if let Some(lines) = &report.explained {
+        print::out(&format!("\n{}\n", lines.join("\n")))?;
+    }
     Ok(())
 }
 
-fn size(cluster: &Size) -> String {
+pub(super) fn size(cluster: &Size) -> String {
     let mut text = format!("{}, {} up", count(cluster.nodes, "node"), cluster.up);
     for (nodes, state) in [(cluster.draining, "draining"), (cluster.down, "down")] {
         if nodes > 0 {
@@ -44,17 +48,16 @@ fn size(cluster: &Size) -> String {
     text
 }
 
-fn count(number: usize, of: &str) -> String {
+pub(super) fn count(number: usize, of: &str) -> String {
     if number == 1 { format!("1 {of}") } else { format!("{number} {of}s") }
 }
 
-fn before_and_after(report: &Report) -> Result<(), Failure> {
+pub(super) fn before_and_after(pressure: &Evenness, copysets: &Spread) -> Result<(), Failure> {
     let columns =
         [Column::Text("WHAT"), Column::Number("BEFORE"), Column::Number("AFTER"), Column::Number("AT BEST")];
     let even = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let row =
         |what: &str, before: String, after: String, best: String| vec![what.to_owned(), before, after, best];
-    let (pressure, copysets) = (&report.pressure, &report.copysets);
     let (before, after) = (&copysets.before, &copysets.after);
     let rows = vec![
         row(
@@ -75,9 +78,18 @@ fn facts(report: &Report) -> String {
     if report.moves.copies > 0 {
         lines.push(("receivers", receivers(&report.moves)));
     }
+    if report.moves.moves > 0 {
+        lines.push(("schedule", schedule(&report.schedule)));
+    }
+    lines.push(("checker", checker(&report.violations)));
     lines.push(("refused", refused_in_short(&report.refused)));
-    lines.push(("time", time(report)));
-    lines.into_iter().map(|(name, text)| format!("{name:<10}{text}\n")).collect()
+    lines.push(("time", time(&report.seconds, report.peak_rss_bytes)));
+    self::lines(&lines)
+}
+
+/// Named texts, one below the other.
+pub(super) fn lines(lines: &[(&str, String)]) -> String {
+    lines.iter().map(|(name, text)| format!("{name:<11}{text}\n")).collect()
 }
 
 fn moves(moved: &Moved) -> String {
@@ -108,6 +120,37 @@ fn receivers(moved: &Moved) -> String {
     format!("{}{share}", count(moved.receivers, "node"))
 }
 
+fn schedule(order: &Ordered) -> String {
+    let waves = count(order.waves as usize, "wave");
+    let time = match (order.makespan_s, order.over_bound) {
+        (Some(makespan_s), Some(over)) => {
+            format!("{} in {waves}, {over:.3} of the least possible", duration(makespan_s))
+        }
+        (Some(makespan_s), None) => format!("{} in {waves}", duration(makespan_s)),
+        (None, _) => format!("{waves}; how long is not known without nic_mbit of all nodes"),
+    };
+    let stuck = order.stuck_example.as_ref().map_or_else(String::new, |why| {
+        format!("; {} cannot be done, the first: {why}", count(order.stuck, "move"))
+    });
+    format!("{time}{stuck}")
+}
+
+/// In the largest unit that leaves at least 1, with one decimal.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..120.0 => format!("{seconds:.1} s"),
+        120.0..7_200.0 => format!("{:.1} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3_600.0),
+    }
+}
+
+fn checker(violations: &[String]) -> String {
+    match violations {
+        [] => "clean".to_owned(),
+        [first, ..] => format!("{} VIOLATIONS, a bug of the planner; the first: {first}", violations.len()),
+    }
+}
+
 fn refused_in_short(refused: &[Refused]) -> String {
     let (all, undone) = refused.iter().fold((0, 0), |(all, undone), of| (all + of.count, undone + of.undone));
     match (all, undone) {
@@ -117,8 +160,7 @@ fn refused_in_short(refused: &[Refused]) -> String {
     }
 }
 
-fn time(report: &Report) -> String {
-    let seconds = &report.seconds;
+pub(super) fn time(seconds: &Seconds, peak_rss_bytes: Option<u64>) -> String {
     let parts = [
         ("reading", seconds.reading),
         ("planning", seconds.planning),
@@ -127,7 +169,7 @@ fn time(report: &Report) -> String {
         ("writing", seconds.writing),
     ];
     let parts: Vec<String> = parts.iter().map(|(name, seconds)| format!("{name} {seconds:.3}")).collect();
-    let rss = report.peak_rss_bytes.map_or_else(String::new, |bytes| format!(", {}", print::bytes(bytes)));
+    let rss = peak_rss_bytes.map_or_else(String::new, |bytes| format!(", {}", print::bytes(bytes)));
     format!("{:.3} s: {}{rss}", seconds.total(), parts.join(", "))
 }
 
