@@ -176,7 +176,8 @@ fn repaired(
     let mut refused: BTreeMap<Partition, Vec<&Refusal>> = BTreeMap::new();
     for refusal in &plan.refusals {
         // What is to leave a node that is up is no part of repair.
-        let sheds = refusal.node.is_some_and(|node| request.shed.contains(&node));
+        let up = |node: Node| cluster.topology.node(node).state == NodeState::Up;
+        let sheds = refusal.node.is_some_and(|node| up(node) && request.shed.contains(&node));
         if let (Some(p), false) = (refusal.partition, sheds) {
             refused.entry(p).or_default().push(refusal);
         }
