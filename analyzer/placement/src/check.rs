@@ -112,8 +112,8 @@ pub enum Fault {
     /// Fewer live replicas than before, and than a majority of those wanted.
     #[error("{live} live replicas are no majority of {wanted}")]
     BelowQuorum { live: u8, wanted: u8 },
-    /// A pinned partition is moved by choice.
-    #[error("it is pinned, and moved by choice")]
+    /// A pinned partition is moved without need.
+    #[error("it is pinned, and moved without need")]
     Pinned,
     /// A partition that moved not long ago, or earlier in the plan, is moved by choice.
     #[error("it may be moved by choice from {until_s} s on")]
@@ -188,8 +188,9 @@ pub enum Fault {
 
 /// What a plan violates, in the order of its moves. Empty: it may be executed, in its own order.
 ///
-/// Pins and cool-downs forbid copies for the reasons `Overfull`, `Underfull`, `Balance` and `Risk`; budgets bound
-/// moves for the reasons `Balance` and `Risk`.
+/// Pins forbid copies for the reasons `Overfull`, `Underfull`, `Balance` and `Risk`; cool-downs and the ban on
+/// returning, copies for `Balance` and `Risk`, what the plan itself moved before included; budgets bound all moves for
+/// these two.
 #[must_use]
 pub fn check(snapshot: &Snapshot, plan: &Plan) -> Vec<Violation> {
     if let Some(stale) = stale(snapshot, plan) {

@@ -11,10 +11,12 @@ mod build;
 mod deal;
 mod fit;
 mod index;
+mod measure;
 mod share;
 mod spread;
 mod tokens;
 
 pub use build::{Layout, LayoutError, build};
 pub use index::{Copyset, Copysets, Groups};
+pub use measure::{Blast, Chance, Report, Scatter, before_and_after, measure};
 pub use spread::{Spread, SpreadError, SpreadInputs, SpreadTerm, recommend};

@@ -10,6 +10,7 @@
 pub mod bound;
 mod check;
 pub mod copyset;
+mod diff;
 pub mod explain;
 pub mod hash;
 mod ids;
@@ -18,20 +19,21 @@ mod plan;
 mod planner;
 mod policy;
 mod proactive;
+pub mod rendezvous;
 #[cfg(test)]
 mod sample;
 mod schedule;
-pub mod rendezvous;
 mod snapshot;
 mod topology;
 
 pub use check::{Direction, Fault, Moment, Violation, check, check_schedule};
 pub use copyset::{Copyset, Copysets, Groups, Layout, LayoutError};
+pub use diff::PlanDiff;
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
     Action, ApplyError, Cause, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Refusal, Rejected,
-    Totals,
+    Restore, Totals,
 };
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};

@@ -288,6 +288,20 @@ pub struct Refusal {
     pub cause: Cause,
 }
 
+/// Where a replica of a partition should be restored to, of which no live one is left. Not a move: there is nothing to
+/// copy from, and whether a backup is good enough is not the planner's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Restore {
+    /// Of what.
+    pub partition: Partition,
+    /// The lost holder it stands for; absent where a replica was missing.
+    pub from: Option<Node>,
+    /// Where to.
+    pub to: Node,
+    /// Bytes to write.
+    pub bytes: u64,
+}
+
 /// How evenly nodes are pressed, relative to the mean over those that are up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Pressure {
@@ -343,6 +357,8 @@ pub struct Plan {
     pub moves: Vec<Move>,
     /// What should be done and is not.
     pub refusals: Vec<Refusal>,
+    /// Where partitions that are lost should be restored to, as far as there is room when all moves are done.
+    pub restores: Vec<Restore>,
     /// What it comes to.
     pub totals: Totals,
     /// Of parent, moves (partition, action, bytes, epoch) and nothing else.
@@ -370,7 +386,27 @@ impl Plan {
     #[must_use]
     pub fn new(parent: u64, moves: Vec<Move>, refusals: Vec<Refusal>, totals: Totals) -> Self {
         let hash = hash(parent, &moves);
-        Self { parent, moves, refusals, totals, hash }
+        Self { parent, moves, refusals, restores: Vec::new(), totals, hash }
+    }
+
+    /// The plan with advice where to restore what is lost.
+    #[must_use]
+    pub fn with_restores(self, restores: Vec<Restore>) -> Self {
+        Self { restores, ..self }
+    }
+
+    /// The assignment after all moves and restores.
+    ///
+    /// # Errors
+    /// As [`Plan::result`].
+    pub fn restored(&self, snapshot: &Snapshot) -> Result<Assignment, ApplyError> {
+        let mut assignment = self.result(snapshot)?;
+        for (at, restore) in self.restores.iter().enumerate() {
+            if !assignment.replace(restore.partition, restore.from, restore.to) {
+                return Err(ApplyError::DoesNotFit(self.moves.len() + at));
+            }
+        }
+        Ok(assignment)
     }
 
     /// The assignment after all moves.

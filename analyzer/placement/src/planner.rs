@@ -58,5 +58,8 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     if request.balance {
         balance::run(&mut work);
     }
+    if request.repair {
+        evacuate::restore(&mut work);
+    }
     work.finish()
 }

@@ -94,17 +94,21 @@ fn check_target(replay: &mut Replay<'_>, to: Node, at: At) {
 fn check_history(replay: &mut Replay<'_>, decided: &Move, to: Node, left: &Left, at: At) {
     let snapshot = replay.facts.snapshot;
     let (partitions, policy, now_s) = (snapshot.partitions(), snapshot.policy(), snapshot.now_s());
-    let by_choice = match decided.reason {
-        Reason::Overfull | Reason::Underfull | Reason::Balance | Reason::Risk => true,
-        Reason::Lost | Reason::Missing | Reason::Draining => false,
+    let (needless, by_choice) = match decided.reason {
+        Reason::Lost | Reason::Missing | Reason::Draining => (false, false),
+        Reason::Overfull | Reason::Underfull => (true, false),
+        Reason::Balance | Reason::Risk => (true, true),
     };
-    if by_choice && partitions.pinned.get(decided.partition) {
+    if needless && partitions.pinned.get(decided.partition) {
         replay.add(at, Fault::Pinned);
     }
     let before_s = partitions.moved_at_s.get(decided.partition);
     let last_s = if left.is_empty() { before_s } else { Some(now_s) };
     let until_s = last_s.map_or(0, |last_s| last_s.saturating_add(policy.cool_down_s));
-    if by_choice && now_s < until_s {
+    if !by_choice {
+        return;
+    }
+    if now_s < until_s {
         replay.add(at, Fault::CoolingDown { until_s });
     }
     let recent = before_s.is_some_and(|moved_at_s| now_s.saturating_sub(moved_at_s) < policy.no_return_s);

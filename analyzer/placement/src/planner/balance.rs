@@ -9,9 +9,11 @@ mod cover;
 mod decide;
 mod draft;
 mod exchange;
+mod sets;
 mod spread;
 
 use crate::ids::Partition;
+use crate::planner::regime::Grouped;
 use crate::planner::work::Work;
 use draft::{Displaced, Draft, ROUNDING};
 use std::collections::BTreeMap;
@@ -24,6 +26,14 @@ const LEAST_RELIEF: f64 = 0.05;
 /// Evens out what is uneven, within the budget.
 pub(super) fn run(work: &mut Work<'_>) {
     let limit = 1.0 + work.snapshot.policy().balance;
+    if !is_uneven(work) {
+        return;
+    }
+    if let Some(grouped) = Grouped::new(work) {
+        let short = sets::run(work, limit, &grouped);
+        decide::refuse(work, limit, |_| u64::from(short));
+        return;
+    }
     let mut waits = BTreeMap::new();
     for _ in 0..MOST_PASSES {
         if !is_uneven(work) {
@@ -35,7 +45,8 @@ pub(super) fn run(work: &mut Work<'_>) {
             break;
         }
     }
-    decide::refuse(work, limit, &waits);
+    let wanted = decide::wanted_bytes(work, &waits);
+    decide::refuse(work, limit, |node| wanted[node]);
 }
 
 /// Whether a node is pressed more than the dead band above the mean.

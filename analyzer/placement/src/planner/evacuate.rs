@@ -30,9 +30,31 @@ pub(crate) fn breaks(work: &mut Work<'_>) -> bool {
 /// Plans the repair: what has the fewest live replicas first.
 pub(crate) fn run(work: &mut Work<'_>) {
     let mut jobs = lost(work);
-    work.least_bytes +=
-        jobs.iter().map(|job| work.snapshot.partitions().size_bytes[job.partition.at()]).sum::<u64>();
+    let size = |job: &Job| work.snapshot.partitions().size_bytes[job.partition.at()];
+    work.least_bytes += jobs.iter().map(size).sum::<u64>();
     jobs.retain(|job| possible(work, job));
+    by_urgency(work, jobs);
+}
+
+/// Where what is lost should be restored to, with the room that is left.
+pub(crate) fn restore(work: &mut Work<'_>) {
+    let refusals = work.refusals.clone();
+    let lost = |refusal: &&Refusal| matches!(refusal.cause, Cause::NoSurvivor);
+    let jobs: Vec<Job> = refusals
+        .iter()
+        .filter(lost)
+        .filter_map(|refusal| {
+            Some(Job { partition: refusal.partition?, from: refusal.node, staying: 0, reason: Reason::Lost })
+        })
+        .collect();
+    work.restoring = true;
+    by_urgency(work, jobs);
+    work.restoring = false;
+    work.refusals = refusals;
+}
+
+/// Places jobs, sorted by partition: one of each partition at a time, those of the fewest replicas first.
+fn by_urgency(work: &mut Work<'_>, mut jobs: Vec<Job>) {
     while let Some(fewest) = jobs.iter().map(|job| job.staying).min() {
         let mut tier: Vec<Job> = Vec::new();
         let mut later = Vec::new();

@@ -231,25 +231,31 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
     let mut used = vec![false; pieces.len()];
     while !full(work, node) {
         let need = need(work, node);
+        let left = |piece: &Piece, part: f64| {
+            let at = piece.donor.at();
+            let size = (work.bytes[at] - part * piece.quota.bytes) * work.per_byte[at];
+            size.max((work.load[at] - part * piece.quota.load) * work.per_load[at])
+        };
+        // A whole copyset that its donor can spare makes no new one.
+        let spared = |piece: &Piece| left(piece, 1.0) >= 1.0 - work.dead_band();
         let part = |piece: &Piece| {
             let fits = piece.quota.bytes <= need.bytes;
             let share = (quota.bytes.min(need.bytes) / piece.quota.bytes.max(1.0)).min(1.0);
-            if fits && (share * NEARLY_WHOLE >= 1.0 || grouped.left <= 0) { 1.0 } else { share }
+            let whole = share * NEARLY_WHOLE >= 1.0 || grouped.left <= 0 || spared(piece);
+            if fits && whole { 1.0 } else { share }
         };
-        let left = |piece: &Piece| {
-            let at = piece.donor.at();
-            let size = (work.bytes[at] - part(piece) * piece.quota.bytes) * work.per_byte[at];
-            size.max((work.load[at] - part(piece) * piece.quota.load) * work.per_load[at])
-        };
-        let penalty =
-            |piece: &Piece| if part(piece) < 1.0 { work.snapshot.policy().weights.copyset } else { 0.0 };
         let allowed = |at: &usize| {
             let piece = &pieces[*at];
             !used[*at]
                 && work.assignment.holds(piece.donor, grouped.groups.of(piece.set)[0])
                 && (grouped.left > 0 || part(piece) >= 1.0)
         };
-        let worth = |at: &usize| left(&pieces[*at]) - penalty(&pieces[*at]);
+        let worth = |at: &usize| {
+            let (piece, part) = (&pieces[*at], part(&pieces[*at]));
+            let kept = if part < 1.0 { -work.snapshot.policy().weights.copyset } else { 0.0 };
+            let first = if part >= 1.0 && spared(piece) { 1.0 } else { 0.0 };
+            left(piece, part) + kept + first
+        };
         let best =
             (0..pieces.len()).filter(allowed).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(b.cmp(a)));
         let Some(best) = best else { break };

@@ -7,7 +7,7 @@
 //! dealt first.
 
 use super::choose::{Candidates, Choice, Load};
-use super::deal::{Quota, deal};
+use super::deal::Quota;
 use super::refuse;
 use super::regime::Grouped;
 use super::work::Work;
@@ -143,16 +143,51 @@ fn group(work: &mut Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) {
         pile.jobs.iter().for_each(|job| single(work, *job));
         return;
     }
-    let partitions: Vec<Partition> = pile.jobs.iter().map(|job| job.partition).collect();
-    let dealt = deal(work, &partitions, &quotas);
-    for (job, share) in pile.jobs.iter().zip(dealt) {
-        let choice = choices[usize::from(share)];
-        if work.size_of(job.partition) <= work.room[choice.node.at()] {
-            commit(work, *job, choice);
-        } else {
-            single(work, *job);
-        }
+    let mut jobs = pile.jobs.clone();
+    let weight = |job: &Job| {
+        let (bytes, load) = (work.size_of(job.partition), work.load_of(job.partition));
+        work.share_of_bytes(bytes).max(work.share_of_load(load))
+    };
+    jobs.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then(a.partition.cmp(&b.partition)));
+    let mut filled = vec![Quota { bytes: 0.0, load: 0.0 }; quotas.len()];
+    for job in jobs {
+        let Some(at) = emptiest(work, job.partition, &choices, &quotas, &filled) else {
+            single(work, job);
+            continue;
+        };
+        filled[at].bytes += work.size_of(job.partition);
+        filled[at].load += work.load_of(job.partition);
+        commit(work, job, choices[at]);
     }
+}
+
+/// The substitute whose quota is the least used with a partition, of those that it does not press beyond what is
+/// tolerable; else the one that it presses least.
+fn emptiest(
+    work: &Work<'_>,
+    partition: Partition,
+    choices: &[Choice],
+    quotas: &[Quota],
+    filled: &[Quota],
+) -> Option<usize> {
+    let (bytes, load) = (work.size_of(partition), work.load_of(partition));
+    let rank = |at: usize| {
+        let node = choices[at].node.at();
+        let size = (work.bytes[node] + bytes) * work.size_scale[node];
+        let pressure = size.max((work.load[node] + load) * work.load_scale[node]);
+        if pressure <= 1.0 {
+            let used = |has: f64, quota: f64| if quota > 0.0 { has / quota } else { 0.0 };
+            let size = used(filled[at].bytes + bytes, quotas[at].bytes);
+            (false, size.max(used(filled[at].load + load, quotas[at].load)))
+        } else {
+            (true, pressure)
+        }
+    };
+    let open = (0..choices.len()).filter(|at| bytes <= work.room[choices[*at].node.at()]);
+    open.min_by(|a, b| {
+        let (a, b) = (rank(*a), rank(*b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    })
 }
 
 /// The nodes that take a share of a group, and how much.

@@ -9,7 +9,7 @@ use super::ways::Ways;
 use crate::bound;
 use crate::ids::{Level, Node, Partition};
 use crate::partitions::{Assignment, NONE};
-use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Totals};
+use crate::plan::{Action, Gain, Move, Plan, Pressure, Reason, Refusal, Restore, Totals};
 use crate::snapshot::Snapshot;
 use crate::topology::{NodeState, Topology};
 
@@ -33,6 +33,9 @@ pub(crate) struct Work<'a> {
     pub(crate) moved: Vec<bool>,
     pub(crate) moves: Vec<Move>,
     pub(crate) refusals: Vec<Refusal>,
+    /// Whether what is decided is advice for what is lost, and no move.
+    pub(crate) restoring: bool,
+    pub(crate) restores: Vec<Restore>,
     /// Bytes of moves by choice, which a budget bounds.
     pub(crate) chosen_bytes: u64,
     pub(crate) chosen_moves: u32,
@@ -89,6 +92,8 @@ impl<'a> Work<'a> {
             moved: vec![false; snapshot.partitions().len()],
             moves: Vec::new(),
             refusals: Vec::new(),
+            restoring: false,
+            restores: Vec::new(),
             chosen_bytes: 0,
             chosen_moves: 0,
             least_bytes: 0,
@@ -279,6 +284,11 @@ impl<'a> Work<'a> {
         self.room[to.at()] -= size;
         self.moved[partition.at()] = true;
         let partitions = self.snapshot.partitions();
+        if self.restoring {
+            let bytes = partitions.size_bytes[partition.at()];
+            self.restores.push(Restore { partition, from, to, bytes });
+            return;
+        }
         self.moves.push(Move {
             partition,
             action: Action::Copy { from, to },
@@ -301,7 +311,7 @@ impl<'a> Work<'a> {
             after: self.pressures(),
             feasible: self.feasible,
         };
-        Plan::new(self.snapshot.revision(), self.moves, self.refusals, totals)
+        Plan::new(self.snapshot.revision(), self.moves, self.refusals, totals).with_restores(self.restores)
     }
 }
 

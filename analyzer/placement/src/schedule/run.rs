@@ -306,7 +306,7 @@ impl<'a> Run<'a> {
                 self.attempt(rank);
                 continue;
             }
-            if !self.usable(queue) {
+            if !self.usable(queue, rank) {
                 continue;
             }
             let top = self.top(queue);
@@ -355,10 +355,16 @@ impl<'a> Run<'a> {
         None
     }
 
-    /// Whether what a queue waits for may have something left.
-    fn usable(&self, queue: usize) -> bool {
+    /// Whether what a queue waits for may have enough left for a job. If not for the most urgent, the queue rests.
+    fn usable(&self, queue: usize, rank: u32) -> bool {
         let nodes = self.slots.len();
-        queue >= 2 * nodes || self.slots[queue % nodes].free()
+        if queue >= 2 * nodes {
+            return true;
+        }
+        let (node, left) =
+            if queue < nodes { (queue, &self.left_in) } else { (queue - nodes, &self.left_out) };
+        let least_rate = self.jobs.all[rank as usize].copy.as_ref().map_or(0, |ends| ends.least_rate);
+        self.slots[node].free() && left[node] >= least_rate
     }
 
     fn report(self, plan: PlanHash) -> Schedule {

@@ -21,7 +21,7 @@ pub(crate) fn faults(cluster: &Cluster, request: &Request<'_>, plan: &Plan) -> V
     room(cluster, plan, &mut faults);
     choices(cluster, plan, &mut faults);
     if request.repair {
-        repaired(cluster, plan, &after, &mut faults);
+        repaired(cluster, request, plan, &after, &mut faults);
     }
     totals(plan, &mut faults);
     faults
@@ -165,11 +165,19 @@ fn choices(cluster: &Cluster, plan: &Plan, faults: &mut Vec<String>) {
 }
 
 /// Every slot that is lost or missing is made again, or refused for a true reason.
-fn repaired(cluster: &Cluster, plan: &Plan, after: &Assignment, faults: &mut Vec<String>) {
+fn repaired(
+    cluster: &Cluster,
+    request: &Request<'_>,
+    plan: &Plan,
+    after: &Assignment,
+    faults: &mut Vec<String>,
+) {
     let whole = plan.refusals.iter().any(|refusal| matches!(refusal.cause, Cause::Breaker { .. }));
     let mut refused: BTreeMap<Partition, Vec<&Refusal>> = BTreeMap::new();
     for refusal in &plan.refusals {
-        if let Some(p) = refusal.partition {
+        // What is to leave a node that is up is no part of repair.
+        let sheds = refusal.node.is_some_and(|node| request.shed.contains(&node));
+        if let (Some(p), false) = (refusal.partition, sheds) {
             refused.entry(p).or_default().push(refusal);
         }
     }
@@ -206,6 +214,7 @@ pub(crate) fn open_slots(cluster: &Cluster, assignment: &Assignment, p: Partitio
 }
 
 /// Whether a refusal of repair is true of the end; nothing where this cannot tell.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are not of repair")]
 fn is_true(cluster: &Cluster, after: &Assignment, refusal: &Refusal) -> Option<bool> {
     let nodes = cluster.topology.nodes();
     if let Cause::Breaker { lost, limit } = refusal.cause {
@@ -260,11 +269,7 @@ fn is_true(cluster: &Cluster, after: &Assignment, refusal: &Refusal) -> Option<b
         }
         Cause::InFlight => Some(cluster.in_flight.iter().any(|copy| copy.partition == p)),
         Cause::Pinned => Some(cluster.partitions.pinned.get(p)),
-        Cause::CoolDown { .. }
-        | Cause::Budget { .. }
-        | Cause::NoGain { .. }
-        | Cause::Breaker { .. }
-        | Cause::Pressure { .. } => None,
+        _ => None,
     }
 }
 

@@ -5,7 +5,8 @@
 
 use super::draft::{Displaced, ROUNDING};
 use crate::ids::{Node, Partition};
-use crate::plan::{Cause, Gain, Reason, Refusal};
+use crate::plan::{Cause, Gain, Reason, Refusal, Rejected};
+use crate::planner::choose::Choice;
 use crate::planner::work::Work;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -110,49 +111,62 @@ fn worth(work: &Work<'_>, limit: f64, partition: Partition, displaced: Displaced
 }
 
 fn copy(work: &mut Work<'_>, partition: Partition, displaced: Displaced) {
-    let (from, to) = (displaced.from.at(), displaced.choice.node.at());
-    let before = work.pressure(from).max(work.pressure(to));
-    let (bytes, load) = (work.size_of(partition), work.load_of(partition));
-    let with = |at: usize, sign: f64| {
-        let size = (work.bytes[at] + sign * bytes) * work.per_byte[at];
-        size.max((work.load[at] + sign * load) * work.per_load[at])
-    };
-    let after = with(from, -1.0).max(with(to, 1.0));
+    let (from, to) = (displaced.from, displaced.choice.node);
+    let gain = gain(work, partition, from, to);
     work.chosen_bytes += size(work, partition);
     work.chosen_moves += 1;
-    work.copy(
-        partition,
-        Some(displaced.from),
-        Reason::Balance,
-        Gain::Pressure { before, after },
-        displaced.choice,
-    );
+    work.copy(partition, Some(from), Reason::Balance, gain, displaced.choice);
+}
+
+/// Decides one copy that needs no choice any more.
+pub(super) fn copy_one(work: &mut Work<'_>, partition: Partition, from: Node, to: Node) {
+    let score = pressure_with(work, partition, to, 1.0);
+    let choice = Choice { node: to, score, runner_up: None, rejected: Rejected::default() };
+    copy(work, partition, Displaced { from, choice });
+}
+
+fn gain(work: &Work<'_>, partition: Partition, from: Node, to: Node) -> Gain {
+    let before = work.pressure(from.at()).max(work.pressure(to.at()));
+    let after = pressure_with(work, partition, from, -1.0).max(pressure_with(work, partition, to, 1.0));
+    Gain::Pressure { before, after }
+}
+
+fn pressure_with(work: &Work<'_>, partition: Partition, node: Node, sign: f64) -> f64 {
+    let at = node.at();
+    let size = (work.bytes[at] + sign * work.size_of(partition)) * work.per_byte[at];
+    size.max((work.load[at] + sign * work.load_of(partition)) * work.per_load[at])
 }
 
 /// Bytes and moves that the budgets leave.
-fn left(work: &Work<'_>) -> (u64, u64) {
+pub(super) fn left(work: &Work<'_>) -> (u64, u64) {
     let policy = work.snapshot.policy();
     let bytes = policy.byte_budget.map_or(u64::MAX, |budget| budget.saturating_sub(work.chosen_bytes));
     let moves = policy.move_budget.map_or(u32::MAX, |budget| budget.saturating_sub(work.chosen_moves));
     (bytes, u64::from(moves))
 }
 
-fn size(work: &Work<'_>, partition: Partition) -> u64 {
+pub(super) fn size(work: &Work<'_>, partition: Partition) -> u64 {
     work.snapshot.partitions().size_bytes[partition.at()]
 }
 
-/// Every node that stays above the limit: for want of budget, or because nothing helps.
-pub(super) fn refuse(work: &mut Work<'_>, limit: f64, waits: &BTreeMap<Partition, Displaced>) {
-    let mut wanted_bytes = vec![0; work.up.len()];
+/// Bytes that each node would give away if the budget had them.
+pub(super) fn wanted_bytes(work: &Work<'_>, waits: &BTreeMap<Partition, Displaced>) -> Vec<u64> {
+    let mut wanted = vec![0; work.up.len()];
     for (partition, displaced) in waits {
-        wanted_bytes[displaced.from.at()] += size(work, *partition);
+        wanted[displaced.from.at()] += size(work, *partition).max(1);
     }
+    wanted
+}
+
+/// Every node that stays above the limit: for want of budget, or because nothing helps.
+pub(super) fn refuse(work: &mut Work<'_>, limit: f64, wanted_bytes: impl Fn(usize) -> u64) {
     let (left_bytes, _) = left(work);
-    for (at, bytes) in wanted_bytes.into_iter().enumerate() {
+    for at in 0..work.up.len() {
         let reached = work.pressure(at);
         if !work.up[at] || reached <= limit + ROUNDING {
             continue;
         }
+        let bytes = wanted_bytes(at);
         let cause = if bytes > 0 {
             Cause::Budget { bytes, left_bytes }
         } else {

@@ -194,7 +194,8 @@ fn fixed(work: &Work<'_>) -> Vec<bool> {
     partitions.all().map(stays).collect()
 }
 
-fn mean(per: &[f64]) -> f64 {
+/// The mean over nodes that are up.
+pub(super) fn mean(per: &[f64]) -> f64 {
     let count = per.iter().filter(|per| **per > 0.0).count();
     if count > 0 { per.iter().sum::<f64>() / count as f64 } else { 0.0 }
 }
