@@ -3,6 +3,7 @@
 //! A goal that is not met is reported as not met; nothing fails on a time.
 
 mod forecast;
+mod placement;
 mod probes;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,12 @@ pub(crate) enum Bench {
     /// Installs the peers if they are missing, which takes minutes the first time, and says what it skips.
     /// About six minutes on two cores; see --quick.
     Forecast(forecast::Options),
+    /// What a plan costs, and how good it is: all events on seeded clusters of three sizes, judged by a program of
+    /// its own, beside Swift's ring builder on one of them.
+    ///
+    /// Needs python3, builds `isotherm` in release, and installs Swift (Debian's python3-swift) if it is missing, or
+    /// says that it skips it. The largest clusters take the judge most of an hour; see --quick and --scale.
+    Placement(placement::Options),
 }
 
 /// How to report.
@@ -122,6 +129,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     let (report, output) = match bench {
         Bench::Probes(options) => (probes::measure(options.runs)?, options.output),
         Bench::Forecast(options) => (forecast::measure(options)?, options.output),
+        Bench::Placement(options) => (placement::measure(options)?, options.output),
     };
     match output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
