@@ -89,7 +89,9 @@ fn from_donors(work: &mut Work<'_>, node: Node) {
     while !full(work, node) {
         let least = work.pressure(node.at()).max(1.0 - work.dead_band());
         let donors = (0..open.len()).filter(|at| open[*at] && work.pressure(*at) > least);
-        let Some(donor) = donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a))) else {
+        let Some(donor) =
+            donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a)))
+        else {
             break;
         };
         let from = Node(donor as u16);
