@@ -81,7 +81,7 @@ pub fn replicas(snapshot: &Snapshot) -> Feasible {
     replicas_on(snapshot, &|node| {
         let facts = snapshot.topology().node(node);
         let safe = limit.is_none_or(|limit| facts.risk.is_none_or(|risk| risk <= limit));
-        facts.state == NodeState::Up && facts.capacity_bytes > 0 && safe
+        facts.takes() && safe
     })
 }
 

@@ -39,6 +39,14 @@ pub struct NodeFacts {
     pub risk: Option<f64>,
 }
 
+impl NodeFacts {
+    /// Whether it can take anything at all: it is up, and can hold bytes and bear load.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        self.state == NodeState::Up && self.capacity_bytes > 0 && self.load_capacity != Some(0.0)
+    }
+}
+
 /// A failure domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainFacts {

@@ -77,9 +77,11 @@ impl<'w> Candidates<'w> {
     pub(crate) fn judge(&self, node: Node) -> Result<f64, Constraint> {
         let (work, at) = (self.work, node.at());
         if !work.target[at] {
-            let facts = work.snapshot.topology().node(node);
-            let usable = facts.state == NodeState::Up && facts.capacity_bytes > 0;
-            return Err(if usable { Constraint::Risk } else { Constraint::NotATarget });
+            return Err(if work.snapshot.topology().node(node).takes() {
+                Constraint::Risk
+            } else {
+                Constraint::NotATarget
+            });
         }
         if work.assignment.holds(node, self.load.partition) {
             return Err(Constraint::Holds);
@@ -215,9 +217,11 @@ impl Work<'_> {
         to: Node,
     ) -> Result<(), Constraint> {
         if !self.target[to.at()] {
-            let facts = self.snapshot.topology().node(to);
-            let usable = facts.state == NodeState::Up && facts.capacity_bytes > 0;
-            return Err(if usable { Constraint::Risk } else { Constraint::NotATarget });
+            return Err(if self.snapshot.topology().node(to).takes() {
+                Constraint::Risk
+            } else {
+                Constraint::NotATarget
+            });
         }
         if self.assignment.holds(to, partition) {
             return Err(Constraint::Holds);

@@ -7,11 +7,10 @@
 use super::choose::{Candidates, Choice, Load};
 use super::deal::{Quota, deal};
 use super::postings::Postings;
-use super::regime::Grouped;
+use super::regime::{Grouped, pack};
 use super::work::Work;
 use crate::copyset::Copyset;
 use crate::ids::{Node, Partition};
-use crate::partitions::MOST_REPLICAS;
 use crate::plan::{Cause, Gain, Reason, Refusal, Rejected};
 
 /// Partitions of a donor that are compared for one move.
@@ -165,10 +164,6 @@ fn pieces(work: &Work<'_>, node: Node, grouped: &Grouped) -> Vec<Piece> {
         }
     }
     pieces
-}
-
-fn pack<'a>(nodes: impl Iterator<Item = &'a Node>) -> u128 {
-    nodes.take(MOST_REPLICAS).fold(0, |packed, node| packed << 16 | u128::from(node.0 + 1))
 }
 
 /// Pieces of what was one copyset become one again: those with the same other holders, if their donors can spare

@@ -73,7 +73,7 @@ impl<'a> Work<'a> {
             .iter()
             .map(|node| {
                 let safe = policy.risk_limit.is_none_or(|limit| node.risk.is_none_or(|risk| risk <= limit));
-                node.state == NodeState::Up && node.capacity_bytes > 0 && safe
+                node.takes() && safe
             })
             .collect();
         let (bytes, load) = held(snapshot, snapshot.assignment());
@@ -121,8 +121,7 @@ impl<'a> Work<'a> {
         work.size_scale = work.per_byte.iter().map(|per| per * work.ease.0).collect();
         work.load_scale = work.per_load.iter().map(|per| per * work.ease.1).collect();
         work.shut = work.target.iter().map(|target| if *target { 0.0 } else { f64::INFINITY }).collect();
-        let unusable =
-            nodes.iter().filter(|node| node.state != NodeState::Up || node.capacity_bytes == 0).count();
+        let unusable = nodes.iter().filter(|node| !node.takes()).count();
         let shut = work.target.iter().filter(|target| !**target).count();
         work.no_targets = (unusable as u16, (shut - unusable) as u16);
         work
