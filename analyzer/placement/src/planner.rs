@@ -47,6 +47,7 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     if evacuate::breaks(&mut work) {
         return work.finish();
     }
+    work.filling.clone_from(&request.fill);
     if request.repair {
         evacuate::run(&mut work);
     }

@@ -120,8 +120,9 @@ impl<'a> Replay<'a> {
     fn check_domains(&mut self, place: usize, to: Node, at: (Option<u32>, Moment)) {
         for limited in &self.facts.limits {
             let Some(domain) = limited.domains[to.at()] else { continue };
-            let here =
-                self.rows[place].1.iter().filter(|holder| limited.domains[holder.at()] == Some(domain));
+            // What a node that is down held is lost, and crowds nothing.
+            let standing = self.rows[place].1.iter().filter(|holder| self.facts.live(**holder));
+            let here = standing.filter(|holder| limited.domains[holder.at()] == Some(domain));
             let (level, replicas, limit) = (limited.level, here.count() as u8, limited.limit);
             if replicas > limit {
                 let (position, moment) = at;

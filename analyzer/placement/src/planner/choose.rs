@@ -89,7 +89,7 @@ impl<'w> Candidates<'w> {
         if let Some((level, ..)) = self.full.iter().find(|(_, domains, full)| domains[at] == *full) {
             return Err(Constraint::Domain(*level));
         }
-        if self.load.bytes > work.room[at] {
+        if self.load.bytes > work.room[at].max(0.0) {
             return Err(Constraint::Capacity);
         }
         if self.left == Some(node) {
@@ -159,7 +159,7 @@ impl<'w> Candidates<'w> {
             .zip(open)
             .map(|(((held, by_size), (borne, by_load)), (room, shut))| {
                 let pressure = ((held + bytes) * by_size).max((borne + load) * by_load);
-                if bytes > *room { f64::INFINITY } else { pressure + shut }
+                if bytes > room.max(0.0) { f64::INFINITY } else { pressure + shut }
             })
             .collect();
         if let Some((weight, source)) = self.slow {
@@ -229,13 +229,20 @@ impl Work<'_> {
         if let Some(level) = self.crowded(partition, from, to) {
             return Err(Constraint::Domain(level));
         }
-        if self.size_of(partition) > self.room[to.at()] {
+        if self.size_of(partition) > self.room[to.at()].max(0.0) {
             return Err(Constraint::Capacity);
         }
         if self.returned(partition, to) {
             return Err(Constraint::Returned);
         }
         Ok(())
+    }
+
+    /// The holders of a partition but one, and but those that are down: what is lost crowds no domain.
+    pub(crate) fn others(&self, partition: Partition, from: Option<Node>) -> impl Iterator<Item = Node> {
+        let nodes = self.snapshot.topology().nodes();
+        let holders = self.assignment.subset(partition);
+        holders.filter(move |holder| Some(*holder) != from && nodes[holder.at()].state != NodeState::Down)
     }
 
     /// The outermost level at which the other replicas leave no more in the node's domain.
@@ -255,7 +262,7 @@ impl Work<'_> {
 /// The domains that can take no more replicas of the partition.
 fn full<'w>(work: &'w Work<'_>, load: &Load) -> Vec<(Level, &'w [u16], u16)> {
     let topology = work.snapshot.topology();
-    let others = || work.assignment.subset(load.partition).filter(|holder| Some(*holder) != load.from);
+    let others = || work.others(load.partition, load.from);
     let mut full = Vec::new();
     for (level, limit) in work.snapshot.limits().iter().enumerate() {
         let Some(limit) = limit else { continue };

@@ -84,7 +84,8 @@ fn take(work: &mut Work<'_>, partition: Partition, from: Node, to: Node) {
 fn from_donors(work: &mut Work<'_>, node: Node) {
     let postings = Postings::new(work);
     let mut next: Vec<usize> = vec![0; work.target.len()];
-    let mut open: Vec<bool> = (0..work.target.len()).map(|at| work.up[at] && at != node.at()).collect();
+    let mut open: Vec<bool> =
+        (0..work.target.len()).map(|at| work.up[at] && !work.filling.contains(&Node(at as u16))).collect();
     while !full(work, node) {
         let least = work.pressure(node.at()).max(1.0 - work.dead_band());
         let donors = (0..open.len()).filter(|at| open[*at] && work.pressure(*at) > least);
@@ -155,7 +156,9 @@ fn pieces(work: &Work<'_>, node: Node, grouped: &Grouped) -> Vec<Piece> {
             bytes: sum.bytes + work.size_of(*partition),
             load: sum.load + work.load_of(*partition),
         });
-        for donor in members.iter().copied().filter(|donor| work.up[donor.at()]) {
+        for donor in
+            members.iter().copied().filter(|donor| work.up[donor.at()] && !work.filling.contains(donor))
+        {
             let load = Load { partition: *first, from: Some(donor), bytes: 0.0, load: 0.0, by_choice: false };
             if Candidates::new(work, load).judge(node).is_ok() {
                 let others = pack(members.iter().filter(|member| **member != donor));

@@ -183,7 +183,7 @@ fn emptiest(
             (true, pressure)
         }
     };
-    let open = (0..choices.len()).filter(|at| bytes <= work.room[choices[*at].node.at()]);
+    let open = (0..choices.len()).filter(|at| bytes <= work.room[choices[*at].node.at()].max(0.0));
     open.min_by(|a, b| {
         let (a, b) = (rank(*a), rank(*b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
@@ -193,11 +193,14 @@ fn emptiest(
 /// The nodes that take a share of a group, and how much.
 fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> (Vec<Choice>, Vec<Quota>) {
     let first = pile.jobs[0];
-    let piece = 1.0 / f64::from(fan_out.pieces);
+    let mut piece = 1.0 / f64::from(fan_out.pieces);
     let mut left = 1.0;
     let (mut choices, mut quotas): (Vec<Choice>, Vec<Quota>) = (Vec::new(), Vec::new());
     let penalty = work.snapshot.policy().weights.copyset;
     let others = others(work, &first);
+    if let Some(choice) = whole(work, pile) {
+        return (vec![choice], vec![Quota { bytes: pile.bytes, load: pile.load }]);
+    }
     while left > 1e-9 {
         let fair = piece.min(left);
         let load = Load {
@@ -214,7 +217,14 @@ fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> 
             }
             Ok(if known.has(others, node) { score } else { score + penalty })
         });
-        let Ok(choice) = best else { break };
+        let Ok(choice) = best else {
+            // No node has room for so much: less, before every partition looks for itself.
+            piece /= 2.0;
+            if piece * pile.jobs.len() as f64 <= 1.0 {
+                break;
+            }
+            continue;
+        };
         let room = work.share_until_tolerable(choice.node, pile.bytes, pile.load);
         let last = choices.len() as u32 + 1 >= fan_out.most;
         let share = if last { left } else { fair.min(room.max(fair * LEAST_PIECE)) };
@@ -230,6 +240,24 @@ fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> 
         });
     }
     (choices, quotas)
+}
+
+/// A node that is to be filled anyway, and lacks at least what the group has: it takes all of it, and the copyset is
+/// as before, with another node.
+fn whole(work: &Work<'_>, pile: &Pile) -> Option<Choice> {
+    let first = pile.jobs[0];
+    let by_choice = first.reason.by_choice();
+    let (partition, from) = (first.partition, first.from);
+    let load = Load { partition, from, bytes: pile.bytes, load: pile.load, by_choice };
+    let lacks = |node: Node| {
+        work.filling.contains(&node)
+            && work.size_pressure(node.at()) + pile.bytes * work.per_byte[node.at()] <= 1.0 + work.dead_band()
+    };
+    if work.filling.is_empty() {
+        return None;
+    }
+    let candidates = Candidates::new(work, load);
+    candidates.best_with(|node, score| if lacks(node) { Ok(score) } else { Err(Constraint::Headroom) }).ok()
 }
 
 /// The holders of a job's partition but the one that is replaced.

@@ -20,9 +20,10 @@ pub(crate) fn job(work: &mut Work<'_>, job: &Job, cause: Cause) {
 fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
     let replicas = work.snapshot.partitions().replicas.get(job.partition);
     let targets = || (0..work.target.len()).filter(|at| work.target[*at]).map(|at| Node(at as u16));
+    let staying = work.assignment.subset(job.partition).filter(|node| work.up[node.at()]).count();
     let nodes = targets().filter(|node| !work.assignment.holds(*node, job.partition)).count();
-    if nodes == 0 {
-        let nodes = u16::from(job.staying);
+    if nodes == 0 && job.reason.repairs() {
+        let nodes = staying as u16;
         return Cause::Nodes { replicas, nodes };
     }
     if rejected.capacity > 0 {
@@ -48,7 +49,7 @@ fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
             limit,
             level,
             domains: domains.len() as u16,
-            feasible: job.staying,
+            feasible: staying as u8,
         };
     }
     Cause::NoTarget { rejected }

@@ -12,6 +12,9 @@ use super::work::Work;
 use crate::ids::{Node, Partition};
 use crate::plan::{Cause, Reason, Refusal};
 
+/// Of its excess, what a node may keep rather than split another copyset.
+const NEAR_ENOUGH: f64 = 0.01;
+
 /// Plans what has to leave each of these nodes.
 pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
     for node in nodes.iter().copied() {
@@ -88,8 +91,14 @@ fn whole_sets(work: &Work<'_>, node: Node, excess: Quota, grouped: &Grouped) -> 
             left = Quota { bytes: (left.bytes - all.bytes).max(0.0), load: (left.load - all.load).max(0.0) };
             leaving.extend(set);
         } else {
-            leaving.extend(dense_run(work, &set, left));
-            break;
+            let part = dense_run(work, &set, left);
+            let taken = part.iter().map(|partition| work.size_of(*partition)).sum::<f64>();
+            let load = part.iter().map(|partition| work.load_of(*partition)).sum::<f64>();
+            left = Quota { bytes: (left.bytes - taken).max(0.0), load: (left.load - load).max(0.0) };
+            leaving.extend(part);
+            if left.bytes <= excess.bytes * NEAR_ENOUGH {
+                break;
+            }
         }
     }
     leaving

@@ -33,6 +33,8 @@ pub(crate) struct Work<'a> {
     pub(crate) moved: Vec<bool>,
     pub(crate) moves: Vec<Move>,
     pub(crate) refusals: Vec<Refusal>,
+    /// Nodes that the plan is to fill.
+    pub(crate) filling: Vec<Node>,
     /// Whether what is decided is advice for what is lost, and no move.
     pub(crate) restoring: bool,
     pub(crate) restores: Vec<Restore>,
@@ -92,6 +94,7 @@ impl<'a> Work<'a> {
             moved: vec![false; snapshot.partitions().len()],
             moves: Vec::new(),
             refusals: Vec::new(),
+            filling: Vec::new(),
             restoring: false,
             restores: Vec::new(),
             chosen_bytes: 0,

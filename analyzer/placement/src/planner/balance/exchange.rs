@@ -21,7 +21,7 @@ const MOST_ITEMS: usize = 32;
 /// Nodes with which places are changed.
 const MOST_PARTNERS: usize = 12;
 /// Steps tried in all; what is not found by then is not looked for.
-const MOST_TRIES: usize = 50_000_000;
+const MOST_TRIES: usize = 5_000_000;
 
 /// One replica to a node, and perhaps one of that node's back.
 #[derive(Clone, Copy)]
