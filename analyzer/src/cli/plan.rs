@@ -42,7 +42,8 @@ pub(super) enum PlanCommand {
 /// need no entry. Every event also repairs: lost and missing replicas are made again, nodes that drain are emptied.
 ///
 /// Exit code 4: something that had to be done is refused, by the policy or because it is impossible. The plan is
-/// written all the same; what could not be placed keeps its row, and is told with its cause.
+/// written all the same; what could not be placed keeps its row, and is told with its cause. What has no live replica
+/// left is refused, too, and its row says where to restore it.
 #[derive(Args)]
 pub(super) struct SimulateArgs {
     #[command(flatten)]

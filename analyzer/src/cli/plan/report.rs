@@ -9,9 +9,8 @@ mod table;
 use super::cluster::Names;
 use crate::cli::Failure;
 use crate::cli::print::{self, Format};
-use isotherm_placement::{
-    Assignment, Column, Copysets, NodeState, Plan, Pressure, Schedule, Snapshot, Violation,
-};
+use isotherm_placement::copyset::{self, Chance};
+use isotherm_placement::{Assignment, Column, NodeState, Plan, Pressure, Schedule, Snapshot, Violation};
 use moves::{Largest, Moved};
 use order::Ordered;
 use refusals::Refused;
@@ -33,6 +32,8 @@ pub(super) struct Report {
     pub(super) pressure: Evenness,
     pub(super) copysets: Spread,
     pub(super) refused: Vec<Refused>,
+    /// Replicas of partitions that are lost, which the placement has where they should be restored to.
+    pub(super) restores: usize,
     pub(super) schedule: Ordered,
     /// What the checker found: nothing, or a bug of the planner.
     pub(super) violations: Vec<String>,
@@ -84,7 +85,40 @@ pub(super) struct Spread {
 /// What failures can hit.
 #[derive(Debug, Serialize)]
 struct Blast {
+    /// Distinct sets of nodes that serve and hold partitions together.
     copysets: usize,
+    /// Peers of a node, on average; and weighted by what is shared with each.
+    scatter_width: f64,
+    scatter_effective: f64,
+    /// The probability that some partition loses its last replica when three nodes fail together.
+    loss_given_three: Probability,
+    /// The probability that some partition loses its quorum when two nodes fail together.
+    quorum_loss_given_two: f64,
+    /// What the worst node and the worst domain of each level leave, if they fail.
+    worst_node: Hit,
+    worst_domains: Vec<HitOfLevel>,
+}
+
+/// A probability, and how far it may be off: half of what it lies between, or a standard error.
+#[derive(Debug, Serialize)]
+struct Probability {
+    value: f64,
+    within: f64,
+}
+
+/// What a failure hits.
+#[derive(Debug, Default, Serialize)]
+struct Hit {
+    under_replicated: u32,
+    without_quorum: u32,
+    lost: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct HitOfLevel {
+    level: String,
+    #[serde(flatten)]
+    hit: Hit,
 }
 
 /// Where the time went.
@@ -132,6 +166,7 @@ impl Report {
                 after: Blast::of(snapshot, after),
             },
             refused: refusals::group(planned),
+            restores: plan.restores.len(),
             schedule: Ordered::of(schedule),
             violations: violations.iter().map(|found| order::violation(found, plan, names)).collect(),
             explained: None,
@@ -197,7 +232,44 @@ impl Size {
 
 impl Blast {
     fn of(snapshot: &Snapshot, assignment: &Assignment) -> Self {
-        Self { copysets: Copysets::in_use(assignment, &snapshot.partitions().size_bytes).len() }
+        let found = copyset::measure(snapshot, assignment);
+        let topology = snapshot.topology();
+        let of_level = |at: usize| {
+            let domains = topology.domains().iter().zip(&found.of_domains);
+            worst(domains.filter(move |(domain, _)| domain.level.at() == at).map(|(_, blast)| blast))
+        };
+        let levels = topology.levels().iter().enumerate();
+        Self {
+            copysets: found.copysets.len(),
+            scatter_width: found.scatter_mean,
+            scatter_effective: found.scatter_effective_mean,
+            loss_given_three: Probability::of(found.loss_given(3, 1)),
+            quorum_loss_given_two: found.quorum_loss_given_two,
+            worst_node: worst(found.of_nodes.iter()),
+            worst_domains: levels
+                .map(|(at, level)| HitOfLevel { level: level.clone(), hit: of_level(at) })
+                .collect(),
+        }
+    }
+}
+
+/// The highest of each count.
+fn worst<'a>(blasts: impl Iterator<Item = &'a copyset::Blast>) -> Hit {
+    blasts.fold(Hit::default(), |worst, blast| Hit {
+        under_replicated: worst.under_replicated.max(blast.under_replicated),
+        without_quorum: worst.without_quorum.max(blast.without_quorum),
+        lost: worst.lost.max(blast.lost),
+    })
+}
+
+impl Probability {
+    fn of(chance: Chance) -> Self {
+        let (value, within) = match chance {
+            Chance::Exact(value) => (value, 0.0),
+            Chance::Between { low, high } => (f64::midpoint(low, high), (high - low) / 2.0),
+            Chance::Sampled { mean, standard_error, .. } => (mean, standard_error),
+        };
+        Self { value, within }
     }
 }
 

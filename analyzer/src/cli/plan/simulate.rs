@@ -23,7 +23,8 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         plan(&snapshot, &Request { repair: true, shed, fill, risk, balance: asked.balance })
     });
     seconds.planning = lap.end();
-    let after = plan.restored(&snapshot).context("a bug of the planner: its moves do not fit the placement")?;
+    let after =
+        plan.restored(&snapshot).context("a bug of the planner: its moves do not fit the placement")?;
     write::placement(&args.output.out, &names.partitions, &names.nodes, &after)
         .with_context(|| format!("cannot write {}", args.output.out.display()))?;
     seconds.writing = lap.end();

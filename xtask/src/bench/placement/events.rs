@@ -46,8 +46,9 @@ impl Worst {
 }
 
 /// Plans of one kind: all runs of all seeds, and what the judge says.
-#[derive(Default)]
 struct Case {
+    /// Of each plan.
+    runs: usize,
     plans: Vec<Planned>,
     judged: Vec<Judged>,
 }
@@ -60,7 +61,7 @@ pub(super) fn measure(bench: &Bench, scale: Scale, worst: &mut Worst) -> Result<
         for event in events(&clusters[0])? {
             let name = format!("{} {} {event}", scale.name(), start.name());
             eprintln!("{name}");
-            let mut case = Case::default();
+            let mut case = Case::new(bench.runs);
             for (seed, data) in (1..).zip(&clusters) {
                 case.run(
                     bench,
@@ -84,7 +85,7 @@ pub(super) fn measure(bench: &Bench, scale: Scale, worst: &mut Worst) -> Result<
         for (what, policy) in BALANCES {
             let name = format!("{} {} {what}", scale.name(), start.name());
             eprintln!("{name}");
-            let mut case = Case::default();
+            let mut case = Case::new(bench.runs);
             for (seed, data) in (1..).zip(&clusters) {
                 let plan = |out: &Path| bench.simulate(data, "balance", Some(policy), out);
                 case.run(bench, data, seed_is_judged(scale, seed), plan, "none")?;
@@ -134,7 +135,7 @@ fn again(bench: &Bench, data: &Path, event: &str) -> Result<f64> {
 fn from_scratch(bench: &Bench, scale: Scale, worst: &mut Worst) -> Result<Vec<Row>> {
     let name = format!("{} copysets from scratch", scale.name());
     eprintln!("{name}");
-    let mut case = Case::default();
+    let mut case = Case::new(bench.runs);
     for seed in 1..=bench.seeds {
         let data = bench.cluster(scale, Start::Random, seed)?;
         let plan = |out: &Path| bench.copysets(&data, SPREAD, out);
@@ -149,6 +150,10 @@ fn from_scratch(bench: &Bench, scale: Scale, worst: &mut Worst) -> Result<Vec<Ro
 }
 
 impl Case {
+    fn new(runs: usize) -> Self {
+        Self { runs, plans: Vec::new(), judged: Vec::new() }
+    }
+
     /// Plans one cluster as often as asked, and has the last plan judged; all are the same.
     fn run(
         &mut self,
@@ -159,7 +164,7 @@ impl Case {
         event: &str,
     ) -> Result<()> {
         let out = bench.folder().join("plan.csv");
-        for _ in 0..bench.runs {
+        for _ in 0..self.runs {
             self.plans.push(plan(&out)?);
         }
         if judged {
@@ -197,7 +202,9 @@ impl Case {
     }
 
     fn violations(&self) -> f64 {
-        let checked: usize = self.plans.iter().map(|planned| planned.violations.len()).sum();
+        // All runs of a seed are the same plan.
+        let one_of_each = self.plans.iter().step_by(self.runs);
+        let checked: usize = one_of_each.map(|planned| planned.violations.len()).sum();
         let judged: u64 = self.judged.iter().map(|judged| judged.violations).sum();
         checked as f64 + judged as f64
     }

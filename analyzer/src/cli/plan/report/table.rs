@@ -3,7 +3,7 @@
 use super::moves::{Largest, Moved};
 use super::order::Ordered;
 use super::refusals::Refused;
-use super::{Evenness, Report, Seconds, Size, Spread};
+use super::{Blast, Evenness, Report, Seconds, Size, Spread};
 use crate::cli::Failure;
 use crate::cli::print::{self, Column};
 use isotherm_placement::Gain;
@@ -58,7 +58,9 @@ pub(super) fn before_and_after(pressure: &Evenness, copysets: &Spread) -> Result
     let even = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let row =
         |what: &str, before: String, after: String, best: String| vec![what.to_owned(), before, after, best];
-    let (before, after) = (&copysets.before, &copysets.after);
+    let of = |what: &str, shown: fn(&Blast) -> String| {
+        row(what, shown(&copysets.before), shown(&copysets.after), String::new())
+    };
     let rows = vec![
         row(
             "size, highest over mean",
@@ -67,7 +69,12 @@ pub(super) fn before_and_after(pressure: &Evenness, copysets: &Spread) -> Result
             even(Some(pressure.feasible)),
         ),
         row("load, highest over mean", even(pressure.before.load), even(pressure.after.load), String::new()),
-        row("copysets", before.copysets.to_string(), after.copysets.to_string(), String::new()),
+        of("copysets", |blast| blast.copysets.to_string()),
+        of("scatter width, mean", |blast| format!("{:.1}", blast.scatter_width)),
+        of("the same, effective", |blast| format!("{:.1}", blast.scatter_effective)),
+        of("P(loss | 3 nodes)", |blast| format!("{:.2e}", blast.loss_given_three.value)),
+        of("P(quorum lost | 2 nodes)", |blast| format!("{:.4}", blast.quorum_loss_given_two)),
+        of("quorums of the worst node", |blast| blast.worst_node.without_quorum.to_string()),
     ];
     print::table(&columns, rows, "")
 }
@@ -83,6 +90,10 @@ fn facts(report: &Report) -> String {
     }
     lines.push(("checker", checker(&report.violations)));
     lines.push(("refused", refused_in_short(&report.refused)));
+    if report.restores > 0 {
+        let text = format!("{} from a backup, where the placement says", count(report.restores, "replica"));
+        lines.push(("restore", text));
+    }
     lines.push(("time", time(&report.seconds, report.peak_rss_bytes)));
     self::lines(&lines)
 }
