@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 type At = (Option<u32>, Moment);
 
 /// Nodes that a partition was copied away from by the plan so far; absent for replicas that were added.
-type Left = Vec<Option<Node>>;
+type Left = Vec<(Option<Node>, Reason)>;
 
 pub(super) fn check(facts: &Facts<'_>, plan: &Plan) -> Vec<Violation> {
     let mut replay = Replay::new(facts, plan);
@@ -35,7 +35,7 @@ pub(super) fn check(facts: &Facts<'_>, plan: &Plan) -> Vec<Violation> {
             check_target(&mut replay, to, at);
             let left: &mut Left = left.entry(decided.partition).or_default();
             check_history(&mut replay, decided, to, left, at);
-            left.push(from);
+            left.push((from, decided.reason));
         }
         if !replay.fits(place, decided.action, at) {
             continue;
@@ -103,7 +103,9 @@ fn check_history(replay: &mut Replay<'_>, decided: &Move, to: Node, left: &Left,
         replay.add(at, Fault::Pinned);
     }
     let before_s = partitions.moved_at_s.get(decided.partition);
-    let last_s = if left.is_empty() { before_s } else { Some(now_s) };
+    // Several replicas moved for one reason are one decision; a second decision in the same plan is too soon.
+    let again = left.iter().any(|(_, reason)| *reason != decided.reason);
+    let last_s = if again { Some(now_s) } else { before_s };
     let until_s = last_s.map_or(0, |last_s| last_s.saturating_add(policy.cool_down_s));
     if !by_choice {
         return;
@@ -113,7 +115,7 @@ fn check_history(replay: &mut Replay<'_>, decided: &Move, to: Node, left: &Left,
     }
     let recent = before_s.is_some_and(|moved_at_s| now_s.saturating_sub(moved_at_s) < policy.no_return_s);
     let returns = recent && partitions.last_left.get(decided.partition) == Some(to);
-    if returns || policy.no_return_s > 0 && left.contains(&Some(to)) {
+    if returns || policy.no_return_s > 0 && left.iter().any(|(from, _)| *from == Some(to)) {
         replay.add(at, Fault::Returned { to });
     }
 }

@@ -50,7 +50,9 @@ pub(crate) fn most_replicas(cluster: &Cluster, allowed: &dyn Fn(Node) -> bool, k
 pub(crate) fn domains_allow(cluster: &Cluster, others: &[Node], to: Node) -> bool {
     limits(cluster).iter().enumerate().all(|(level, limit)| {
         let domains = cluster.topology.domains_at(Level(level as u8));
-        let there = others.iter().filter(|other| domains[other.at()] == domains[to.at()]).count();
+        // What a node that is down held is lost, and crowds nothing.
+        let standing = others.iter().filter(|other| cluster.topology.node(**other).state != NodeState::Down);
+        let there = standing.filter(|other| domains[other.at()] == domains[to.at()]).count();
         limit.is_none_or(|limit| there < usize::from(limit))
     })
 }
