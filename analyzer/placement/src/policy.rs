@@ -93,7 +93,7 @@ impl Default for Policy {
             replicas_per_domain: BTreeMap::new(),
             spread_factor: None,
             fan_out: 4,
-            copyset_budget: 1.10,
+            copyset_budget: 1.08,
             fill_limit: 0.95,
             risk_limit: None,
             dead_band: 0.02,

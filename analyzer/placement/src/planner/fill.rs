@@ -89,8 +89,7 @@ fn from_donors(work: &mut Work<'_>, node: Node) {
     while !full(work, node) {
         let least = work.pressure(node.at()).max(1.0 - work.dead_band());
         let donors = (0..open.len()).filter(|at| open[*at] && work.pressure(*at) > least);
-        let Some(donor) =
-            donors.max_by(|a, b| work.pressure(*a).total_cmp(&work.pressure(*b)).then(b.cmp(a)))
+        let Some(donor) = donors.max_by(|a, b| work.strain(*a).total_cmp(&work.strain(*b)).then(b.cmp(a)))
         else {
             break;
         };
@@ -227,6 +226,11 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
             let size = (work.bytes[at] - part * piece.quota.bytes) * work.per_byte[at];
             size.max((work.load[at] - part * piece.quota.load) * work.per_load[at])
         };
+        let strain = |piece: &Piece, part: f64| {
+            let at = piece.donor.at();
+            let size = (work.bytes[at] - part * piece.quota.bytes) * work.size_scale[at];
+            size.max((work.load[at] - part * piece.quota.load) * work.load_scale[at])
+        };
         // A whole copyset that its donor can spare makes no new one.
         let spared = |piece: &Piece| left(piece, 1.0) >= 1.0 - work.dead_band();
         let part = |piece: &Piece| {
@@ -243,9 +247,13 @@ fn split(work: &mut Work<'_>, node: Node, mut grouped: Grouped, pieces: &[Piece]
         };
         let worth = |at: &usize| {
             let (piece, part) = (&pieces[*at], part(&pieces[*at]));
-            let kept = if part < 1.0 { -work.snapshot.policy().weights.copyset } else { 0.0 };
-            let first = if part >= 1.0 && spared(piece) { 1.0 } else { 0.0 };
-            left(piece, part) + kept + first
+            if part >= 1.0 && spared(piece) {
+                1.0 + work.strain(piece.donor.at())
+            } else if part >= 1.0 {
+                strain(piece, part)
+            } else {
+                strain(piece, part) - work.snapshot.policy().weights.copyset
+            }
         };
         let best =
             (0..pieces.len()).filter(allowed).max_by(|a, b| worth(a).total_cmp(&worth(b)).then(b.cmp(a)));

@@ -198,8 +198,10 @@ fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> 
     let (mut choices, mut quotas): (Vec<Choice>, Vec<Quota>) = (Vec::new(), Vec::new());
     let penalty = work.snapshot.policy().weights.copyset;
     let others = others(work, &first);
-    if let Some(choice) = whole(work, pile) {
-        return (vec![choice], vec![Quota { bytes: pile.bytes, load: pile.load }]);
+    if let Some((choice, share)) = filling(work, pile) {
+        quotas.push(Quota { bytes: pile.bytes * share, load: pile.load * share });
+        choices.push(choice);
+        left -= share;
     }
     while left > 1e-9 {
         let fair = piece.min(left);
@@ -242,22 +244,31 @@ fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> 
     (choices, quotas)
 }
 
-/// A node that is to be filled anyway, and lacks at least what the group has: it takes all of it, and the copyset is
-/// as before, with another node.
-fn whole(work: &Work<'_>, pile: &Pile) -> Option<Choice> {
+/// A node that is to be filled anyway, and how much of the group it lacks: all of it, if it can be, and then the
+/// copyset is as before, with another node.
+fn filling(work: &Work<'_>, pile: &Pile) -> Option<(Choice, f64)> {
     let first = pile.jobs[0];
-    let by_choice = first.reason.by_choice();
-    let (partition, from) = (first.partition, first.from);
-    let load = Load { partition, from, bytes: pile.bytes, load: pile.load, by_choice };
     let lacks = |node: Node| {
-        work.filling.contains(&node)
-            && work.size_pressure(node.at()) + pile.bytes * work.per_byte[node.at()] <= 1.0 + work.dead_band()
+        let at = node.at();
+        let more = pile.bytes * work.per_byte[at];
+        let share = if more > 0.0 { (1.0 + work.dead_band() - work.size_pressure(at)) / more } else { 0.0 };
+        let share = share.min(1.0);
+        (work.filling.contains(&node) && share >= LEAST_PIECE).then_some(share)
     };
-    if work.filling.is_empty() {
-        return None;
-    }
-    let candidates = Candidates::new(work, load);
-    candidates.best_with(|node, score| if lacks(node) { Ok(score) } else { Err(Constraint::Headroom) }).ok()
+    let (node, share) = work
+        .filling
+        .iter()
+        .filter_map(|node| Some((*node, lacks(*node)?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))?;
+    let load = Load {
+        partition: first.partition,
+        from: first.from,
+        bytes: pile.bytes * share,
+        load: pile.load * share,
+        by_choice: first.reason.by_choice(),
+    };
+    let only = |candidate: Node, score| if candidate == node { Ok(score) } else { Err(Constraint::Headroom) };
+    Some((Candidates::new(work, load).best_with(only).ok()?, share))
 }
 
 /// The holders of a job's partition but the one that is replaced.

@@ -16,7 +16,8 @@ pub(crate) fn job(work: &mut Work<'_>, job: &Job, cause: Cause) {
     work.refusals.push(Refusal { partition: Some(job.partition), node: job.from, cause });
 }
 
-/// The first of: too few nodes, too few domains, too little room, else the count of what rejected them.
+/// The first of: too few nodes, too little room, too few domains, else the count of what rejected them. Of what was
+/// not needed, it is not nodes or domains that are too few.
 fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
     let replicas = work.snapshot.partitions().replicas.get(job.partition);
     let targets = || (0..work.target.len()).filter(|at| work.target[*at]).map(|at| Node(at as u16));
@@ -38,7 +39,7 @@ fn cause(work: &Work<'_>, job: &Job, rejected: Rejected) -> Cause {
         return Cause::Capacity { needs_bytes, room_bytes: room as u64 };
     }
     let first = targets().find_map(|node| work.crowded(job.partition, job.from, node));
-    if let Some(level) = first.filter(|_| rejected.domain > 0) {
+    if let Some(level) = first.filter(|_| rejected.domain > 0 && job.reason.repairs()) {
         let limit = work.snapshot.limits()[level.at()].unwrap_or(u8::MAX);
         let mut domains: Vec<u16> =
             targets().map(|node| work.snapshot.topology().domain_of(node, level).0).collect();

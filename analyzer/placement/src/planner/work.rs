@@ -187,6 +187,11 @@ impl<'a> Work<'a> {
         self.size_pressure(node).max(self.load_pressure(node))
     }
 
+    /// Pressure as a share of what is tolerable, in the dimension that is nearer to it.
+    pub(crate) fn strain(&self, node: usize) -> f64 {
+        (self.bytes[node] * self.size_scale[node]).max(self.load[node] * self.load_scale[node])
+    }
+
     pub(crate) fn size_of(&self, partition: Partition) -> f64 {
         self.snapshot.partitions().size_bytes[partition.at()] as f64
     }

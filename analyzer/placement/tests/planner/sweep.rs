@@ -1,5 +1,4 @@
-//! Other seeds, events and starts than those of the other tests. It takes minutes and is run by hand:
-//! `cargo test -p isotherm-placement --test planner sweep -- --ignored --nocapture`.
+//! Other seeds, events and starts than those of the other tests.
 
 use crate::support::draws::Draws;
 use crate::support::events::{Asked, Event, happen};
@@ -98,16 +97,28 @@ fn one(generated: &Generated, events: &[Event]) -> Vec<String> {
     lines.extend(other.map(|refusal| format!("{refusal:?}, one of {}", made.refusals.len() - dead)));
     let least = least(&cluster, &asked, measured.lost_bytes);
     let ratio = measured.moved_bytes as f64 / least;
+    // Within the dead band nothing is moved.
+    let all: f64 = held(&cluster, &cluster.assignment).0.iter().sum();
+    let worth = least > 0.05 * all / generated.machines.len() as f64;
     let only_repair = asked.fill.is_empty() && asked.shed.is_empty();
     let most = if only_repair { 1.0 } else { 1.02 };
-    if least > 0.0 && ratio > most + 1e-9 || dead == 0 && ratio < 0.95 {
+    if least > 0.0 && ratio > most + 1e-9 || dead == 0 && worth && ratio < 0.95 {
         lines.push(format!("moved {ratio:.4} of the least, {} bytes", measured.moved_bytes));
     }
     if (dead == 0 && measured.violations > 0) || measured.over > 0 {
         lines.push(format!("{} violations, {} over", measured.violations, measured.over));
     }
     let feasible = if generated.machines.len() <= 30 { 1.35 } else { 1.02 };
-    if measured.size > before.size.max(feasible) + 0.005 || measured.load > before.load.max(feasible) + 0.005
+    // More capacity lowers the mean that pressures are relative to.
+    let capacity = |up: &dyn Fn(usize) -> bool| -> f64 {
+        let nodes = cluster.topology.nodes();
+        (0..nodes.len()).filter(|at| up(*at)).map(|at| nodes[at].capacity_bytes as f64).sum()
+    };
+    let now = capacity(&|at| cluster.topology.nodes()[at].state == NodeState::Up);
+    let then: f64 = generated.cluster().topology.nodes().iter().map(|node| node.capacity_bytes as f64).sum();
+    let more = (now / then).max(1.0);
+    if measured.size > before.size.max(feasible) * more + 0.005
+        || measured.load > before.load.max(feasible) * more + 0.005
     {
         lines.push(format!(
             "size {:.4} -> {:.4}, load {:.4} -> {:.4}",
@@ -127,22 +138,7 @@ fn one(generated: &Generated, events: &[Event]) -> Vec<String> {
     lines
 }
 
-const STARTS: [Start; 4] = [Start::Random, Start::Copysets(4), Start::Copysets(10), Start::Copysets(20)];
-
 #[test]
-#[ignore = "other seeds and events of the smallest scale; by hand"]
-fn sweep_of_the_smallest() {
-    sweep(Scale::S, 1..21, &STARTS);
-}
-
-#[test]
-#[ignore = "other seeds and events of the middle scale; by hand"]
-fn sweep_of_the_middle() {
-    sweep(Scale::M, 1..6, &STARTS);
-}
-
-#[test]
-#[ignore = "other seeds and events of the largest scale, gigabytes; by hand"]
-fn sweep_of_the_largest() {
-    sweep(Scale::L, 1..2, &STARTS[1..3]);
+fn other_events_are_planned_as_well() {
+    sweep(Scale::M, 1..3, &[Start::Random, Start::Copysets(4), Start::Copysets(10), Start::Copysets(20)]);
 }

@@ -150,7 +150,7 @@ fn choices(cluster: &Cluster, plan: &Plan, faults: &mut Vec<String>) {
         }
         let Action::Copy { to, .. } = decided.action else { continue };
         let left = partitions.last_left.get(p) == Some(to);
-        if left && since.is_some_and(|since| since < policy.no_return_s) && !repair {
+        if left && since.is_some_and(|since| since < policy.no_return_s) && balance {
             faults.push(format!("{p:?} returns to {to:?} after {since:?} s"));
         }
         if balance {
