@@ -177,7 +177,8 @@ impl<'w> Candidates<'w> {
         mut last_word: impl FnMut(Node, f64) -> Result<f64, Constraint>,
     ) -> Result<Choice, Rejected> {
         let mut rejected = Rejected::default();
-        let (mut best, mut second): (Option<(Node, f64)>, Option<(Node, f64)>) = (None, None);
+        let mut best: Option<(Node, f64)> = None;
+        let mut second = None;
         for at in 0..self.work.target.len() {
             let node = Node(at as u16);
             match self.judge(node).and_then(|score| last_word(node, score)) {
@@ -185,7 +186,7 @@ impl<'w> Candidates<'w> {
                 Ok(score) => {
                     if best.is_none_or(|held| self.beats((node, score), held)) {
                         second = best.replace((node, score));
-                    } else if second.is_none_or(|held| self.beats((node, score), held)) {
+                    } else if second.is_none_or(|held: (Node, f64)| self.beats((node, score), held)) {
                         second = Some((node, score));
                     }
                 }

@@ -19,8 +19,6 @@ pub(crate) enum Scale {
     S,
     /// 300 nodes in 30 racks, 100,000 partitions.
     M,
-    /// 1,000 nodes in 50 racks, 1,000,000 partitions.
-    L,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +57,6 @@ impl Scale {
         match self {
             Self::S => (30, 3, 3, 1_000),
             Self::M => (300, 30, 3, 100_000),
-            Self::L => (1_000, 50, 5, 1_000_000),
         }
     }
 }

@@ -215,7 +215,6 @@ pub(crate) fn open_slots(cluster: &Cluster, assignment: &Assignment, p: Partitio
 }
 
 /// Whether a refusal of repair is true of the end; nothing where this cannot tell.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the others are not of repair")]
 fn is_true(cluster: &Cluster, after: &Assignment, refusal: &Refusal) -> Option<bool> {
     let nodes = cluster.topology.nodes();
     if let Cause::Breaker { lost, limit } = refusal.cause {
@@ -270,7 +269,13 @@ fn is_true(cluster: &Cluster, after: &Assignment, refusal: &Refusal) -> Option<b
         }
         Cause::InFlight => Some(cluster.in_flight.iter().any(|copy| copy.partition == p)),
         Cause::Pinned => Some(cluster.partitions.pinned.get(p)),
-        _ => None,
+        // What these say is no matter of fact: it is the policy's weighing, or the sum of what was found.
+        Cause::CoolDown { .. }
+        | Cause::Budget { .. }
+        | Cause::NoGain { .. }
+        | Cause::Exposure { .. }
+        | Cause::Breaker { .. }
+        | Cause::Pressure { .. } => None,
     }
 }
 
