@@ -43,7 +43,7 @@ pub(super) enum PlanCommand {
 ///
 /// Exit code 4: something that had to be done is refused, by the policy or because it is impossible. The plan is
 /// written all the same; what could not be placed keeps its row, and is told with its cause. What has no live replica
-/// left is refused, too, and its row says where to restore it.
+/// left is lost; its row says where to restore it from a backup, and a warning how many there are.
 #[derive(Args)]
 pub(super) struct SimulateArgs {
     #[command(flatten)]

@@ -55,6 +55,16 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     report.seconds = seconds;
     report.peak_rss_bytes = report::peak_rss_bytes();
     report.print(args.output.output)?;
+    if !plan.restores.is_empty() {
+        let mut lost: Vec<_> = plan.restores.iter().map(|restore| restore.partition).collect();
+        lost.sort_unstable();
+        lost.dedup();
+        eprintln!(
+            "isotherm: partitions of which no replica is left: {}; restore them from a backup, to where {} says",
+            lost.len(),
+            args.output.out.display()
+        );
+    }
     report.done()
 }
 

@@ -39,11 +39,10 @@ pub(super) fn group(planned: Planned<'_>) -> Vec<Refused> {
     groups
 }
 
-/// By the outcome, not by the cause: a cause can stand against a choice as well as against a repair. Only what is
-/// lost is told by its cause, as it has a row again that says where to restore it.
+/// By the outcome, not by the cause: a cause can stand against a choice as well as against a repair. What is lost for
+/// good and has a place to be restored to is as done as it can be.
 fn had_to_be_done(planned: Planned<'_>, refusal: &Refusal) -> bool {
     match (refusal.partition, refusal.cause) {
-        (Some(_), Cause::NoSurvivor) => true,
         (Some(partition), _) => lacks_replicas(planned, partition),
         (None, Cause::Breaker { .. }) => true,
         (None, _) => false,
