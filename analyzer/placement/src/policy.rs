@@ -47,7 +47,7 @@ pub struct Policy {
 }
 
 /// Weights beside pressure: a candidate's score is its pressure after the move, as a share of what is tolerable
-/// (the higher of what there was before and the dead band), plus these.
+/// (the highest there was before, or what balancing leaves), plus these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Weights {
@@ -96,8 +96,8 @@ impl Default for Policy {
             copyset_budget: 1.08,
             fill_limit: 0.95,
             risk_limit: None,
-            dead_band: 0.02,
-            balance: 0.01,
+            dead_band: 0.03,
+            balance: 0.02,
             byte_budget: None,
             move_budget: None,
             cool_down_s: 6 * 3600,

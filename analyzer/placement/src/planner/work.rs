@@ -43,7 +43,7 @@ pub(crate) struct Work<'a> {
     pub(crate) chosen_moves: u32,
     pub(crate) least_bytes: u64,
     /// One over the size and the load pressure that are tolerable: what there was at most before, what domains
-    /// force, or the dead band.
+    /// force, or what balancing would leave.
     pub(crate) ease: (f64, f64),
     /// Nodes that hold something now.
     pub(crate) held: Vec<bool>,
@@ -118,7 +118,7 @@ impl<'a> Work<'a> {
         work.set_scale();
         work.before = work.pressures();
         work.feasible = bound::pressure(snapshot);
-        let least = (1.0 + policy.dead_band).max(work.feasible);
+        let least = (1.0 + policy.balance).max(work.feasible);
         let ease = |highest: Option<f64>| 1.0 / highest.unwrap_or(least).max(least);
         work.ease = (ease(work.before.size), ease(work.before.load));
         work.size_scale = work.per_byte.iter().map(|per| per * work.ease.0).collect();
