@@ -90,9 +90,9 @@ fn size_and_load_come_down_to_the_balance_and_a_second_run_proposes_nothing() {
     for seed in 1..=5 {
         let snapshot = Snapshot::new(cluster(60, 12, 12_000, seed)).unwrap();
         let first = balance(&snapshot);
-        assert!(first.totals.before.load.unwrap() > 1.02, "nothing to do for seed {seed}");
-        assert!(first.totals.after.size.unwrap() <= 1.010_001, "{:?}", first.totals);
-        assert!(first.totals.after.load.unwrap() <= 1.010_001, "{:?}", first.totals);
+        assert!(first.totals.before.load.unwrap() > 1.03, "nothing to do for seed {seed}");
+        assert!(first.totals.after.size.unwrap() <= 1.020_001, "{:?}", first.totals);
+        assert!(first.totals.after.load.unwrap() <= 1.020_001, "{:?}", first.totals);
         let again = balance(&Snapshot::new(first.apply(snapshot).unwrap()).unwrap());
         assert!(again.moves.is_empty(), "{} moves again", again.moves.len());
     }
@@ -231,7 +231,7 @@ fn size_is_evened_out_where_load_is_not_judged() {
     before.topology = topology(24, 8, unit, None);
     let decided = balance(&Snapshot::new(before).unwrap());
     assert_eq!(decided.totals.after.load, None);
-    assert!(decided.totals.after.size.unwrap() <= 1.010_001, "{:?}", decided.totals);
+    assert!(decided.totals.after.size.unwrap() <= 1.020_001, "{:?}", decided.totals);
 }
 
 /// The fewest bytes of any assignment of single replicas to four equal nodes below the limit; absent if there is

@@ -15,6 +15,9 @@ use crate::plan::{Cause, Reason, Refusal};
 /// Of its excess, what a node may keep rather than split another copyset.
 const NEAR_ENOUGH: f64 = 0.01;
 
+/// Of its excess, what a node should not keep if one partition more would mend it.
+const FAR: f64 = 0.02;
+
 /// Plans what has to leave each of these nodes.
 pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
     for node in nodes.iter().copied() {
@@ -147,6 +150,13 @@ fn dense_run(work: &Work<'_>, partitions: &[Partition], excess: Quota) -> Vec<Pa
             load += weight;
             leaving.push(*partition);
         }
+    }
+    // One that is a little too large is better than much that stays.
+    let left = excess.bytes - bytes;
+    if left > excess.bytes * FAR {
+        let fits = |partition: &&Partition| work.size_of(**partition) <= left + excess.bytes * NEAR_ENOUGH;
+        let others = dense.iter().filter(|partition| !leaving.contains(partition)).filter(fits);
+        leaving.extend(others.max_by(|a, b| work.size_of(**a).total_cmp(&work.size_of(**b))).copied());
     }
     leaving
 }
