@@ -5,7 +5,8 @@
 //! scores and hashes are not compared, for they change with everything around them.
 
 use crate::ids::{Node, Partition};
-use crate::plan::{Action, Move, Plan, Refusal};
+use crate::plan::{Action, Move, Plan};
+use crate::refusal::Refusal;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -150,7 +151,8 @@ impl Names<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Cause, Reason};
+    use crate::plan::Reason;
+    use crate::refusal::Cause;
     use crate::sample::{Sample, decided, plan};
 
     fn refused(mut plan: Plan, partition: u32, cause: Cause) -> Plan {

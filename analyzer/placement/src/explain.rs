@@ -8,9 +8,10 @@
 mod words;
 
 use crate::ids::{Node, Partition};
-use crate::plan::{Action, ApplyError, Cause, Constraint, Gain, Move, Plan, Reason};
+use crate::plan::{Action, ApplyError, Constraint, Gain, Move, Plan, Reason};
 use crate::planner::replay::{Looked, Replay, Stay};
 use crate::proactive::{Outlook, Shifts};
+use crate::refusal::Cause;
 use crate::snapshot::{InFlight, Snapshot};
 use thiserror::Error;
 

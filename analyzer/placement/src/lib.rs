@@ -19,6 +19,7 @@ mod plan;
 mod planner;
 mod policy;
 mod proactive;
+mod refusal;
 pub mod rendezvous;
 #[cfg(test)]
 mod sample;
@@ -32,12 +33,12 @@ pub use diff::PlanDiff;
 pub use ids::{Domain, Level, Node, Partition};
 pub use partitions::{Assignment, Column, MOST_REPLICAS, Partitions, PeerShare};
 pub use plan::{
-    Action, ApplyError, Cause, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Refusal, Rejected,
-    Restore, Totals,
+    Action, ApplyError, Constraint, Gain, Move, Plan, PlanHash, Pressure, Reason, Rejected, Restore, Totals,
 };
 pub use planner::{Request, plan};
 pub use policy::{Gate, Policy, PolicyError, Weights};
 pub use proactive::{Drains, Outlook, Shifts};
+pub use refusal::{Cause, Refusal};
 pub use schedule::{Doing, Schedule, Span, Step, Stuck, StuckCause, Times, schedule};
 pub use snapshot::{Cluster, InFlight, Snapshot, SnapshotError};
 pub use topology::{DomainFacts, Link, MOST_NODES, NodeFacts, NodeState, Topology, TopologyError};

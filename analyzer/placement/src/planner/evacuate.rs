@@ -6,7 +6,8 @@ use super::refuse;
 use super::work::Work;
 use crate::ids::{Node, Partition};
 use crate::partitions::NONE;
-use crate::plan::{Cause, Reason, Refusal};
+use crate::plan::Reason;
+use crate::refusal::{Cause, Refusal};
 use crate::topology::NodeState;
 
 /// Whether so much is lost at once that nothing should be done by itself; then the plan says so.

@@ -11,7 +11,8 @@ use super::regime::{Grouped, pack};
 use super::work::Work;
 use crate::copyset::Copyset;
 use crate::ids::{Node, Partition};
-use crate::plan::{Cause, Gain, Reason, Refusal, Rejected};
+use crate::plan::{Gain, Reason, Rejected};
+use crate::refusal::{Cause, Refusal};
 
 /// Partitions of a donor that are compared for one move.
 const COMPARED: usize = 48;

@@ -3,7 +3,8 @@
 use super::place::Job;
 use super::work::Work;
 use crate::ids::Node;
-use crate::plan::{Cause, Refusal, Rejected};
+use crate::plan::Rejected;
+use crate::refusal::{Cause, Refusal};
 
 /// No node can take a replica: why.
 pub(crate) fn no_target(work: &mut Work<'_>, job: &Job, rejected: Rejected) {

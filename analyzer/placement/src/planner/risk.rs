@@ -19,8 +19,9 @@ mod step;
 
 use super::work::Work;
 use crate::ids::{Node, Partition};
-use crate::plan::{Action, Cause, Gain, Move, Reason, Refusal};
+use crate::plan::{Action, Gain, Move, Reason};
 use crate::proactive::{Outlook, Shifts};
+use crate::refusal::{Cause, Refusal};
 use judge::Row;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 

@@ -10,7 +10,8 @@ use super::postings::Postings;
 use super::regime::Grouped;
 use super::work::Work;
 use crate::ids::{Node, Partition};
-use crate::plan::{Cause, Reason, Refusal};
+use crate::plan::Reason;
+use crate::refusal::{Cause, Refusal};
 
 /// Of its excess, what a node may keep rather than split another copyset.
 const NEAR_ENOUGH: f64 = 0.01;

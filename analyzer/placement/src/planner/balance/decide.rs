@@ -5,9 +5,10 @@
 
 use super::draft::{Displaced, ROUNDING};
 use crate::ids::{Node, Partition};
-use crate::plan::{Cause, Gain, Reason, Refusal, Rejected};
+use crate::plan::{Gain, Reason, Rejected};
 use crate::planner::choose::Choice;
 use crate::planner::work::Work;
+use crate::refusal::{Cause, Refusal};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::BinaryHeap;

@@ -10,7 +10,8 @@ use super::BEAM;
 use super::copysets::Step;
 use super::judge::{Judge, Row};
 use crate::ids::{Node, Partition};
-use crate::plan::{Cause, Gain, Reason, Rejected};
+use crate::plan::{Gain, Reason, Rejected};
+use crate::refusal::Cause;
 
 /// Decides about a partition, and counts what it decides as done. Whether that made room on a node that others may
 /// go to.
