@@ -7,7 +7,7 @@
 //!
 //! What is the plan's fault: what a move does. A partition that broke a limit before, and a node that was too full
 //! before, are not held against a plan that leaves them as they are; but a replica must not come into a domain that
-//! then has more than its limit, with all other holders counted, those that are down too; nor to a node that then
+//! then has more than its limit, with all other holders counted but those that are down; nor to a node that then
 //! holds more than its fill limit, with all that is on its way to it. What a copy replaces is counted until it ends.
 //!
 //! It never proposes anything, and is not told what a plan is good for: gains and scores are not its business.

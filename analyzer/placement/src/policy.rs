@@ -62,7 +62,7 @@ pub struct Weights {
     pub overlap: f64,
 }
 
-/// What a proactive move must pass; model.md has the reasons and what a simulation says.
+/// What a proactive move must pass; docs/placement.md has the reasons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
@@ -209,6 +209,9 @@ impl Policy {
         }
         if self.balance >= self.dead_band {
             return Err(PolicyError::NoRest { balance: self.balance, dead_band: self.dead_band });
+        }
+        if self.replicas_per_domain.values().any(|limit| *limit == 0) {
+            return Err(PolicyError::OutOfRange { field: "replicas_per_domain", value: 0.0, must: MORE });
         }
         if let Some(name) = self.replicas_per_domain.keys().find(|name| !levels.contains(name)) {
             let levels = if levels.is_empty() { "none".to_owned() } else { levels.join(", ") };

@@ -4,7 +4,7 @@ use crate::ids::{Node, Partition};
 
 /// What a subset would mean for a partition. The functions are pure: the same arguments, the same answer.
 ///
-/// They stand where the crate of risks will be; its definitions are those of docs/risk.md. A loss that is no number
+/// They stand where the crate of risks will be. A loss that is no number
 /// counts as unknown, and what is unknown moves nothing.
 #[derive(Clone, Copy)]
 pub struct Outlook<'a> {

@@ -60,6 +60,9 @@ pub enum SnapshotError {
         /// The value.
         value: f64,
     },
+    /// Sizes or loads whose sum cannot be counted.
+    #[error("the sizes or the loads of all partitions and replicas are too much to be summed")]
+    TooMuch,
     /// A row that names a node that does not exist, or one twice, or has an empty slot before a holder.
     #[error("partition {partition}: {fault}")]
     Row {
@@ -189,6 +192,11 @@ fn check_columns(cluster: &Cluster) -> Result<(), SnapshotError> {
     ];
     if let Some((column, _)) = columns.into_iter().find(|(_, fits)| !fits) {
         return Err(SnapshotError::Column { column, partitions });
+    }
+    let width = cluster.assignment.width() as u64;
+    let bytes = p.size_bytes.iter().try_fold(0u64, |sum, size| sum.checked_add(size.checked_mul(width + 1)?));
+    if bytes.is_none() || !p.load.iter().sum::<f64>().is_finite() {
+        return Err(SnapshotError::TooMuch);
     }
     let loads = p.load.iter().enumerate();
     if let Some((at, value)) = loads.into_iter().find(|(_, load)| !load.is_finite() || **load < 0.0) {

@@ -69,10 +69,10 @@ impl<'a> Replay<'a> {
 
     /// A copy begins: its target has its bytes.
     pub(super) fn begin(&mut self, decided: &Move, to: Node, at: (Option<u32>, Moment)) {
-        let has = &mut self.has[to.at()];
-        *has += i128::from(self.facts.size(decided.partition));
+        let (has, more) = (&mut self.has[to.at()], i128::from(self.facts.size(decided.partition)));
+        *has += more;
         let (bytes, limit_bytes) = (*has, self.facts.may_have[to.at()]);
-        if bytes > limit_bytes {
+        if more > 0 && bytes > limit_bytes {
             self.add(at, Fault::Capacity { node: to, bytes, limit_bytes });
         }
     }

@@ -252,8 +252,10 @@ impl Work<'_> {
         limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
             |(level, limit)| {
                 let domains = self.snapshot.topology().domains_at(level);
-                let others = self.assignment.subset(partition).filter(|holder| Some(*holder) != from);
-                let there = others.filter(|holder| domains[holder.at()] == domains[to.at()]).count();
+                let there = self
+                    .others(partition, from)
+                    .filter(|holder| domains[holder.at()] == domains[to.at()])
+                    .count();
                 (there >= usize::from(limit)).then_some(level)
             },
         )

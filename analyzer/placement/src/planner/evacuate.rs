@@ -10,7 +10,8 @@ use crate::plan::Reason;
 use crate::refusal::{Cause, Refusal};
 use crate::topology::NodeState;
 
-/// Whether so much is lost at once that nothing should be done by itself; then the plan says so.
+/// Whether so much is lost at once that nothing should be done by itself; then the plan says so. One node is not so
+/// much, however few there are.
 pub(crate) fn breaks(work: &mut Work<'_>) -> bool {
     let nodes = work.snapshot.topology().nodes();
     let down = |at: usize| nodes[at].state == NodeState::Down && work.held[at];
@@ -21,7 +22,8 @@ pub(crate) fn breaks(work: &mut Work<'_>) -> bool {
     let (lost, all) = (sum(&down), sum(&used));
     let limit = work.snapshot.policy().breaker;
     let lost = if all > 0.0 { lost / all } else { 0.0 };
-    if lost <= limit {
+    let several = (0..nodes.len()).filter(|at| down(*at)).count() > 1;
+    if lost <= limit || !several {
         return false;
     }
     work.refusals.push(Refusal { partition: None, node: None, cause: Cause::Breaker { lost, limit } });
@@ -92,7 +94,9 @@ fn lost(work: &Work<'_>) -> Vec<Job> {
             NodeState::Draining | NodeState::Up => (Some(node), Reason::Draining),
         });
         let missing = (held.clone().count()..wanted).map(|_| (None, Reason::Missing));
-        jobs.extend(leaving.chain(missing).map(|(from, reason)| Job {
+        // A replica that is lost and was one too many is not made again.
+        let needed = |job: &(Option<Node>, Reason)| staying < wanted || job.1 != Reason::Lost;
+        jobs.extend(leaving.chain(missing).filter(needed).map(|(from, reason)| Job {
             partition,
             from,
             staying: staying as u8,

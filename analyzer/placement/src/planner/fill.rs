@@ -24,6 +24,9 @@ const NEARLY_WHOLE: f64 = 1.3;
 /// Plans what each of these nodes gets.
 pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
     for node in nodes.iter().copied() {
+        if work.all == (0.0, 0.0) {
+            return;
+        }
         let wanted = 1.0 - work.snapshot.policy().dead_band;
         if !work.target[node.at()]
             || work.size_pressure(node.at()).max(work.load_pressure(node.at())) >= wanted

@@ -1,7 +1,7 @@
 //! Proactive moves: what is expected to hurt where it lies is shifted, or copied to where it is expected to hurt
 //! less, if that is worth it.
 //!
-//! Method: the gate and the order of action of docs/risk.md. One parallel look at all partitions finds those with a
+//! Method: the gate and the order of action of docs/placement.md. One parallel look at all partitions finds those with a
 //! holder worth leaving ([`judge`]) and what leaving it could save at best. First reads are shifted without bytes
 //! ([`reads`]); then what would save the most per byte is copied first, until a budget binds. Each decision is made
 //! anew on the cluster as it is by then, so that what was decided before is counted.

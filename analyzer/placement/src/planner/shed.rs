@@ -35,7 +35,14 @@ pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
         place(work, &jobs);
         let bounds = bounds(work, node);
         let (size, load) = (work.size_pressure(node.at()), work.load_pressure(node.at()));
-        let (reached, wanted) = if size > bounds.0 { (size, bounds.0) } else { (load, bounds.1) };
+        let none = work.snapshot.topology().node(node).capacity_bytes == 0 && work.bytes[node.at()] > 0.0;
+        let (reached, wanted) = if none {
+            (f64::INFINITY, 0.0)
+        } else if size > bounds.0 {
+            (size, bounds.0)
+        } else {
+            (load, bounds.1)
+        };
         if reached > wanted {
             let cause = Cause::Pressure { reached, wanted };
             work.refusals.push(Refusal { partition: None, node: Some(node), cause });

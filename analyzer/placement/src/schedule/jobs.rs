@@ -4,7 +4,7 @@ use super::network::{Network, UNBOUNDED};
 use super::{Stuck, StuckCause};
 use crate::hash::draw;
 use crate::ids::{Node, Partition};
-use crate::plan::{Action, Move, Plan, Reason};
+use crate::plan::{Action, Move, Plan};
 use crate::snapshot::Snapshot;
 use crate::topology::NodeState;
 use std::cmp::Reverse;
@@ -180,10 +180,6 @@ impl Jobs {
 
 fn of(snapshot: &Snapshot, decided: &Move, live: usize, position: u32) -> Urgency {
     let partitions = snapshot.partitions();
-    let by_choice = match decided.reason {
-        Reason::Lost | Reason::Missing | Reason::Draining => false,
-        Reason::Overfull | Reason::Underfull | Reason::Balance | Reason::Risk => true,
-    };
     let weight = f64::from(partitions.risk.get(decided.partition))
         * f64::from(partitions.impact.get(decided.partition));
     // Bits of numbers that are not negative are in their order; what is unknown comes after what is 0.
@@ -194,5 +190,5 @@ fn of(snapshot: &Snapshot, decided: &Move, live: usize, position: u32) -> Urgenc
     };
     let tie = snapshot.topology().nodes().get(node.at()).map_or(0, |node| node.key);
     let tie = draw(partitions.key[decided.partition.at()], tie);
-    (by_choice, live, Reverse(weight), Reverse(decided.bytes), tie, position)
+    (!decided.reason.repairs(), live, Reverse(weight), Reverse(decided.bytes), tie, position)
 }

@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
             self.wait(rank, Wait::In(ends.to));
             return false;
         }
-        if self.room[to].left < i128::from(job.bytes) {
+        if job.bytes > 0 && self.room[to].left < i128::from(job.bytes) {
             self.wait(rank, Wait::Room(ends.to));
             return false;
         }
@@ -404,7 +404,7 @@ impl<'a> Run<'a> {
         let room = self.room[ends.to.at()].left;
         if !self.slots[ends.to.at()].free() {
             StuckCause::Busy { node: ends.to }
-        } else if room < i128::from(job.bytes) {
+        } else if job.bytes > 0 && room < i128::from(job.bytes) {
             let room_bytes = u64::try_from(room.max(0)).unwrap_or(u64::MAX);
             StuckCause::Room { node: ends.to, needs_bytes: job.bytes, room_bytes }
         } else {

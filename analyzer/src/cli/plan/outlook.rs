@@ -1,4 +1,4 @@
-//! What hazards of nodes mean for a partition: the first term of the expected loss of docs/risk.md's model, the
+//! What hazards of nodes mean for a partition: the first term of an expected loss, the
 //! requests that have to find another replica.
 //!
 //! Per hour, on a subset: the sum over its nodes of hazard x load x share of the reads x seconds until they go

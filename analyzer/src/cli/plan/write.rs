@@ -6,13 +6,19 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes all rows, and puts the file in its place when it is complete.
+/// Writes all rows, and puts the file in its place when it is complete. What is there and no file (a pipe, a terminal,
+/// a link) is written to as it is.
 pub(super) fn placement(
     path: &Path,
     partitions: &PartitionNames,
     nodes: &NodeNames,
     assignment: &Assignment,
 ) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        let mut out = BufWriter::with_capacity(1 << 18, File::create(path)?);
+        rows(&mut out, partitions, nodes, assignment)?;
+        return out.flush();
+    }
     let beside = temporary(path);
     let written = File::create(&beside).and_then(|file| {
         let mut out = BufWriter::with_capacity(1 << 18, file);
