@@ -39,7 +39,7 @@ type Others = u128;
 pub(crate) fn place(work: &mut Work<'_>, jobs: &[Job]) {
     let mut keyed: Vec<(Others, Job)> = jobs.iter().map(|job| (others(work, job), *job)).collect();
     keyed.sort_unstable_by_key(|(others, job)| (*others, job.partition));
-    let fan_out = fan_out(work, &keyed);
+    let mut fan_out = fan_out(work, &keyed);
     let mut piles: Vec<Pile> = Vec::new();
     for group in keyed.chunk_by(|a, b| a.0 == b.0) {
         if group.len() > work.snapshot.policy().fan_out as usize {
@@ -53,7 +53,7 @@ pub(crate) fn place(work: &mut Work<'_>, jobs: &[Job]) {
     for pile in &piles {
         match pile.jobs.as_slice() {
             [job] => single(work, *job),
-            _ => group(work, pile, fan_out, &known),
+            _ => group(work, pile, &mut fan_out, &known),
         }
     }
 }
@@ -67,16 +67,23 @@ fn fan_out(work: &Work<'_>, keyed: &[(Others, Job)]) -> FanOut {
         0 => None,
         _ => Grouped::new(work).map(|grouped| grouped.left.max(0) as u64),
     };
+    let left = left.unwrap_or(u64::MAX / 2);
     // Each piece is a copyset; the copyset that a group is now goes.
-    let pieces = left.map_or(u64::MAX, |left| 1 + left / groups as u64);
-    let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
-    FanOut { pieces: wanted.min(pieces), most: wanted.saturating_mul(MOST_SPLITS).min(pieces) }
+    let pieces = u32::try_from(1 + left / groups.max(1) as u64).unwrap_or(u32::MAX).min(wanted);
+    let spare = left - u64::from(pieces - 1) * groups as u64;
+    FanOut {
+        pieces,
+        spare: u32::try_from(spare).unwrap_or(u32::MAX),
+        most: wanted.saturating_mul(MOST_SPLITS),
+    }
 }
 
-/// Pieces of a group: how many there should be, and how many there may be where room is short.
+/// Pieces of a group: how many there should be, how many more all groups together may have where room is short, and
+/// how many one may have at most.
 #[derive(Debug, Clone, Copy)]
 struct FanOut {
     pieces: u32,
+    spare: u32,
     most: u32,
 }
 
@@ -137,8 +144,10 @@ fn commit(work: &mut Work<'_>, job: Job, choice: Choice) {
 }
 
 /// Places a group on few substitutes: first who gets how much, then who gets what.
-fn group(work: &mut Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) {
-    let (choices, quotas) = substitutes(work, pile, fan_out, known);
+fn group(work: &mut Work<'_>, pile: &Pile, fan_out: &mut FanOut, known: &Known) {
+    let (choices, quotas) = substitutes(work, pile, *fan_out, known);
+    let more = (choices.len() as u32).saturating_sub(fan_out.pieces);
+    fan_out.spare = fan_out.spare.saturating_sub(more);
     if choices.is_empty() {
         pile.jobs.iter().for_each(|job| single(work, *job));
         return;
@@ -228,7 +237,7 @@ fn substitutes(work: &Work<'_>, pile: &Pile, fan_out: FanOut, known: &Known) -> 
             continue;
         };
         let room = work.share_until_tolerable(choice.node, pile.bytes, pile.load);
-        let last = choices.len() as u32 + 1 >= fan_out.most;
+        let last = choices.len() as u32 + 1 >= fan_out.pieces.saturating_add(fan_out.spare).min(fan_out.most);
         let share = if last { left } else { fair.min(room.max(fair * LEAST_PIECE)) };
         quotas.push(Quota { bytes: pile.bytes * share, load: pile.load * share });
         choices.push(choice);

@@ -29,7 +29,7 @@ impl Grouped {
             return None;
         }
         let least = wanted.map_or_else(|| meant(work, &sets), |spread| copysets(work, spread));
-        let most = (least * work.snapshot.policy().copyset_budget) as i64;
+        let most = (least * work.snapshot.policy().copyset_budget).ceil() as i64;
         let left = most - sets.len() as i64;
         let groups = sets.groups();
         Some(Self { sets, groups, left })
