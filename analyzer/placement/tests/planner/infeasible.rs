@@ -3,7 +3,8 @@
 use crate::support::judge::faults;
 use isotherm_placement::{
     Assignment, Cause, Cluster, Domain, DomainFacts, Gain, Level, Node, NodeFacts, NodeState, Partition,
-    Partitions, Plan, Policy, Request, Snapshot, Topology, hash, plan,
+    Partitions, Plan, Policy, PolicyError, Request, Snapshot, SnapshotError, Topology, check, check_schedule,
+    hash, plan, schedule,
 };
 
 /// Nodes of 1,000 bytes by rack and state, partitions of 100 bytes by row, three replicas wanted.
@@ -157,4 +158,61 @@ fn two_lost_replicas_of_one_rack_do_not_bar_each_other() {
 fn a_node_that_drains_does_not_count_as_one_that_stays() {
     let made = repaired(&cluster(&[&[DRAINING, UP], &[UP], &[UP]], &[&[0, 2, 3]]));
     assert_eq!(made.moves[0].gain, Gain::Replicas { before: 2, after: 3 });
+}
+
+#[test]
+fn a_partition_of_no_bytes_on_a_node_beyond_its_limit_is_no_fault_to_the_checker() {
+    let mut full = cluster(&[&[DOWN, UP], &[UP], &[UP]], &[&[0, 2, 3], &[1, 2, 3]]);
+    full.partitions.size_bytes = vec![0, 1_000];
+    let snapshot = Snapshot::new(full).unwrap();
+    let made = plan(&snapshot, &Request { repair: true, ..Request::default() });
+    let order = schedule(&snapshot, &made);
+    assert_eq!((order.steps.len(), order.stuck.len()), (1, 0));
+    assert_eq!(check(&snapshot, &made), []);
+    assert_eq!(check_schedule(&snapshot, &made, &order), []);
+}
+
+#[test]
+fn one_node_of_three_is_no_mass_failure_and_two_are() {
+    let breaker = |racks: &[&[NodeState]]| {
+        let mut cluster = cluster(racks, &[&[0, 1, 2]]);
+        cluster.policy.breaker = 0.25;
+        let made = plan(&Snapshot::new(cluster).unwrap(), &Request { repair: true, ..Request::default() });
+        causes(&made).iter().any(|cause| matches!(cause, Cause::Breaker { .. }))
+    };
+    assert!(!breaker(&[&[DOWN], &[UP], &[UP]]));
+    assert!(breaker(&[&[DOWN], &[DOWN], &[UP]]));
+}
+
+#[test]
+fn what_was_one_replica_too_many_is_not_made_again() {
+    let mut cluster = cluster(&[&[DOWN, UP], &[UP], &[UP]], &[&[0, 2, 3]]);
+    cluster.partitions.replicas = isotherm_placement::Column::Same(2);
+    let made = plan(&Snapshot::new(cluster).unwrap(), &Request { repair: true, ..Request::default() });
+    assert!(made.moves.is_empty() && made.refusals.is_empty(), "{made:?}");
+}
+
+#[test]
+fn what_cannot_be_summed_or_limits_everything_to_nothing_is_refused_at_the_door() {
+    let mut huge = cluster(&[&[UP], &[UP], &[UP]], &[&[0, 1, 2], &[0, 1, 2]]);
+    huge.partitions.size_bytes = vec![1 << 62; 2];
+    assert_eq!(Snapshot::new(huge).unwrap_err(), SnapshotError::TooMuch);
+    let mut nothing = cluster(&[&[UP], &[UP], &[UP]], &[&[0, 1, 2]]);
+    nothing.policy.replicas_per_domain = [("rack".to_owned(), 0)].into();
+    let refused = Snapshot::new(nothing).unwrap_err();
+    assert!(matches!(refused, SnapshotError::Policy(PolicyError::OutOfRange { .. })), "{refused}");
+}
+
+#[test]
+fn a_node_that_can_hold_nothing_any_more_and_is_pinned_full_is_said_to_be() {
+    let mut pinned = cluster(&[&[UP], &[UP], &[UP], &[UP]], &[&[0, 1, 2]]);
+    pinned.partitions.pinned = isotherm_placement::Column::Same(true);
+    let mut nodes = pinned.topology.nodes().to_vec();
+    nodes[0].capacity_bytes = 0;
+    let (levels, domains) = (pinned.topology.levels().to_vec(), pinned.topology.domains().to_vec());
+    pinned.topology = Topology::new(levels, domains, nodes, Vec::new()).unwrap();
+    let asked = Request { repair: true, shed: vec![Node(0)], ..Request::default() };
+    let made = plan(&Snapshot::new(pinned).unwrap(), &asked);
+    assert!(made.moves.is_empty());
+    assert!(matches!(causes(&made)[..], [Cause::Pressure { .. }]), "{:?}", made.refusals);
 }

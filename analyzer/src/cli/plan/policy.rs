@@ -93,6 +93,6 @@ mod tests {
             error("fan_out = 4\nreplicas_per_domain = { row = 1 }\n").starts_with("p.toml line 2: replicas")
         );
         assert!(error("fan_out = 4\nbalance = 0.5\n").starts_with("p.toml line 2: balance is 0.5"));
-        assert!(error("fan_out = 4\ndead_band = 0.005\n").starts_with("p.toml line 1: balance is 0.01"));
+        assert!(error("fan_out = 4\ndead_band = 0.005\n").starts_with("p.toml line 1: balance is 0.02"));
     }
 }
