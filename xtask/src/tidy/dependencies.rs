@@ -8,8 +8,15 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// Crates of definitions and decisions: no tasks, no wire, no tables, no clock, no files, no chance.
-pub(super) const PURE: [&str; 5] =
-    ["isotherm-model", "isotherm-forecast", "isotherm-risk", "isotherm-placement", "isotherm-migration"];
+pub(super) const PURE: [&str; 7] = [
+    "isotherm-model",
+    "isotherm-forecast",
+    "isotherm-risk",
+    "isotherm-placement",
+    "isotherm-migration",
+    "isotherm-cycle",
+    "isotherm-simulate",
+];
 
 /// What pure crates must not name; a family is named by its stem.
 const IMPURE: [&str; 14] = [
@@ -33,13 +40,18 @@ const IMPURE: [&str; 14] = [
 const HEAVY: [&str; 4] = ["tokio", "tonic", "polars", "aya"];
 
 /// Crates of ours that a crate may depend on; crates that are not listed may use all but xtask.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("isotherm-agent-ebpf", &[]),
     ("isotherm-model", &[]),
     ("isotherm-forecast", &["isotherm-model"]),
     ("isotherm-risk", &["isotherm-model"]),
     ("isotherm-placement", &["isotherm-model", "isotherm-risk"]),
     ("isotherm-migration", &["isotherm-model"]),
+    ("isotherm-cycle", &["isotherm-model", "isotherm-forecast", "isotherm-risk", "isotherm-placement"]),
+    (
+        "isotherm-simulate",
+        &["isotherm-model", "isotherm-forecast", "isotherm-risk", "isotherm-placement", "isotherm-cycle"],
+    ),
     ("isotherm-proto", &["isotherm-model"]),
     ("isotherm-agent", &["isotherm-model", "isotherm-proto", "isotherm-agent-ebpf"]),
 ];

@@ -1,0 +1,3 @@
+//! From what was counted in a step to decisions: the pure stages of every cycle.
+//!
+//! No clock, no file, no chance without a seed: the analyzer feeds it, and so do replay, backtest and simulation.
