@@ -1,0 +1,74 @@
+//! What a cycle is made from: counts of one step, and the cluster as it is known.
+//!
+//! Both are immutable once made, and sorted by name, so that nothing depends on who assembled them in which order.
+
+use isotherm_model::entropy::NodeEntropy;
+use isotherm_model::{NodeId, PartitionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The lengths of steps that series have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StepLength {
+    /// A minute: every cycle.
+    Minute,
+    /// A quarter of an hour.
+    Quarter,
+    /// An hour.
+    Hour,
+}
+
+impl StepLength {
+    /// All, short ones first.
+    pub const ALL: [Self; 3] = [Self::Minute, Self::Quarter, Self::Hour];
+
+    /// In milliseconds.
+    #[must_use]
+    pub fn ms(self) -> u64 {
+        match self {
+            Self::Minute => 60_000,
+            Self::Quarter => 900_000,
+            Self::Hour => 3_600_000,
+        }
+    }
+}
+
+/// What was counted in one step, of all partitions and nodes.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The first moment after it; a multiple of its length.
+    pub end: Timestamp,
+    /// How long it was.
+    pub length: StepLength,
+    /// By name.
+    pub nodes: Vec<NodeStep>,
+    /// By name.
+    pub partitions: Vec<PartitionStep>,
+}
+
+/// What a node did in a step.
+#[derive(Debug, Clone)]
+pub struct NodeStep {
+    /// Which.
+    pub node: NodeId,
+    /// Reads it served; `None` if it was not watched all the time.
+    pub reads: Option<u64>,
+    /// Median latency of its reads, in nanoseconds; `None` where nobody measured it.
+    pub latency_ns: Option<f64>,
+}
+
+/// What was done with a partition in a step.
+#[derive(Debug, Clone)]
+pub struct PartitionStep {
+    /// Which.
+    pub partition: PartitionId,
+    /// Client reads; `None` where nobody watched.
+    pub reads: Option<u64>,
+    /// By each eligible node, as a position in [`Step::nodes`]; `None` if that node was not watched all the time.
+    pub served: Vec<(u32, Option<u64>)>,
+    /// Entropy over the eligible nodes.
+    pub entropy: NodeEntropy,
+    /// Entropy over offsets, over its largest value; `None` if unknown.
+    pub offset_h: Option<f64>,
+    /// Entropy over peers, over its largest value; `None` if unknown.
+    pub peer_h: Option<f64>,
+}
