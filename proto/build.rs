@@ -2,7 +2,11 @@
 
 use std::{env, fs, path::PathBuf};
 
-const CONTRACTS: [&str; 2] = ["isotherm/telemetry/v1/telemetry.proto", "isotherm/control/v1/control.proto"];
+const CONTRACTS: [&str; 3] = [
+    "isotherm/telemetry/v1/telemetry.proto",
+    "isotherm/control/v1/control.proto",
+    "isotherm/control/v1/risk.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=isotherm");
