@@ -2,6 +2,7 @@
 
 mod client;
 mod entropy;
+mod explain;
 mod export;
 mod forecast;
 mod layer;
@@ -10,6 +11,7 @@ mod partitions;
 mod peers;
 mod plan;
 mod print;
+mod risk;
 mod time;
 
 use crate::config::Config;
@@ -65,6 +67,12 @@ enum Command {
     /// Compute something from the telemetry
     #[command(subcommand)]
     Analyze(AnalyzeCommand),
+    /// Say why the last cycle said what it said
+    #[command(subcommand)]
+    Explain(explain::ExplainCommand),
+    /// Say what would happen
+    #[command(subcommand)]
+    WhatIf(explain::WhatIfCommand),
     /// Take telemetry away
     #[command(subcommand)]
     Export(ExportCommand),
@@ -122,6 +130,8 @@ enum GetCommand {
 #[derive(Subcommand)]
 enum AnalyzeCommand {
     Entropy(entropy::EntropyArgs),
+    Forecast(risk::ForecastsArgs),
+    Risk(risk::RiskArgs),
 }
 
 #[derive(Subcommand)]
@@ -173,6 +183,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Get(GetCommand::Partitions(args)) => client(partitions::run(args)),
         Command::Get(GetCommand::Peers(args)) => client(peers::run(args)),
         Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
+        Command::Analyze(AnalyzeCommand::Forecast(args)) => client(risk::forecasts(args)),
+        Command::Analyze(AnalyzeCommand::Risk(args)) => client(risk::risks(args)),
+        Command::Explain(command) => client(explain::explain(command)),
+        Command::WhatIf(command) => client(explain::what_if(command)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
         Command::Forecast(args) => forecast::run(&args),
         Command::Plan(command) => plan::run(&command),
