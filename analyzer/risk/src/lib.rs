@@ -8,3 +8,25 @@
 //!
 //! Definitions are those of docs/risk.md. No clock, no file, no chance: everything is an argument. What is unknown is
 //! `None` or a value of its own, never 0, and nothing finite becomes a number that is none.
+
+mod bounds;
+mod domains;
+mod exposure;
+mod field;
+mod ids;
+mod loss;
+mod shares;
+
+pub use bounds::OutOfRange;
+pub use domains::{Domains, DomainsError};
+pub use exposure::{
+    DomainExposure, Exposure, ExposurePolicy, Horizon, NodeExposure, Outages, Redundancy, Surroundings,
+    SurroundingsError, second_order_error,
+};
+pub use field::{Bearing, Effect, Field, FieldError, FieldPolicy, Holding};
+pub use ids::{Domain, Node};
+pub use loss::{CopyCost, CostPolicy, Loss, LossParts, LossPolicy, RiskPolicy};
+pub use shares::{
+    Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
+    shares_of, tilt, tilt_to,
+};
