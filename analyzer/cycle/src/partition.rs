@@ -12,7 +12,9 @@ use crate::record::{Habitual, Judged, Status};
 use crate::series::{Due, Series};
 use isotherm_model::Timestamp;
 use isotherm_model::entropy::NodeEntropy;
-use isotherm_risk::{Baseline, Class, Frozen, Habit, HabitSource, Normalised, Surge, SurgeVerdict, Window};
+use isotherm_risk::class::{Class, Normalised};
+use isotherm_risk::habit::{Baseline, Frozen, Habit, Source as HabitSource};
+use isotherm_risk::surge::{Surge, Verdict as SurgeVerdict, Window};
 use serde::{Deserialize, Serialize};
 
 /// Values that the series keep: two hours of minutes, a day of quarters, a week of hours.

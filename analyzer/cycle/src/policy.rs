@@ -1,6 +1,9 @@
 //! What an operator may set of the cycle, with defaults and the reason of each; checked once.
 
-use isotherm_risk::{FieldPolicy, OutOfRange, Rule as HabitRule, RiskPolicy, SurgeRule, Thresholds};
+use isotherm_risk::class::Thresholds;
+use isotherm_risk::habit::Rule as HabitRule;
+use isotherm_risk::surge::Rule as SurgeRule;
+use isotherm_risk::{FieldPolicy, OutOfRange, RiskPolicy};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
