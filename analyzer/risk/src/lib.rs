@@ -30,3 +30,7 @@ pub use shares::{
     Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
     shares_of, tilt, tilt_to,
 };
+pub mod class;
+pub mod gray;
+pub mod habit;
+pub mod surge;
