@@ -18,6 +18,7 @@ mod effect;
 mod normal;
 
 pub use build::FieldError;
+pub(crate) use build::spill;
 pub use effect::Effect;
 pub(crate) use effect::Without;
 

@@ -13,8 +13,11 @@ mod bounds;
 mod domains;
 mod exposure;
 mod field;
+mod gate;
+mod hazard;
 mod ids;
 mod loss;
+mod node_down;
 mod shares;
 
 pub use bounds::OutOfRange;
@@ -24,8 +27,17 @@ pub use exposure::{
     SurroundingsError, second_order_error,
 };
 pub use field::{Bearing, Effect, Field, FieldError, FieldPolicy, Holding};
+pub use gate::{
+    Check, Criterion, Decision, Destination, Factors, GatePolicy, Judged, Mode, Move, Shift, ShiftAction,
+    Situation, Standing, Verdict, WhyNot, decide, undo_shift,
+};
+pub use hazard::{
+    Basis, ClassPrior, DownCause, Hazard, HazardError, HazardPolicy, Hazards, History, HistoryError,
+    NodeClass, Override, OverrideRate, Span, SpanState, Tally,
+};
 pub use ids::{Domain, Node};
-pub use loss::{CopyCost, CostPolicy, Loss, LossParts, LossPolicy, RiskPolicy};
+pub use loss::{CopyCost, CostPolicy, Gain, Loss, LossParts, LossPolicy, RiskPolicy};
+pub use node_down::{Holders, Lying, MovingHelps, NodeDown, Responsible, Survivor};
 pub use shares::{
     Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
     shares_of, tilt, tilt_to,

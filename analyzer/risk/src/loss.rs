@@ -22,8 +22,10 @@
 //! [`Field::effect`]: crate::Field::effect
 
 mod cost;
+mod gain;
 
 pub use cost::{CopyCost, CostPolicy};
+pub use gain::Gain;
 
 use crate::bounds::{self, Must, OutOfRange};
 use crate::exposure::{ExposurePolicy, Redundancy, Surroundings, share_in};

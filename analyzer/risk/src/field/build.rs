@@ -112,7 +112,7 @@ impl Field {
 }
 
 /// Reads per second of a partition that the holder at the place `to` gets when the one at `dead` dies.
-pub(super) fn spill(holding: &Holding<'_>, dead: usize, to: usize) -> f64 {
+pub(crate) fn spill(holding: &Holding<'_>, dead: usize, to: usize) -> f64 {
     let others: f64 = holding.shares.iter().enumerate().filter(|(at, _)| *at != dead).map(|(_, p)| p).sum();
     let part =
         if others > NOTHING { holding.shares[to] / others } else { 1.0 / (holding.subset.len() - 1) as f64 };
@@ -120,7 +120,7 @@ pub(super) fn spill(holding: &Holding<'_>, dead: usize, to: usize) -> f64 {
 }
 
 /// Whether a holding is one.
-pub(crate) fn check(partition: usize, holding: &Holding<'_>, nodes: usize) -> Result<(), FieldError> {
+fn check(partition: usize, holding: &Holding<'_>, nodes: usize) -> Result<(), FieldError> {
     let Holding { subset, shares, reads_per_s } = *holding;
     if let Some(node) = subset.iter().find(|node| node.at() >= nodes) {
         return Err(FieldError::NoSuchNode { partition, node: *node, nodes });
