@@ -10,15 +10,19 @@
 //! `None` or a value of its own, never 0, and nothing finite becomes a number that is none.
 
 mod bounds;
+pub mod class;
 mod domains;
 mod exposure;
 mod field;
 mod gate;
+pub mod gray;
+pub mod habit;
 mod hazard;
 mod ids;
 mod loss;
 mod node_down;
 mod shares;
+pub mod surge;
 
 pub use bounds::OutOfRange;
 pub use domains::{Domains, DomainsError};
@@ -42,7 +46,3 @@ pub use shares::{
     Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
     shares_of, tilt, tilt_to,
 };
-pub mod class;
-pub mod gray;
-pub mod habit;
-pub mod surge;
