@@ -46,3 +46,6 @@ pub use shares::{
     Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
     shares_of, tilt, tilt_to,
 };
+
+#[cfg(test)]
+mod sample;
