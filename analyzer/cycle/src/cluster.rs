@@ -37,6 +37,8 @@ pub enum HazardSource {
 pub struct Hazard {
     /// Per hour; finite, not negative.
     pub per_hour: f64,
+    /// Standard deviation of what is believed of that.
+    pub sd_per_hour: f64,
     /// The same over the mean of its class.
     pub over_class: f64,
     /// How it is known.
@@ -211,6 +213,7 @@ fn nowhere(what: &'static str, name: &str, of: &'static str, position: u32) -> C
 
 fn hazard(what: &'static str, name: &str, hazard: Hazard) -> Result<(), ClusterError> {
     number(what, name, "hazard", hazard.per_hour)?;
+    number(what, name, "deviation of the hazard", hazard.sd_per_hour)?;
     number(what, name, "hazard over its class's", hazard.over_class)
 }
 

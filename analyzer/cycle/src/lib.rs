@@ -8,6 +8,7 @@
 mod assess;
 pub mod band;
 pub mod cluster;
+mod decide;
 pub mod explain;
 pub mod horizon;
 pub mod input;
@@ -18,5 +19,6 @@ pub mod series;
 mod state;
 
 pub use assess::{AssessError, Landscape, Placed, assess};
-pub use policy::{LONGEST_HORIZON_H, LONGEST_LEAD, ReadsNeed, Settings, SettingsError};
+pub use decide::decide_all;
+pub use policy::{LONGEST_HORIZON_H, LONGEST_LEAD, ReadsNeed, Settings, SettingsError, Shifts};
 pub use state::{Absorbed, State};

@@ -3,7 +3,7 @@
 use isotherm_risk::class::Thresholds;
 use isotherm_risk::habit::Rule as HabitRule;
 use isotherm_risk::surge::Rule as SurgeRule;
-use isotherm_risk::{FieldPolicy, OutOfRange, RiskPolicy};
+use isotherm_risk::{FieldPolicy, GatePolicy, Mode, OutOfRange, RiskPolicy, gray};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -35,9 +35,33 @@ pub struct Settings {
     pub share_expires_min: u32,
     /// Orders that are selected in a cycle at most; the others keep theirs for longer. 4000: a second of a core.
     pub selections: usize,
+    /// What an action has to pass.
+    pub gate: GatePolicy,
+    /// How far the system goes by itself. To observe, until an operator says more.
+    pub mode: Mode,
+    /// How the store can shift reads without copying. Not at all, until an adapter says more.
+    pub shifts: Shifts,
+    /// Share of the reads that fail at a node that answers badly. .03, unidentified; fit.
+    pub gray_failing: f64,
+    /// When a node is suspected of answering badly.
+    pub gray: gray::Rule,
+    /// How habitual latencies are formed.
+    pub gray_habit: gray::HabitRule,
     /// Holders that reads can do without, where nobody says more: with majorities 1 of 3; where any replica serves,
     /// all but one. By default any serves.
     pub reads_need: ReadsNeed,
+}
+
+/// How a store shifts reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shifts {
+    /// It cannot.
+    None,
+    /// By another leader, which serves what the leader so far did.
+    Lead,
+    /// By draining a holder, whose reads the others serve.
+    Drain,
 }
 
 /// How many holders a read needs.
@@ -75,6 +99,12 @@ impl Default for Settings {
             share_half_life_min: 15.0,
             share_expires_min: 60,
             selections: 4_000,
+            gate: GatePolicy::default(),
+            mode: Mode::default(),
+            shifts: Shifts::None,
+            gray_failing: 0.03,
+            gray: gray::Rule::default(),
+            gray_habit: gray::HabitRule::default(),
             reads_need: ReadsNeed::Any,
         }
     }
@@ -112,6 +142,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         self.risk.check()?;
         self.field.check()?;
+        self.gate.check()?;
         let lead = f64::from(self.lead_min);
         let expires = f64::from(self.share_expires_min);
         for (field, value, from, to, must) in [
@@ -120,6 +151,7 @@ impl Settings {
             ("lead_min", lead, 1.0, f64::from(LONGEST_LEAD), "1 to 30"),
             ("share_half_life_min", self.share_half_life_min, 1.0, 1_440.0, "1 to 1440"),
             ("share_expires_min", expires, 1.0, 10_080.0, "1 to 10080"),
+            ("gray_failing", self.gray_failing, 0.0, 1.0, "0 to 1"),
             ("selections", self.selections as f64, 1.0, 1e6, "1 to 1000000"),
         ] {
             if !(from..=to).contains(&value) {

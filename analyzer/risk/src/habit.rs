@@ -7,18 +7,11 @@
 //! baseline, and `z = (h - b) / (1.4826 mad + .01)`: standard deviations, if noise is normal, and a floor below
 //! which no difference of entropies is worth a word.
 //!
-<<<<<<< HEAD
-//! A spread of one hour in two weeks is known badly, and a z made of it calls one in fifty healthy half hours a
-//! surge. So `mad` is the larger of two: that of the hour (within it, and between its weeks), and that of all
-//! values lately, each from its own baseline. In the first two weeks the latter has the whole day in it: a shift
-//! that is smaller than the partition's day is not found then (14 of 100 in tests/habit.rs, none later).
-=======
 //! The spread of one hour in two weeks is known badly: with it alone, restless healthy partitions surged .064 times
 //! a day, and .018 times as it is. So `mad` is the larger of two: that of the hour (within it, and between its
 //! weeks), and that of all values lately, each from its own baseline. In the first two weeks the latter has the
 //! whole day in it: a shift that is smaller than the partition's day is not found then (14 of 100 in
 //! tests/habit.rs; none is missed later).
->>>>>>> habit
 //!
 //! **A habit is not taught by what it is there to find.** Values with `|z| >= 3`, and those during incidents and
 //! moves, teach nothing. That must end some time, or a new normal would be called a surge for ever. There are

@@ -15,7 +15,12 @@ pub(crate) fn system() -> SystemId {
 /// A cluster of so many nodes, three to a rack, and partitions of three replicas in different racks.
 pub(crate) fn cluster(nodes: u32, partitions: u32) -> Cluster {
     let racks = nodes.div_ceil(3);
-    let hazard = |per_hour| Hazard { per_hour, over_class: 1.0, source: HazardSource::Observed };
+    let hazard = |per_hour| Hazard {
+        per_hour,
+        sd_per_hour: per_hour,
+        over_class: 1.0,
+        source: HazardSource::Observed,
+    };
     Cluster {
         revision: 7,
         nodes: (0..nodes)
