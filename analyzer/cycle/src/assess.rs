@@ -12,11 +12,11 @@ use crate::policy::Settings;
 use crate::record::{At, DomainPart, Exposed, Holder, Judged, Record, Status, Surging, Verdict};
 use crate::state::{Name, State};
 use isotherm_model::Timestamp;
-use isotherm_risk::{
-    Bearing, Domain, Domains, DomainsError, Exposure, Field, FieldError, Holding, Horizon, Loss, Node, Redundancy,
-    RiskPolicy, Surroundings, SurroundingsError, normalised_entropy, tilt,
-};
 use isotherm_risk::surge::Verdict as SurgeVerdict;
+use isotherm_risk::{
+    Bearing, Domain, Domains, DomainsError, Exposure, Field, FieldError, Holding, Horizon, Loss, Node,
+    Redundancy, RiskPolicy, Surroundings, SurroundingsError, normalised_entropy, tilt,
+};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -57,7 +57,11 @@ impl Placed {
     /// As the field sees it; `None` if the shares or the reads are not known.
     #[must_use]
     pub fn holding(&self) -> Option<Holding<'_>> {
-        Some(Holding { subset: &self.subset, shares: self.shares.as_deref()?, reads_per_s: self.reads_per_s? })
+        Some(Holding {
+            subset: &self.subset,
+            shares: self.shares.as_deref()?,
+            reads_per_s: self.reads_per_s?,
+        })
     }
 }
 
@@ -107,11 +111,8 @@ pub fn assess(
     let known = Known { state, cluster, settings, numbers: &numbers };
     let all: Vec<(&Name, &Partition)> = state.partitions.iter().collect();
     let facts = side_by_side(&all, cluster);
-    let placed: Vec<Placed> = all
-        .par_iter()
-        .zip(&facts)
-        .map(|((_, partition), facts)| known.place(partition, *facts))
-        .collect();
+    let placed: Vec<Placed> =
+        all.par_iter().zip(&facts).map(|((_, partition), facts)| known.place(partition, *facts)).collect();
     let bearing = |node: &crate::cluster::NodeFacts| Bearing {
         capacity_per_s: node.capacity_per_s.filter(|capacity| *capacity > 0.0),
         other_per_s: 0.0,
@@ -126,7 +127,8 @@ pub fn assess(
     )?;
     let hazard_per_hour: Vec<f64> = cluster.nodes.iter().map(|node| node.hazard.per_hour).collect();
     Surroundings::new(&field, &hazard_per_hour, &domains, None)?;
-    let landscape = Landscape { field, hazard_per_hour, domains, failing: Vec::new(), placed };
+    let landscape =
+        Landscape { field, hazard_per_hour, domains, failing: failing(state, cluster, settings), placed };
     let surroundings = landscape.surroundings();
     let records = all
         .par_iter()
@@ -137,6 +139,17 @@ pub fn assess(
         })
         .collect();
     Ok((landscape, records))
+}
+
+/// Share of the reads that fail at each node; empty if none is suspected of answering badly.
+fn failing(state: &State, cluster: &Cluster, settings: &Settings) -> Vec<f64> {
+    let suspected = |node: &crate::cluster::NodeFacts| {
+        let memory = state.memory(&(node.system.clone(), node.name.clone()));
+        memory.is_some_and(crate::nodes::Memory::is_suspected)
+    };
+    let all: Vec<f64> =
+        cluster.nodes.iter().map(|node| if suspected(node) { settings.gray_failing } else { 0.0 }).collect();
+    if all.iter().any(|share| *share > 0.0) { all } else { Vec::new() }
 }
 
 /// What the cluster says of each partition of the state.
@@ -277,7 +290,8 @@ impl Known<'_> {
         surroundings: &Surroundings<'_>,
     ) {
         let weight = self.settings.risk.exposure.survivors_weight;
-        for ((holder, part), (_, loss)) in record.holders.iter_mut().zip(&exposure.by_node).zip(&loss.by_node) {
+        for ((holder, part), (_, loss)) in record.holders.iter_mut().zip(&exposure.by_node).zip(&loss.by_node)
+        {
             let scale = part.failover_per_hour * weight;
             holder.overload = part
                 .survivors_per_hour
@@ -320,8 +334,7 @@ impl Known<'_> {
             + exposure.survivors_per_hour.unwrap_or(0.0);
         let table = tabulate(placed, held, exposure, surroundings, policy);
         let horizon_h = self.settings.horizon_of(placed.size_bytes);
-        let ladder =
-            Ladder { minute: &partition.minute, quarter: &partition.quarter, hour: &partition.hour };
+        let ladder = Ladder { minute: &partition.minute, quarter: &partition.quarter, hour: &partition.hour };
         let all = match &table {
             Some(table) => integrate(ladder, table, present, horizon_h, seed),
             None => crate::horizon::Integrated {

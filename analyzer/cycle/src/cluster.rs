@@ -162,7 +162,9 @@ impl Cluster {
             if let Some(position) = node.domains.iter().find(position) {
                 return Err(nowhere("node", &node.name, "domain", *position));
             }
-            for (field, value) in [("capacity", node.capacity_per_s), ("observed hours", Some(node.observed_h))] {
+            for (field, value) in
+                [("capacity", node.capacity_per_s), ("observed hours", Some(node.observed_h))]
+            {
                 number("node", &node.name, field, value.unwrap_or(0.0))?;
             }
         }

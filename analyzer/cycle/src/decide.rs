@@ -10,8 +10,8 @@ use crate::cluster::{Cluster, NodeState};
 use crate::policy::{Settings, Shifts};
 use crate::record::{Record, Verdict};
 use isotherm_risk::{
-    Criterion, Destination, Holding, Inherit, Move, Node, Shift, ShiftAction, Situation, Surroundings, WhyNot, decide,
-    drained, inherit,
+    Criterion, Destination, Holding, Inherit, Move, Node, Shift, ShiftAction, Situation, Surroundings,
+    WhyNot, decide, drained, inherit,
 };
 use rayon::prelude::*;
 
@@ -55,12 +55,13 @@ impl<'a> Ways<'a> {
         destinations.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let capacities: Option<Vec<f64>> = up().map(|(node, _)| field.capacity_per_s(node)).collect();
         let load: f64 = up().map(|(node, _)| field.load_per_s(node)).sum();
-        let sums = capacities.filter(|all| !all.is_empty()).map(|all| {
-            (all.iter().sum::<f64>(), all.iter().copied().fold(0.0, f64::max))
-        });
+        let sums = capacities
+            .filter(|all| !all.is_empty())
+            .map(|all| (all.iter().sum::<f64>(), all.iter().copied().fold(0.0, f64::max)));
         Self {
             mean_fullness: sums.map(|(sum, _)| load / sum).filter(|mean| *mean > 0.0),
-            load_over_capacity: sums.and_then(|(sum, largest)| (sum > largest).then(|| load / (sum - largest))),
+            load_over_capacity: sums
+                .and_then(|(sum, largest)| (sum > largest).then(|| load / (sum - largest))),
             largest_per_s: sums.map(|(_, largest)| largest),
             destinations: destinations.into_iter().map(|(_, node)| node).collect(),
             hazard_sd_per_hour: cluster.nodes.iter().map(|node| node.hazard.sd_per_hour).collect(),
@@ -81,9 +82,9 @@ impl<'a> Ways<'a> {
             hazard_over_class: held.subset.iter().map(over_class).fold(0.0, f64::max),
             exceeds_now,
             exceeds_forecast: None,
-            replica_over_largest: self.largest_per_s.map(|largest| {
-                held.shares.iter().copied().fold(0.0, f64::max) * held.reads_per_s / largest
-            }),
+            replica_over_largest: self
+                .largest_per_s
+                .map(|largest| held.shares.iter().copied().fold(0.0, f64::max) * held.reads_per_s / largest),
             load_over_capacity: self.load_over_capacity,
             drift_per_hour: 0.0,
             shift: None,
@@ -109,14 +110,14 @@ impl<'a> Ways<'a> {
             let full = field.exceeds(*node, field.load_per_s(*node)).unwrap_or(0.0);
             hazard.max(full / self.settings.gate.headroom_trigger)
         };
-        (0..held.subset.len()).max_by(|a, b| {
-            badness(&held.subset[*a]).total_cmp(&badness(&held.subset[*b])).then(b.cmp(a))
-        })
+        (0..held.subset.len())
+            .max_by(|a, b| badness(&held.subset[*a]).total_cmp(&badness(&held.subset[*b])).then(b.cmp(a)))
     }
 
     fn destination(&self, node: Node, more_per_s: f64) -> Destination {
         let field = self.surroundings.field();
-        let peak = field.capacity_per_s(node).map(|capacity| (field.load_per_s(node) + more_per_s) / capacity);
+        let peak =
+            field.capacity_per_s(node).map(|capacity| (field.load_per_s(node) + more_per_s) / capacity);
         Destination {
             peak_over_capacity: peak,
             peak_over_mean: peak.zip(self.mean_fullness).map(|(peak, mean)| peak / mean),
@@ -150,7 +151,8 @@ impl<'a> Ways<'a> {
         let sd = &self.hazard_sd_per_hour;
         let gain = self.surroundings.gain(*held, &candidate, placed.redundancy, sd, policy)?;
         // The worst of those that get more.
-        let more = held.subset.iter().zip(held.shares.iter().zip(&shares)).filter(|(_, (old, new))| new > old);
+        let more =
+            held.subset.iter().zip(held.shares.iter().zip(&shares)).filter(|(_, (old, new))| new > old);
         let destinations =
             more.map(|(node, (old, new))| self.destination(*node, held.reads_per_s * (new - old)));
         let fullness = |destination: &Destination| destination.peak_over_capacity.unwrap_or(f64::INFINITY);
@@ -176,8 +178,7 @@ impl<'a> Ways<'a> {
             subset[from] = *to;
             inherit(held.subset, held.shares, &subset, Inherit::ByPlace, &mut shares);
             let candidate = Holding { subset: &subset, shares: &shares, ..*held };
-            let loss =
-                self.surroundings.loss_per_hour(Some(*held), &candidate, placed.redundancy, policy)?;
+            let loss = self.surroundings.loss_per_hour(Some(*held), &candidate, placed.redundancy, policy)?;
             if best.is_none_or(|(least, _)| loss < least) {
                 best = Some((loss, *to));
             }
@@ -187,15 +188,11 @@ impl<'a> Ways<'a> {
         inherit(held.subset, held.shares, &subset, Inherit::ByPlace, &mut shares);
         let candidate = Holding { subset: &subset, shares: &shares, ..*held };
         let bytes = placed.size_bytes?;
-        let gain = self.surroundings.gain(
-            *held,
-            &candidate,
-            placed.redundancy,
-            &self.hazard_sd_per_hour,
-            policy,
-        )?;
-        let exposure =
-            |held: &Holding<'_>, lies: Holding<'_>| self.surroundings.exposure_per_hour(Some(lies), held, &policy.exposure);
+        let gain =
+            self.surroundings.gain(*held, &candidate, placed.redundancy, &self.hazard_sd_per_hour, policy)?;
+        let exposure = |held: &Holding<'_>, lies: Holding<'_>| {
+            self.surroundings.exposure_per_hour(Some(lies), held, &policy.exposure)
+        };
         let cost = self.surroundings.cost_of_copy(held, held.shares[from], bytes, placed.redundancy, policy);
         Some(Move {
             from: leaving,
@@ -252,7 +249,10 @@ impl<'a> Ways<'a> {
             Gate::MovingWillNotHelp(why) => (Verdict::MovingWillNotHelp, why_not(why)),
             Gate::SplitIt { replica_over_largest } => (
                 Verdict::SplitIt,
-                format!("its largest replica alone takes {:.0} % of the largest node", replica_over_largest * 100.0),
+                format!(
+                    "its largest replica alone takes {:.0} % of the largest node",
+                    replica_over_largest * 100.0
+                ),
             ),
             Gate::SlowDownClients { load_over_capacity } => (
                 Verdict::SlowDownClients,
@@ -269,10 +269,13 @@ fn why_not(why: &WhyNot) -> String {
     match why {
         WhyNot::LossUnknown => "what it loses is not known, as capacities are not".to_owned(),
         WhyNot::NoDestination => {
-            "no node that is up, safe and in another domain may take a replica, or its size is not known".to_owned()
+            "no node that is up, safe and in another domain may take a replica, or its size is not known"
+                .to_owned()
         }
         WhyNot::NoLess { now, after } => {
-            format!("on the best other node it would lose {after:.4} client-minutes per hour, and now {now:.4}")
+            format!(
+                "on the best other node it would lose {after:.4} client-minutes per hour, and now {now:.4}"
+            )
         }
         WhyNot::Failed(criterion, judged) => {
             let check = judged.checks.iter().find(|check| check.criterion == *criterion);
@@ -281,19 +284,25 @@ fn why_not(why: &WhyNot) -> String {
             let bound = check.map_or(f64::NAN, |check| check.bound);
             match criterion {
                 Criterion::GainOverCost => {
-                    format!("the least that it would save is {value} times the cost, and {bound} are asked for")
+                    format!(
+                        "the least that it would save is {value} times the cost, and {bound} are asked for"
+                    )
                 }
                 Criterion::ExposureLeft => {
                     format!("{value} of the exposure would be left, and at most {bound} is asked for")
                 }
                 Criterion::DestinationHeadroom => {
-                    format!("the best destination would be filled to {value} of its capacity, and {bound} is allowed")
+                    format!(
+                        "the best destination would be filled to {value} of its capacity, and {bound} is allowed"
+                    )
                 }
                 Criterion::DestinationPeak => {
                     format!("the best destination would bear {value} times the mean, and {bound} is allowed")
                 }
                 Criterion::DestinationHazard => {
-                    format!("the best destination has {value} times its class's hazard, and {bound} is allowed")
+                    format!(
+                        "the best destination has {value} times its class's hazard, and {bound} is allowed"
+                    )
                 }
                 Criterion::CoolDown => format!("it was shifted {value} hours ago, and {bound} are to pass"),
             }

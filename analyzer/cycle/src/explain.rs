@@ -24,10 +24,9 @@ pub fn partition(record: &Record, cluster: &Cluster, lead_min: u32) -> Vec<Strin
 
 fn entropy(record: &Record) -> String {
     let name = format!("Partition {}/{}", record.system, record.partition);
-    let reads = record.reads_per_s.map_or_else(
-        || "reads of unknown rate".to_owned(),
-        |reads| format!("{} reads/s", number(reads)),
-    );
+    let reads = record
+        .reads_per_s
+        .map_or_else(|| "reads of unknown rate".to_owned(), |reads| format!("{} reads/s", number(reads)));
     match (record.status, record.node.h, record.bits, record.effective_nodes) {
         (Status::Known, Some(h), Some(bits), Some(effective)) => format!(
             "{name}: {reads}, spread over its {} nodes with an entropy of {bits:.3} bits, {:.0} % of the most there \
@@ -39,7 +38,9 @@ fn entropy(record: &Record) -> String {
         (Status::NotApplicable, ..) => {
             format!("{name}: {reads}. Fewer than two nodes may serve it, so there is no entropy over nodes.")
         }
-        (Status::Insufficient, ..) => format!("{name}: {reads}, too few in this minute to say how they are spread."),
+        (Status::Insufficient, ..) => {
+            format!("{name}: {reads}, too few in this minute to say how they are spread.")
+        }
         (Status::Unseen, ..) => format!("{name} was not counted in this minute."),
         (Status::Unknown | Status::Known, ..) => format!(
             "{name}: {reads}. A node that may serve it was not watched for all of this minute, so the entropy over \
@@ -57,14 +58,15 @@ fn habit(record: &Record) -> String {
         weeks => format!("the median of this hour of the last {weeks} weeks"),
     };
     let off = match record.node.z {
-        Some(z) => format!("{:.1} robust standard deviations {}", z.abs(), if z < 0.0 { "below" } else { "above" }),
+        Some(z) => {
+            format!("{:.1} robust standard deviations {}", z.abs(), if z < 0.0 { "below" } else { "above" })
+        }
         None => "not comparable in this minute".to_owned(),
     };
     let surge = match record.surge {
-        Surging::Since(since) => format!(
-            " It surges, since {} minutes.",
-            record.at.0.saturating_sub(since).div_ceil(60_000)
-        ),
+        Surging::Since(since) => {
+            format!(" It surges, since {} minutes.", record.at.0.saturating_sub(since).div_ceil(60_000))
+        }
         Surging::Quiet => String::new(),
         Surging::Unknown => " Whether it surges is not known yet.".to_owned(),
     };
@@ -191,7 +193,8 @@ fn leaning(record: &Record, cluster: &Cluster) -> Vec<String> {
 
 fn cost(record: &Record) -> Option<String> {
     let loss = record.loss?;
-    let mut parts = vec![format!("{} until clients have gone elsewhere", number(loss.failover + loss.domains))];
+    let mut parts =
+        vec![format!("{} until clients have gone elsewhere", number(loss.failover + loss.domains))];
     match (loss.after_failures, loss.present_overload) {
         (Some(after), Some(present)) => {
             parts.push(format!("{} by survivors' overload", number(after)));
@@ -203,9 +206,8 @@ fn cost(record: &Record) -> Option<String> {
     if loss.gray > 0.0 {
         parts.push(format!("{} at nodes that answer badly", number(loss.gray)));
     }
-    let total = loss
-        .per_hour()
-        .map_or_else(|| format!("at least {}", number(loss.without_overload())), number);
+    let total =
+        loss.per_hour().map_or_else(|| format!("at least {}", number(loss.without_overload())), number);
     Some(format!("Expected loss, in client-minutes per hour: {total} ({}).", parts.join(", ")))
 }
 

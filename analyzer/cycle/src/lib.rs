@@ -12,6 +12,7 @@ mod decide;
 pub mod explain;
 pub mod horizon;
 pub mod input;
+mod nodes;
 mod partition;
 mod policy;
 pub mod record;

@@ -80,6 +80,14 @@ pub(crate) struct Circumstances {
     pub(crate) frozen: Option<Frozen>,
 }
 
+impl Circumstances {
+    /// The same, frozen if a node that served is suspected of answering badly.
+    pub(crate) fn among(self, step: Option<&PartitionStep>, suspected: &[bool]) -> Self {
+        let any = step.is_some_and(|step| step.served.iter().any(|(node, _)| suspected[*node as usize]));
+        Self { frozen: self.frozen.or(any.then_some(Frozen::Incident)), ..self }
+    }
+}
+
 /// Which series wait for an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Wants {
@@ -163,14 +171,14 @@ impl Partition {
         match step {
             Some(step) => {
                 self.seen_ms = now.start.as_ms();
-                self.serve(step, numbers, settings);
+                self.serve(step, numbers, now, settings);
             }
             None => self.unmeasured_min = self.unmeasured_min.saturating_add(1),
         }
     }
 
     /// Counts who served.
-    fn serve(&mut self, step: &PartitionStep, numbers: &[u32], settings: &Settings) {
+    fn serve(&mut self, step: &PartitionStep, numbers: &[u32], now: Circumstances, settings: &Settings) {
         let reads: Option<Vec<(u32, u64)>> =
             step.served.iter().map(|(node, reads)| Some((numbers[*node as usize], (*reads)?))).collect();
         let Some(mut reads) = reads.filter(|reads| !reads.is_empty()) else {
@@ -190,7 +198,11 @@ impl Partition {
                 Slot {
                     node: *node,
                     reads: recent * kept + *reads as f64,
-                    habitual: habitual * KEPT_OF_A_DAY + *reads as f64,
+                    habitual: if now.frozen.is_some() && habitual > 0.0 {
+                        habitual
+                    } else {
+                        habitual * KEPT_OF_A_DAY + *reads as f64
+                    },
                 }
             })
             .collect();
@@ -245,9 +257,9 @@ const KEPT_OF_A_DAY: f64 = 0.999_518_765_1;
 fn known(entropy: &NodeEntropy) -> Option<f64> {
     match entropy {
         NodeEntropy::Known(measured) => Some(measured.normalised),
-        NodeEntropy::Unknown { .. } | NodeEntropy::NotApplicable { .. } | NodeEntropy::Insufficient { .. } => {
-            None
-        }
+        NodeEntropy::Unknown { .. }
+        | NodeEntropy::NotApplicable { .. }
+        | NodeEntropy::Insufficient { .. } => None,
     }
 }
 

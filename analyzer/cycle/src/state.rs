@@ -5,7 +5,8 @@
 
 use crate::band::{Bands, Kind};
 use crate::cluster::{Cluster, NodeState};
-use crate::input::{Step, StepLength};
+use crate::input::{PartitionStep, Step, StepLength};
+use crate::nodes::{self, Memory};
 use crate::partition::{Circumstances, Partition, Wants};
 use crate::policy::{LONGEST_LEAD, Settings};
 use isotherm_forecast::{Select, batch};
@@ -40,6 +41,8 @@ pub struct State {
     pub(crate) partitions: BTreeMap<Name, Partition>,
     /// Numbers of nodes' names, never used twice.
     pub(crate) nodes: BTreeMap<Name, u32>,
+    /// What is remembered of them, by number.
+    pub(crate) memories: BTreeMap<u32, Memory>,
     /// For minutes, quarters, hours.
     pub(crate) bands: [Bands; 3],
     /// Where the turn of selections is.
@@ -54,6 +57,7 @@ impl Default for State {
             until_ms: None,
             partitions: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            memories: BTreeMap::new(),
             bands,
             turn: 0,
         }
@@ -115,10 +119,22 @@ impl State {
             self.partitions.entry(name).or_insert_with(|| Partition::new(turn));
         }
         let start = Timestamp::from_ms(step.end.as_ms().saturating_sub(step.length.ms()));
+        if step.length == StepLength::Minute {
+            let counted = &step.partitions;
+            let known = by_name(&self.partitions, counted);
+            nodes::judge(&mut self.memories, step, &numbers, known, settings);
+        }
+        let suspected: Vec<bool> = numbers
+            .iter()
+            .map(|number| self.memories.get(number).is_some_and(Memory::is_suspected))
+            .collect();
         let mut work = self.joined(step, cluster, start);
         let wants: Vec<Wants> = work
             .par_iter_mut()
-            .map(|(partition, counted, now)| partition.absorb(step.length, *counted, &numbers, *now, settings))
+            .map(|(partition, counted, now)| {
+                let now = now.among(*counted, &suspected);
+                partition.absorb(step.length, *counted, &numbers, now, settings)
+            })
             .collect();
         drop(work);
         let (selected, waiting) = self.select(step.length, &wants, settings.selections);
@@ -156,14 +172,12 @@ impl State {
         step: &'a Step,
         cluster: &Cluster,
         start: Timestamp,
-    ) -> Vec<(&'a mut Partition, Option<&'a crate::input::PartitionStep>, Circumstances)> {
+    ) -> Vec<(&'a mut Partition, Option<&'a PartitionStep>, Circumstances)> {
         let mut counted = step.partitions.iter().peekable();
         let mut known = cluster.partitions.iter().peekable();
         let join = |(name, partition): (&Name, &'a mut Partition)| {
             let key = (name.0.as_str(), name.1.as_str());
-            let id = |one: &&crate::input::PartitionStep| {
-                (one.partition.system().as_str(), one.partition.name()).cmp(&key)
-            };
+            let id = |one: &&PartitionStep| (one.partition.system().as_str(), one.partition.name()).cmp(&key);
             while counted.next_if(|one| id(one).is_lt()).is_some() {}
             while known.next_if(|one| (one.system.as_str(), one.name.as_str()) < key).is_some() {}
             let counts = counted.next_if(|one| id(one).is_eq());
@@ -202,7 +216,9 @@ impl State {
         let mut partitions: Vec<&mut Partition> = self.partitions.values_mut().collect();
         let values: Vec<Vec<f64>> = places
             .iter()
-            .map(|(at, kind)| partitions[*at].series(*kind, length).map_or_else(Vec::new, |series| series.values()))
+            .map(|(at, kind)| {
+                partitions[*at].series(*kind, length).map_or_else(Vec::new, |series| series.values())
+            })
             .collect();
         let select = Select::new().quick().max_p(MOST_TERMS).max_q(MOST_TERMS);
         for ((at, kind), selection) in places.iter().zip(batch::select(&values, &select)) {
@@ -227,6 +243,11 @@ impl State {
         }
     }
 
+    /// What is remembered of a node, by its name.
+    pub(crate) fn memory(&self, name: &Name) -> Option<&Memory> {
+        self.memories.get(self.nodes.get(name)?)
+    }
+
     fn forget(&mut self, cluster: &Cluster, now: Timestamp) -> usize {
         let before = self.partitions.len();
         let oldest = now.as_ms().saturating_sub(FORGOTTEN_MS);
@@ -240,4 +261,17 @@ impl State {
         });
         before - self.partitions.len()
     }
+}
+
+/// The partitions that were counted, with their counts: both are by name.
+fn by_name<'a>(
+    partitions: &'a BTreeMap<Name, Partition>,
+    counted: &'a [PartitionStep],
+) -> impl Iterator<Item = (&'a Partition, &'a PartitionStep)> {
+    let mut all = partitions.iter().peekable();
+    counted.iter().filter_map(move |one| {
+        let key = (one.partition.system().as_str(), one.partition.name());
+        while all.next_if(|(name, _)| (name.0.as_str(), name.1.as_str()) < key).is_some() {}
+        all.next_if(|(name, _)| (name.0.as_str(), name.1.as_str()) == key).map(|(_, found)| (found, one))
+    })
 }

@@ -1,6 +1,8 @@
 //! A made-up cluster whose counts, and with them its entropies, are known.
 
-use isotherm_cycle::cluster::{Cluster, DomainFacts, Hazard, HazardSource, NodeFacts, NodeState, PartitionFacts};
+use isotherm_cycle::cluster::{
+    Cluster, DomainFacts, Hazard, HazardSource, NodeFacts, NodeState, PartitionFacts,
+};
 use isotherm_cycle::input::{NodeStep, PartitionStep, Step, StepLength};
 use isotherm_model::entropy::over_nodes;
 use isotherm_model::{NodeId, PartitionId, SystemId, Timestamp};
@@ -68,7 +70,7 @@ pub(crate) fn step(
 ) -> Step {
     let id = |name: &str| NodeId::new(system(), name).expect("a name");
     let nodes = cluster.nodes.iter();
-    let nodes = nodes.map(|node| NodeStep { node: id(&node.name), reads: None, latency_ns: None });
+    let nodes = nodes.map(|node| NodeStep { node: id(&node.name), reads: None, latency: None });
     let partitions = (0_u32..).zip(&cluster.partitions).map(|(at, facts)| {
         let served: Vec<(u32, Option<u64>)> = facts.holders.iter().copied().zip(reads(at, number)).collect();
         let counts: Option<Vec<u64>> = served.iter().map(|(_, reads)| *reads).collect();
