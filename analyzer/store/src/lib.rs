@@ -22,6 +22,7 @@ mod peer;
 mod read;
 mod schema;
 mod segment;
+mod steps;
 mod write;
 
 #[cfg(test)]
@@ -43,4 +44,8 @@ pub use export::{ExportFile, ExportSlice};
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
 pub use segment::hours_of;
+pub use steps::{
+    Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
+    StepQuery, SystemLoad, Watched,
+};
 pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};
