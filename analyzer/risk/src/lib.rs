@@ -11,14 +11,14 @@
 
 mod bounds;
 mod domains;
-mod exposure;
-mod field;
-mod gate;
-mod hazard;
+pub mod exposure;
+pub mod field;
+pub mod gate;
+pub mod hazard;
 mod ids;
-mod loss;
-mod node_down;
-mod shares;
+pub mod loss;
+pub mod node_down;
+pub mod shares;
 
 pub use bounds::OutOfRange;
 pub use domains::{Domains, DomainsError};
