@@ -12,16 +12,16 @@
 mod bounds;
 pub mod class;
 mod domains;
-mod exposure;
-mod field;
-mod gate;
+pub mod exposure;
+pub mod field;
+pub mod gate;
 pub mod gray;
 pub mod habit;
-mod hazard;
+pub mod hazard;
 mod ids;
-mod loss;
-mod node_down;
-mod shares;
+pub mod loss;
+pub mod node_down;
+pub mod shares;
 pub mod surge;
 
 pub use bounds::OutOfRange;

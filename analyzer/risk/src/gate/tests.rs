@@ -51,13 +51,12 @@ fn verdict(situation: &Situation) -> Verdict {
 }
 
 fn failed(best: Move) -> Criterion {
-    match verdict(&Situation { best_move: Some(best), ..situation() }) {
-        Verdict::MovingWillNotHelp(WhyNot::Failed(criterion, judged)) => {
-            assert_eq!(judged.failed(), Some(criterion));
-            criterion
-        }
-        other => panic!("{other:?}"),
-    }
+    let verdict = verdict(&Situation { best_move: Some(best), ..situation() });
+    let Verdict::MovingWillNotHelp(WhyNot::Failed(criterion, judged)) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(judged.failed(), Some(criterion));
+    criterion
 }
 
 #[test]

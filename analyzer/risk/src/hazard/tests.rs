@@ -111,7 +111,7 @@ fn the_posterior_is_the_prior_and_the_record() {
 
 #[test]
 fn a_class_whose_members_fail_alike_keeps_the_highest_pseudo_count() {
-    let hazards = estimate(&vec![tally(3.0, 1000.0); 20], &[]);
+    let hazards = estimate(&[tally(3.0, 1000.0); 20], &[]);
     assert!((hazards.classes[0].pseudo_count - 1.0).abs() < 1e-6);
     assert!((hazards.of[0].over_class() - 1.0).abs() < 0.1);
 }
@@ -135,7 +135,7 @@ fn a_class_without_records_borrows_from_the_others() {
 #[test]
 fn the_median_of_an_exponential_is_the_logarithm_of_two() {
     // With a pseudo-count of 1 and no failures the posterior is exponential.
-    let hazard = &estimate(&vec![tally(0.0, 1000.0); 10], &[]).of[0];
+    let hazard = &estimate(&[tally(0.0, 1000.0); 10], &[]).of[0];
     let mean = hazard.per_hour();
     assert!(near(hazard.quantile_per_hour(0.5), mean * std::f64::consts::LN_2));
     assert!(near(hazard.quantile_per_hour(0.9), mean * 10.0_f64.ln()));

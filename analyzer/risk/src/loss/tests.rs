@@ -2,6 +2,8 @@ use super::*;
 use crate::sample::{Part, Sample, clusters, near, part};
 use crate::{Bearing, Field, FieldPolicy};
 use proptest::prelude::*;
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::{Rng, SeedableRng};
 
 const ANY_SERVES: Redundancy = Redundancy { quorum_bears: 2, missing: 0 };
 
@@ -126,6 +128,48 @@ fn numbers_that_cannot_be_are_named() {
     policy.loss.busy_share = f64::NAN;
     assert_eq!(policy.check().unwrap_err().field, "loss.busy_share");
     assert_eq!(RiskPolicy::default().check(), Ok(()));
+}
+
+#[test]
+fn years_that_are_drawn_lose_what_is_expected() {
+    let mut sample =
+        Sample::new(3, 100.0).with(&[0, 1, 2], &[0.5, 0.3, 0.2], 130.0).with(&[2, 1], &[0.8, 0.2], 50.0);
+    sample.hazard_per_hour = vec![0.002, 0.001, 0.004];
+    let mut policy = RiskPolicy::default();
+    policy.exposure.repair_h = 1.0;
+    let expected = total(&sample, &policy);
+    let field = sample.field();
+    let mut random = Pcg64Mcg::seed_from_u64(17);
+    let mut uniform = || ((random.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    // Each hour has its own loads, and each node fails in it or not. A failure costs its partitions half a minute of
+    // its reads, and an hour of what its survivors then have beyond their capacity, less what they had anyway.
+    let hours = 1_000_000;
+    let mut lost = 0.0;
+    for _ in 0..hours {
+        let z: Vec<f64> = (0..3)
+            .map(|_| (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos())
+            .collect();
+        let beyond = |node: Node, load: f64| 3600.0 * (load + 8.0 * z[node.at()] - 100.0).max(0.0);
+        for node in [Node(0), Node(1), Node(2)] {
+            lost += beyond(node, field.load_per_s(node));
+            if uniform() < sample.hazard_per_hour[node.at()] {
+                lost += 30.0 * field.load_per_s(node);
+                for (to, reads) in field.spills_of(node) {
+                    let before = field.load_per_s(to);
+                    lost += beyond(to, before + reads) - beyond(to, before);
+                }
+            }
+        }
+    }
+    // Of losses of a quorum and of data, which are not drawn.
+    let rare: f64 = (0..2)
+        .map(|which| loss_of(&sample, which, ANY_SERVES, &policy).parts)
+        .map(|parts| parts.quorum + parts.data)
+        .sum();
+    let drawn = lost / f64::from(hours) + rare;
+    assert!(rare < 0.02 * expected);
+    // About 7,000 failures: four standard errors of their number are 4.8 %.
+    assert!((drawn / expected - 1.0).abs() < 0.05, "{drawn} drawn, {expected} expected");
 }
 
 /// Expected loss of everybody: what partitions lose by themselves, and the cluster's overload.

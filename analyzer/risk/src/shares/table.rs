@@ -7,12 +7,16 @@
 //! put the largest error where most partitions are. So cells are halved until the middle and the quarters of each are
 //! within the tolerance of a straight line; these are then points of the table too, which leaves still less.
 
-use super::{Reached, Tilted, normalised_entropy, tilt_to};
+use super::tilt::MOST_TAU;
+use super::{Reached, tilt_to};
 use thiserror::Error;
 
-/// Cells at first, and about the most points there may be after halving.
-const FIRST_CELLS: usize = 4;
+/// Points there are at least where the entropy has room, and about the most.
+const FEWEST_POINTS: usize = 5;
 const MOST_POINTS: usize = 2048;
+
+/// Tries to find a place of about some entropy; every second one halves the logarithm of the powers.
+const TRIES: usize = 64;
 
 /// Cells of entropy that are not halved any more: tilting meets an entropy only so well.
 const NARROWEST: f64 = 1e-10;
@@ -49,8 +53,14 @@ pub struct TiltTable {
 }
 
 #[derive(Clone, Copy)]
-struct Point {
+struct Place {
+    tau: f64,
     entropy: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Point {
+    place: Place,
     value: f64,
 }
 
@@ -60,7 +70,8 @@ impl TiltTable {
     ///
     /// In between, values are read off a straight line over entropy; cells are halved until they are within
     /// `tolerance` of their lines where they are looked at, in the unit of the function, or there are 2,048 points.
-    /// It takes 17 evaluations of the function at least; a tolerance of a hundredth of its value, hardly more.
+    /// It takes a dozen evaluations of the function at least, and some 30 for a tolerance of a hundredth of an
+    /// exposure.
     ///
     /// # Errors
     /// No shares, no tolerance, or a value that is not finite.
@@ -79,29 +90,26 @@ impl TiltTable {
             Reached::Baseline => baseline.unwrap_or(shares),
             Reached::Present | Reached::Nearest { .. } => shares,
         };
-        let mut point = |target: f64| -> Result<Point, TableError> {
-            let Tilted { shares, .. } = tilt_to(family, None, target).ok_or_else(no_shares)?;
-            let entropy = normalised_entropy(&shares).ok_or_else(no_shares)?;
-            let value = function(&shares);
+        let logs = Logs::of(family);
+        let mut tilted = Vec::with_capacity(family.len());
+        let mut point = |place: Place| -> Result<Point, TableError> {
+            logs.tilt(place.tau, &mut tilted);
+            let value = function(&tilted);
             if value.is_finite() {
-                Ok(Point { entropy, value })
+                Ok(Point { place, value })
             } else {
-                Err(TableError::NotFinite { value, shares })
+                Err(TableError::NotFinite { value, shares: tilted.clone() })
             }
         };
-        let (lowest, highest) = (point(0.0)?, point(1.0)?);
-        let mut points = vec![lowest];
+        let mut points = vec![point(logs.place(MOST_TAU))?];
         let mut worst_seen = 0.0_f64;
-        let mut open = vec![highest];
-        for cell in (1..FIRST_CELLS).rev() {
-            let weight = cell as f64 / FIRST_CELLS as f64;
-            open.push(point(lowest.entropy + weight * (highest.entropy - lowest.entropy))?);
-        }
+        let mut open = vec![point(logs.place(0.0))?];
         while let Some(right) = open.pop() {
             let left = *points.last().expect("the first point is there");
-            let mut inside = |weight: f64| point(left.entropy + weight * (right.entropy - left.entropy));
+            let mut inside = |weight: f64| point(logs.between(left.place, right.place, weight));
             let middle = inside(0.5)?;
-            let room = points.len() + open.len() < MOST_POINTS && right.entropy - left.entropy > NARROWEST;
+            let width = right.place.entropy - left.place.entropy;
+            let room = points.len() + open.len() < MOST_POINTS && width > NARROWEST;
             if room && off(left, right, middle) > tolerance {
                 open.extend([right, middle]);
                 continue;
@@ -109,15 +117,16 @@ impl TiltTable {
             let quarters = [inside(0.25)?, inside(0.75)?];
             let worst =
                 quarters.iter().fold(off(left, right, middle), |worst, at| worst.max(off(left, right, *at)));
-            if room && worst > tolerance {
+            if room && (worst > tolerance || points.len() + open.len() < FEWEST_POINTS) {
                 open.extend([right, middle]);
                 continue;
             }
             worst_seen = worst_seen.max(worst);
             points.extend([quarters[0], middle, quarters[1], right]);
         }
+        points.sort_by(|a, b| a.place.entropy.total_cmp(&b.place.entropy));
         Ok(Self {
-            entropy: points.iter().map(|point| point.entropy).collect(),
+            entropy: points.iter().map(|point| point.place.entropy).collect(),
             value: points.iter().map(|point| point.value).collect(),
             worst_seen,
         })
@@ -157,7 +166,60 @@ impl TiltTable {
 
 /// How far a point is from the straight line between two others.
 fn off(left: Point, right: Point, between: Point) -> f64 {
-    let width = right.entropy - left.entropy;
-    let weight = if width > 0.0 { (between.entropy - left.entropy) / width } else { 0.5 };
+    let width = right.place.entropy - left.place.entropy;
+    let weight = if width > 0.0 { (between.place.entropy - left.place.entropy) / width } else { 0.5 };
     (between.value - (left.value + weight * (right.value - left.value))).abs()
+}
+
+/// Logarithms of shares over the largest, of those that serve something.
+struct Logs {
+    of: Vec<Option<f64>>,
+    most: f64,
+}
+
+impl Logs {
+    fn of(shares: &[f64]) -> Self {
+        let largest = shares.iter().copied().fold(0.0, f64::max);
+        let of = shares.iter().map(|share| (*share > 0.0).then(|| (share / largest).ln())).collect();
+        Self { of, most: (shares.len() as f64).ln() }
+    }
+
+    fn tilt(&self, tau: f64, tilted: &mut Vec<f64>) {
+        tilted.clear();
+        tilted.extend(self.of.iter().map(|log| log.map_or(0.0, |log| (tau * log).exp())));
+        let sum: f64 = tilted.iter().sum();
+        tilted.iter_mut().for_each(|share| *share /= sum);
+    }
+
+    /// Entropy in nats is the logarithm of the sum of weights, less tau times the mean logarithm.
+    fn place(&self, tau: f64) -> Place {
+        let (mut sum, mut mean) = (0.0, 0.0);
+        for log in self.of.iter().flatten() {
+            let weight = (tau * log).exp();
+            sum += weight;
+            mean += weight * log;
+        }
+        Place { tau, entropy: ((sum.ln() - tau * mean / sum) / self.most).clamp(0.0, 1.0) }
+    }
+
+    /// Somewhere between two places: near the weighted mean of their entropies, which need not be met, as a point
+    /// of the table is where it is. `low` has less entropy, and so the larger power.
+    fn between(&self, low: Place, high: Place, weight: f64) -> Place {
+        let width = high.entropy - low.entropy;
+        let target = low.entropy + weight * width;
+        let (mut low, mut high) = (low, high);
+        let mut found = high;
+        for step in 0..TRIES {
+            let secant =
+                low.tau + (target - low.entropy) / (high.entropy - low.entropy) * (high.tau - low.tau);
+            let middle = ((1.0 + low.tau) * (1.0 + high.tau)).sqrt() - 1.0;
+            let tau = if step % 2 == 0 && secant.is_finite() { secant } else { middle };
+            found = self.place(tau.clamp(high.tau, low.tau));
+            if (found.entropy - target).abs() <= 0.12 * width {
+                break;
+            }
+            if found.entropy > target { high = found } else { low = found }
+        }
+        found
+    }
 }
