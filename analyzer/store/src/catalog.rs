@@ -4,6 +4,7 @@
 //! disk. Numbers are stored as signed 64 bits; callers hold sequence numbers below 2^63.
 
 use crate::error::OpenError;
+use crate::history;
 use crate::segment::{Written, next_hour};
 use crate::write::{Gap, Run};
 use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the tables below, and of the columns of segments.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// File of the catalog within the data folder.
 pub(crate) const FILE: &str = "catalog.db";
@@ -146,6 +147,9 @@ pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, Ope
     let transaction = connection.transaction()?;
     if fresh {
         transaction.execute_batch(TABLES)?;
+    }
+    if version < 4 {
+        transaction.execute_batch(history::TABLES)?;
     }
     if !fresh && version < 2 {
         transaction.execute_batch(FROM_VERSION_1)?;
@@ -432,10 +436,10 @@ fn addresses(text: &str) -> Vec<SocketAddr> {
     text.split(' ').filter_map(|address| address.parse().ok()).collect()
 }
 
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn time(ms: i64) -> Timestamp {
+pub(crate) fn time(ms: i64) -> Timestamp {
     Timestamp::from_ms(ms.cast_unsigned())
 }

@@ -15,7 +15,7 @@ use polars::prelude::{
 };
 use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A stretch of time whose ends may be open. A window lies in it when it starts in it.
@@ -62,6 +62,10 @@ impl Reader {
     /// part count in full, their time does not.
     pub fn missing(&self, span: Span) -> Result<BTreeMap<String, Missing>, QueryError> {
         Ok(catalog::gaps(&self.catalog()?, span.start(), span.end())?)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {
