@@ -2,10 +2,12 @@
 
 use std::{env, fs, path::PathBuf};
 
-const CONTRACTS: [&str; 3] = [
+const CONTRACTS: [&str; 5] = [
     "isotherm/telemetry/v1/telemetry.proto",
     "isotherm/control/v1/control.proto",
     "isotherm/control/v1/risk.proto",
+    "isotherm/control/v1/nodes.proto",
+    "isotherm/adapter/v1/adapter.proto",
 ];
 
 /// Answers of the risk service, which commands also print as JSON, field by field.

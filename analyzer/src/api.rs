@@ -1,11 +1,12 @@
 //! The control service: questions of people and tools, answered from what is committed and the topology.
 
 mod export;
+mod nodes;
 mod peers;
 mod place;
 mod wire;
 
-use crate::topology::Topology;
+use crate::topology::{Topologies, Topology};
 use crate::writer::{now, with_causes};
 use isotherm_model::{Layer, Timestamp};
 use isotherm_proto::control::v1::control_service_server::ControlService;
@@ -31,7 +32,7 @@ const QUESTIONS: usize = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
     reader: Reader,
-    topology: Arc<Topology>,
+    topologies: Topologies,
     /// The step of those who do not name one.
     step: Step,
     questions: Arc<Semaphore>,
@@ -42,14 +43,14 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(
         reader: Reader,
-        topology: Topology,
+        topologies: Topologies,
         step: Duration,
         streams: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
         let step = each(u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
-        Self { reader, topology: Arc::new(topology), step, questions, streams, stop }
+        Self { reader, topologies, step, questions, streams, stop }
     }
 
     /// Asks the store on a thread that may block.
@@ -61,7 +62,7 @@ impl Control {
             .acquire_owned()
             .await
             .map_err(|_| Status::unavailable("the analyzer is shutting down"))?;
-        let (reader, topology) = (self.reader.clone(), Arc::clone(&self.topology));
+        let (reader, topology) = (self.reader.clone(), self.topologies.borrow().clone());
         let asked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             question(&reader, &topology)

@@ -6,6 +6,7 @@ mod explain;
 mod export;
 mod forecast;
 mod layer;
+mod node;
 mod nodes;
 mod partitions;
 mod peers;
@@ -13,6 +14,7 @@ mod plan;
 mod print;
 mod risk;
 mod time;
+mod topology;
 
 use crate::config::Config;
 use crate::serve;
@@ -77,6 +79,9 @@ enum Command {
     #[command(subcommand)]
     Export(ExportCommand),
     Forecast(forecast::ForecastArgs),
+    /// Put on record when nodes were down, and what their hazards are
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
@@ -125,6 +130,7 @@ enum GetCommand {
     Nodes(nodes::NodesArgs),
     Partitions(partitions::PartitionsArgs),
     Peers(peers::PeersArgs),
+    Topology(topology::TopologyArgs),
 }
 
 #[derive(Subcommand)]
@@ -182,6 +188,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Get(GetCommand::Nodes(args)) => client(nodes::run(args)),
         Command::Get(GetCommand::Partitions(args)) => client(partitions::run(args)),
         Command::Get(GetCommand::Peers(args)) => client(peers::run(args)),
+        Command::Get(GetCommand::Topology(args)) => client(topology::run(args)),
         Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
         Command::Analyze(AnalyzeCommand::Forecast(args)) => client(risk::forecasts(args)),
         Command::Analyze(AnalyzeCommand::Risk(args)) => client(risk::risks(args)),
@@ -189,6 +196,7 @@ pub(crate) fn main() -> ExitCode {
         Command::WhatIf(command) => client(explain::what_if(command)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
     };
     match result {

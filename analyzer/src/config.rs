@@ -2,10 +2,14 @@
 //!
 //! Everything has a default, so that no file is needed. An error names the file, the line and the key.
 
+mod adapter;
+mod failure;
 mod listen;
 mod topology;
 
-use crate::topology::Topology;
+use crate::topology::{Adapter, Topology};
+pub(crate) use failure::FailureConfig;
+use isotherm_model::InvalidName;
 use isotherm_proto::tls::ServerFiles;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -36,6 +40,10 @@ pub(crate) struct Config {
     pub(crate) step: Duration,
     /// The topology. Default: none, and eligible nodes are those observed.
     pub(crate) topology: Topology,
+    /// Adapters that know the topology of other systems. Default: none.
+    pub(crate) adapters: Vec<Adapter>,
+    /// When a node counts as failed.
+    pub(crate) failure: FailureConfig,
 }
 
 /// Why a configuration was refused.
@@ -64,6 +72,9 @@ struct Raw {
     step: Option<Spanned<String>>,
     #[serde(default)]
     topology: Vec<topology::RawSystem>,
+    #[serde(default)]
+    adapter: Vec<adapter::RawAdapter>,
+    failure: Option<failure::RawFailure>,
 }
 
 /// What is wrong, and where in the text.
@@ -110,8 +121,10 @@ impl Config {
             }
         })?;
         let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
-        let step = raw.step.map_or(Ok(STEP), |raw| step(&raw)).map_err(invalid)?;
+        let step = raw.step.map_or(Ok(STEP), |raw| duration("step", &raw)).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
+        let adapters = adapter::checked(raw.adapter, &topology).map_err(invalid)?;
+        let failure = raw.failure.map_or(Ok(FailureConfig::default()), failure::checked).map_err(invalid)?;
         let data_dir = match raw.data_dir {
             Some(dir) if dir.get_ref().as_os_str().is_empty() => {
                 return Err(invalid(Problem::new(dir.span(), "data_dir", "is empty")));
@@ -119,19 +132,29 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, topology })
+        Ok(Self { listen, tls, data_dir, step, topology, adapters, failure })
     }
 }
 
-fn step(raw: &Spanned<String>) -> Result<Duration, Problem> {
-    let problem = |message: String| Problem::new(raw.span(), "step", message);
-    let step = humantime::parse_duration(raw.get_ref()).map_err(|error| {
+/// Whole milliseconds above 0.
+fn duration(key: &'static str, raw: &Spanned<String>) -> Result<Duration, Problem> {
+    let problem = |message: String| Problem::new(raw.span(), key, message);
+    let duration = humantime::parse_duration(raw.get_ref()).map_err(|error| {
         problem(format!("{:?} is not a duration such as \"60s\": {error}", raw.get_ref()))
     })?;
-    if step.is_zero() || step.subsec_nanos() % 1_000_000 != 0 {
+    if duration.is_zero() || duration.subsec_nanos() % 1_000_000 != 0 {
         return Err(problem(format!("{:?} is not whole milliseconds above 0", raw.get_ref())));
     }
-    Ok(step)
+    Ok(duration)
+}
+
+fn invalid(key: &'static str, raw: &Spanned<String>) -> impl FnOnce(InvalidName) -> Problem {
+    let span = raw.span();
+    move |error| Problem::new(span, key, error.to_string())
+}
+
+fn twice(key: &'static str, raw: &Spanned<String>) -> Problem {
+    Problem::new(raw.span(), key, format!("{:?} occurs twice", raw.get_ref()))
 }
 
 fn default_data_dir() -> Result<PathBuf, ConfigError> {

@@ -302,6 +302,7 @@ fn refused(malformed: &Malformed) -> NackReason {
         | Malformed::Encoding(_)
         | Malformed::Name { .. }
         | Malformed::Value { .. }
+        | Malformed::TooMany { .. }
         | Malformed::Repeated { .. }
         | Malformed::NotConserved { .. } => NackReason::Malformed,
     }

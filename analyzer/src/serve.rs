@@ -4,9 +4,11 @@ use crate::accept::accept;
 use crate::api::Control;
 use crate::config::Config;
 use crate::ingest::Ingest;
+use crate::topology::{self, Topologies};
 use crate::writer;
 use anyhow::{Context, anyhow};
 use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
+use isotherm_proto::control::v1::node_service_server::NodeServiceServer;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
 use isotherm_proto::tls::ServerFiles;
 use isotherm_proto::{DESCRIPTORS, MAX_MESSAGE_BYTES};
@@ -54,12 +56,20 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, &until));
     let mut servers = JoinSet::new();
     let ingest = Ingest::new(jobs, reader.clone(), streams.clone(), stop.clone());
+    let topologies = topology::start(config.topology.clone(), config.adapters.clone(), &mut servers, &stop);
+    servers.spawn(topology::failure::run(
+        reader.clone(),
+        topologies.clone(),
+        config.failure.clone(),
+        stop.clone(),
+    ));
     servers.spawn(services(
         listener,
         tls.clone(),
         ingest,
         reader,
-        config.clone(),
+        topologies,
+        config.step,
         streams.clone(),
         stop.clone(),
     ));
@@ -74,7 +84,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .context("cannot tell the service manager that all is ready")?;
     tracing::info!(
         data_dir = %config.data_dir.display(), step = %humantime::format_duration(config.step),
-        nodes = config.topology.nodes.len(), partitions = config.topology.subsets.len(), "{status}"
+        nodes = config.topology.nodes.len(), partitions = config.topology.subsets.len(),
+        adapters = config.adapters.len(), "{status}"
     );
 
     let early = tokio::select! {
@@ -111,21 +122,25 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     ended.context("the writer failed")?.context("the store cannot be written any more")
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a part that only meets the others here")]
 async fn services(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     ingest: Ingest,
     reader: Reader,
-    config: Config,
+    topologies: Topologies,
+    step: Duration,
     streams: TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let control = Control::new(reader, config.topology, config.step, streams, stop.clone());
+    let control = Control::new(reader, topologies, step, streams, stop.clone());
+    let nodes = NodeServiceServer::new(control.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = ControlServiceServer::new(control);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<TelemetryServiceServer<Ingest>>().await;
     reporter.set_serving::<ControlServiceServer<Control>>().await;
+    reporter.set_serving::<NodeServiceServer<Control>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -135,6 +150,7 @@ async fn services(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(telemetry)
         .add_service(control)
+        .add_service(nodes)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -29,7 +29,7 @@ fn a_full_file_is_understood() {
     assert_eq!(config.step, Duration::from_secs(120));
     let system = SystemId::new("seaweedfs").unwrap();
     let node = NodeId::new(system.clone(), "10.77.0.1:8080").unwrap();
-    assert_eq!(config.topology.nodes[&node], ["dc1", "rackA"]);
+    assert_eq!(config.topology.nodes[&node].domains, ["dc1", "rackA"]);
     assert_eq!(config.topology.subsets[&PartitionId::new(system, "1").unwrap()].len(), 2);
 }
 
@@ -83,7 +83,7 @@ fn mistakes_are_named_by_file_line_and_key() {
         (with("\"2m\"", "60"), "c.toml:3: step: invalid type: integer `60`, expected a string"),
         (
             with("data_dir", "datadir"),
-            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `topology`",
+            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `topology`, `adapter`, `failure`",
         ),
         (with("\"seaweedfs\"", "\"\""), "c.toml:5: topology.system: system is empty"),
         (
@@ -117,6 +117,97 @@ fn mistakes_are_named_by_file_line_and_key() {
         assert_eq!(refused(&text), want);
     }
     assert!(refused("listen = \"127.0.0.1:1\"\nstep = \n").starts_with("c.toml:2: step: "));
+}
+
+const FACTS: &str = r#"[[topology]]
+system = "s"
+[[topology.node]]
+name = "a"
+addresses = ["10.0.0.1:80"]
+domains = ["dc1"]
+capacity = "2TiB"
+load_capacity = 500
+class = "hdd"
+[[topology.node]]
+name = "b"
+[[topology.partition]]
+name = "1"
+size = "3 MB"
+nodes = ["b", "a"]
+[[adapter]]
+system = "t"
+endpoint = "https://10.0.0.9:7700"
+ca = "/ca.pem"
+cert = "/c.pem"
+key = "/k.pem"
+heartbeat = "1s"
+stale_after = "10s"
+[failure]
+hold_down = "5s"
+probe = true
+"#;
+
+#[test]
+fn facts_of_nodes_and_sources_of_topologies_are_understood() {
+    let config = Config::from_text(Path::new("c.toml"), FACTS).unwrap();
+    let system = SystemId::new("s").unwrap();
+    let node = |name: &str| NodeId::new(system.clone(), name).unwrap();
+    let facts = &config.topology.nodes[&node("a")];
+    assert_eq!(facts.capacity_bytes, Some(2 << 40));
+    assert_eq!((facts.load_capacity_ops_per_s, facts.class.as_deref()), (Some(500), Some("hdd")));
+    assert_eq!(config.topology.nodes[&node("b")].capacity_bytes, None, "unknown is not 0");
+    let partition = &config.topology.partitions[&PartitionId::new(system.clone(), "1").unwrap()];
+    assert_eq!((&partition.leader, partition.size_bytes), (&node("b"), Some(3_000_000)));
+    let [adapter] = &config.adapters[..] else { panic!("one adapter") };
+    assert_eq!((adapter.system.as_str(), adapter.heartbeat), ("t", Duration::from_secs(1)));
+    assert_eq!(adapter.tls.as_ref().unwrap().ca.as_deref(), Some(Path::new("/ca.pem")));
+    assert_eq!(config.failure, FailureConfig { hold_down: Duration::from_secs(5), probe: true });
+}
+
+#[test]
+fn mistakes_about_facts_and_sources_are_named_by_line_and_key() {
+    let with = |from: &str, to: &str| {
+        assert!(FACTS.contains(from), "{from}");
+        FACTS.replacen(from, to, 1)
+    };
+    for (text, want) in [
+        (
+            with("10.0.0.1:80", "a:80"),
+            r#"c.toml:5: topology.node.addresses: "a:80" is not an address and port, such as "10.0.0.1:8080""#,
+        ),
+        (with("\"dc1\"", "\"\""), r#"c.toml:6: topology.node.domains: "" is no name of 1 to 256 bytes"#),
+        (with("2TiB", "big"), r#"c.toml:7: topology.node.capacity: "big" is not a size such as "8TiB""#),
+        (with("500", "0"), "c.toml:8: topology.node.load_capacity: is 0; leave it out where it is not known"),
+        (with("3 MB", "-3"), r#"c.toml:14: topology.partition.size: "-3" is not a size such as "8TiB""#),
+        (
+            with("system = \"t\"", "system = \"s\""),
+            r#"c.toml:17: adapter.system: "s" has a [[topology]] already"#,
+        ),
+        (
+            format!("{FACTS}[[adapter]]\nsystem = \"t\"\nendpoint = \"http://h:1\"\n"),
+            r#"c.toml:28: adapter.system: "t" occurs twice"#,
+        ),
+        (
+            with("https://10.0.0.9:7700", "10.0.0.9:7700"),
+            r#"c.toml:18: adapter.endpoint: "10.0.0.9:7700" is no address such as "https://10.0.0.1:7700""#,
+        ),
+        (
+            with("https:", "http:"),
+            r#"c.toml:19: adapter.endpoint: "http://10.0.0.9:7700" is not encrypted; certificates need https://"#,
+        ),
+        (with("key = \"/k.pem\"\n", ""), "c.toml:20: adapter.key: is missing beside cert"),
+        (with("\"10s\"", "\"10ms\""), "c.toml:23: adapter.stale_after: is shorter than a heartbeat"),
+        (
+            with("\"5s\"", "\"soon\""),
+            r#"c.toml:25: failure.hold_down: "soon" is not a duration such as "60s": expected number at 0"#,
+        ),
+        (
+            with("system = \"s\"", "system = \"host\""),
+            r#"c.toml:2: topology.system: "host" stands for the hosts of agents, and has no topology"#,
+        ),
+    ] {
+        assert_eq!(refused(&text), want);
+    }
 }
 
 #[test]

@@ -189,10 +189,10 @@ fn addresses(text: &str) -> Vec<SocketAddr> {
     text.split(' ').filter_map(|address| address.parse().ok()).collect()
 }
 
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn time(ms: i64) -> Timestamp {
+pub(crate) fn time(ms: i64) -> Timestamp {
     Timestamp::from_ms(ms.cast_unsigned())
 }

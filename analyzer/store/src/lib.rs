@@ -17,6 +17,7 @@ mod entropy;
 mod error;
 mod estimate;
 mod export;
+mod history;
 mod latency;
 mod offset;
 mod peer;
@@ -44,6 +45,10 @@ pub use entropy::{
 };
 pub use error::{OpenError, QueryError, WriteError};
 pub use export::{ExportFile, ExportSlice};
+pub use history::{
+    Cause, Changed, DomainEvent, DomainSize, DownInterval, Histories, History, HistoryError, Keep, MAX_WORDS,
+    NodeHistory, Outage, OutageCause, Override, Recorder, Recording, Witness, Word,
+};
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
 pub use segment::hours_of;

@@ -76,6 +76,10 @@ impl Reader {
         Ok(catalog::gaps(&self.catalog()?, span.start(), span.end())?)
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {
         Ok(catalog::open_to_read(&self.dir)?)
     }

@@ -2,6 +2,7 @@
 
 use super::FILE;
 use crate::error::OpenError;
+use crate::history;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -141,6 +142,7 @@ pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, Ope
         transaction.execute_batch(FROM_VERSION_3)?;
     }
     transaction.execute_batch(UPKEEP)?;
+    transaction.execute_batch(history::TABLES)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
