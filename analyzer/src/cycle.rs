@@ -84,7 +84,8 @@ pub(crate) struct Cycled {
 impl Cycled {
     /// How many records are known, surging, and have a forecast.
     pub(crate) fn tallied(&self) -> [u64; 3] {
-        let count = |which: fn(&Record) -> bool| self.records.iter().filter(|record| which(record)).count() as u64;
+        let count =
+            |which: fn(&Record) -> bool| self.records.iter().filter(|record| which(record)).count() as u64;
         [
             count(|record| record.status == Status::Known),
             count(|record| matches!(record.surge, Surging::Since(_))),
@@ -111,7 +112,7 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
     let (mut seen, mut skipped, mut told) = (Seen::new(), 0, None);
     let runtime = tokio::runtime::Handle::current();
     while !stop.is_cancelled() {
-        match schedule::next(state.until(), now(), cycle.config.settle) {
+        match schedule::next(state.until(), now(), cycle.config.settle, cycle.config.settings.step_ms) {
             Next::Wait(time) => {
                 let time = time.min(Duration::from_secs(60));
                 let _ = runtime.block_on(tokio::time::timeout(time, stop.cancelled()));
@@ -154,7 +155,11 @@ impl Cycle {
     fn remembered(&self) -> State {
         match checkpoint::read::<State>(&self.dir) {
             Ok(Some(state)) => {
-                tracing::info!(partitions = state.len(), cycles = state.cycles(), "cycles go on from a checkpoint");
+                tracing::info!(
+                    partitions = state.len(),
+                    cycles = state.cycles(),
+                    "cycles go on from a checkpoint"
+                );
                 state
             }
             Ok(None) => State::default(),
@@ -204,7 +209,7 @@ impl Cycle {
         stages.end("assess");
         decide_all(&mut records, &landscape, &cluster, settings);
         stages.end("decide");
-        derived.forecasts = tables::forecasts(&records);
+        derived.forecasts = tables::forecasts(&records, settings.step_ms);
         derived.risks = tables::risks(&records, &cluster);
         self.kept(derived)?;
         stages.end("keep");
@@ -248,12 +253,12 @@ impl Cycle {
         })
         .context("cannot estimate hazards")?;
         let (settings, layers) = (&self.config.settings, &self.config.layers);
-        for length in schedule::longer(end) {
+        for length in schedule::longer(end, settings.step_ms) {
             let counts = self.counts(length, end, topology, seen)?;
-            derived.entropy.extend(tables::entropies(&counts, length, layers));
+            derived.entropy.extend(tables::entropies(&counts, layers));
             state.absorb(&counts::step(&counts, length), &cluster, settings);
         }
-        derived.entropy.extend(tables::entropies(&minute, StepLength::Minute, layers));
+        derived.entropy.extend(tables::entropies(&minute, layers));
         state.absorb(&counts::step(&minute, StepLength::Minute), &cluster, settings);
         Ok((minute, cluster))
     }
@@ -265,9 +270,10 @@ impl Cycle {
         topology: &crate::topology::Topology,
         seen: &Seen,
     ) -> Result<StepCounts> {
+        let length_ms = length.ms(self.config.settings.step_ms);
         let query = StepQuery {
-            length_ms: NonZeroU64::new(length.ms()).expect("steps have a length"),
-            number: end.as_ms() / length.ms() - 1,
+            length_ms: NonZeroU64::new(length_ms).expect("steps have a length"),
+            number: (end.as_ms() / length_ms).saturating_sub(1),
             layers: &self.config.layers,
             subsets: &topology.subsets,
             seen,

@@ -151,7 +151,7 @@ impl State {
             self.turn = self.turn.wrapping_add(1);
             self.partitions.entry(name).or_insert_with(|| Partition::new(turn));
         }
-        let start = Timestamp::from_ms(step.end.as_ms().saturating_sub(step.length.ms()));
+        let start = Timestamp::from_ms(step.end.as_ms().saturating_sub(step.length.ms(settings.step_ms)));
         if step.length == StepLength::Minute {
             let counted = &step.partitions;
             let known = by_name(&self.partitions, counted);

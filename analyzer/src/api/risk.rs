@@ -8,8 +8,8 @@ use isotherm_cycle::record::{Record, Surging};
 use isotherm_proto::control::v1::risk_service_server::RiskService;
 use isotherm_proto::control::v1::{
     ExplainNodeRequest, ExplainNodeResponse, ExplainPartitionRequest, ExplainPartitionResponse,
-    GetCycleRequest, GetCycleResponse, ListRisksRequest, ListRisksResponse, NodeDownRequest, NodeDownResponse,
-    RiskOrder,
+    GetCycleRequest, GetCycleResponse, ListRisksRequest, ListRisksResponse, NodeDownRequest,
+    NodeDownResponse, RiskOrder,
 };
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -86,8 +86,7 @@ impl RiskService for Risk {
         let name = request.into_inner().partition;
         Self::answer(self.needed()?, move |cycled| {
             let record = one(found(cycled, &name)?, &name)?;
-            let words =
-                isotherm_cycle::explain::partition(record, &cycled.cluster, cycled.settings.lead_min);
+            let words = isotherm_cycle::explain::partition(record, &cycled.cluster, cycled.settings.lead_min);
             Ok(ExplainPartitionResponse { record: Some(wire::record(record, cycled)), words })
         })
         .await
@@ -128,11 +127,15 @@ impl RiskService for Risk {
 fn found<'a>(cycled: &'a Cycled, name: &str) -> Result<Vec<&'a Record>, Status> {
     let called = |record: &&Record| {
         record.partition == name
-            || name.split_once('/').is_some_and(|(system, name)| record.system == system && record.partition == name)
+            || name
+                .split_once('/')
+                .is_some_and(|(system, name)| record.system == system && record.partition == name)
     };
     let found: Vec<&Record> = cycled.records.iter().filter(called).collect();
     if found.is_empty() {
-        return Err(Status::not_found(format!("no partition {name} was counted or is named by the topology")));
+        return Err(Status::not_found(format!(
+            "no partition {name} was counted or is named by the topology"
+        )));
     }
     Ok(found)
 }
@@ -193,4 +196,3 @@ fn by(order: RiskOrder, a: &Record, b: &Record) -> Ordering {
     };
     first.then_with(|| (&a.system, &a.partition).cmp(&(&b.system, &b.partition)))
 }
-

@@ -75,11 +75,6 @@ impl Reader {
     pub fn missing(&self, span: Span) -> Result<BTreeMap<String, Missing>, QueryError> {
         Ok(catalog::gaps(&self.catalog()?, span.start(), span.end())?)
     }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {
         Ok(catalog::open_to_read(&self.dir)?)
     }

@@ -43,7 +43,9 @@ fn told(
     let verdict_of = |partition: usize| cycled.records[records[partition]].verdict;
     let moving = down.moving_helps(|partition| match verdict_of(partition) {
         Verdict::Move | Verdict::ShiftReads => Some(true),
-        Verdict::Nothing | Verdict::MovingWillNotHelp | Verdict::SplitIt | Verdict::SlowDownClients => Some(false),
+        Verdict::Nothing | Verdict::MovingWillNotHelp | Verdict::SplitIt | Verdict::SlowDownClients => {
+            Some(false)
+        }
         Verdict::Unknown => None,
     });
     let overloaded = down.survivors.iter().filter(|survivor| {
@@ -95,7 +97,10 @@ pub(super) fn words(cycled: &Cycled, at: usize, facts: &NodeRecord, down: &NodeD
     );
     let load = match (facts.reads_per_s, facts.capacity_per_s) {
         (Some(reads), Some(capacity)) => {
-            format!("{reads:.1} reads/s, {:.0} % of the {capacity:.0} that it can bear", reads / capacity * 100.0)
+            format!(
+                "{reads:.1} reads/s, {:.0} % of the {capacity:.0} that it can bear",
+                reads / capacity * 100.0
+            )
         }
         (Some(reads), None) => format!("{reads:.1} reads/s; what it can bear is not known"),
         (None, _) => "its reads are not known, as it was not watched for all of the last minute".to_owned(),
@@ -122,7 +127,10 @@ pub(super) fn words(cycled: &Cycled, at: usize, facts: &NodeRecord, down: &NodeD
         format!(" {} would be overloaded.", overloaded.join(", "))
     };
     vec![
-        format!("Node {}/{}, {domains}, holds {} partitions: {load}.", facts.system, facts.name, facts.partitions),
+        format!(
+            "Node {}/{}, {domains}, holds {} partitions: {load}.",
+            facts.system, facts.name, facts.partitions
+        ),
         format!(
             "Hazard {:.2e} failures per hour, {:.1} times its class's ({source}); {} failures in {:.0} observed hours.",
             facts.hazard_per_hour, facts.hazard_over_class, facts.failures, facts.observed_h

@@ -19,7 +19,9 @@ pub(super) fn cycle(cycled: &Cycled) -> Cycle {
         system: load.system.to_string(),
         reads_per_s: match &load.over_nodes {
             NodeEntropy::Known(measured) => Some(measured.accesses as f64 / 60.0),
-            NodeEntropy::Unknown { .. } | NodeEntropy::NotApplicable { .. } | NodeEntropy::Insufficient { .. } => None,
+            NodeEntropy::Unknown { .. }
+            | NodeEntropy::NotApplicable { .. }
+            | NodeEntropy::Insufficient { .. } => None,
         },
         effective_nodes: effective(&load.over_nodes),
         effective_partitions: effective(&load.over_partitions),
@@ -49,7 +51,9 @@ pub(super) fn cycle(cycled: &Cycled) -> Cycle {
 fn effective(entropy: &NodeEntropy) -> Option<f64> {
     match entropy {
         NodeEntropy::Known(measured) => Some(measured.effective),
-        NodeEntropy::Unknown { .. } | NodeEntropy::NotApplicable { .. } | NodeEntropy::Insufficient { .. } => None,
+        NodeEntropy::Unknown { .. }
+        | NodeEntropy::NotApplicable { .. }
+        | NodeEntropy::Insufficient { .. } => None,
     }
 }
 
