@@ -122,13 +122,10 @@ fn node_hazards(sources: &Sources<'_>, ids: &[&NodeId]) -> Result<(Hazards, Vec<
         }
     };
     let tallies: Vec<Tally> = ids.iter().map(tally).collect();
-    let class = |id: &&NodeId| {
-        let class = sources.topology.nodes.get(*id).and_then(|facts| facts.class.as_deref());
-        (id.system().as_str(), class.unwrap_or_default())
-    };
-    let names: BTreeSet<_> = ids.iter().map(class).collect();
-    let numbers: BTreeMap<_, _> = names.into_iter().zip((0..).map(NodeClass)).collect();
-    let classes: Vec<NodeClass> = ids.iter().map(|id| numbers[&class(id)]).collect();
+    let names: Vec<(&str, &str)> = ids.iter().map(|id| class(sources.topology, id)).collect();
+    let distinct: BTreeSet<_> = names.iter().copied().collect();
+    let numbers: BTreeMap<_, _> = distinct.into_iter().zip((0..).map(NodeClass)).collect();
+    let classes: Vec<NodeClass> = names.iter().map(|name| numbers[name]).collect();
     let overrides: Vec<Override> = sources
         .overrides
         .iter()
@@ -148,6 +145,12 @@ fn node_hazards(sources: &Sources<'_>, ids: &[&NodeId]) -> Result<(Hazards, Vec<
         .collect();
     let hazards = Hazards::estimate(&tallies, &classes, &overrides, sources.now, sources.policy)?;
     Ok((hazards, tallies))
+}
+
+/// Hardware that fails alike: of one system and class. Nodes of which no class is known are one.
+fn class<'a>(topology: &'a Topology, id: &'a NodeId) -> (&'a str, &'a str) {
+    let class = topology.nodes.get(id).and_then(|facts| facts.class.as_deref());
+    (id.system().as_str(), class.unwrap_or_default())
 }
 
 /// Failures of whole domains, by their depth as a class. A domain was exposed as long as its nodes were on average.
