@@ -68,13 +68,16 @@ fn calibrated_risks_are_those_that_came_where_hazards_are_thrice_what_the_facts_
     assert!(early.iter().all(|record| record.exposure.is_some() && record.calibrated.is_none()));
     lived(&mut state, &cluster, &settings, 10..700);
     let standing = state.calibrator().standing();
-    assert!(standing.is_enough() && standing.incidents > 400, "{standing:?}");
+    // A failure an hour, of which those of every other node meet a prediction of the hour.
+    assert!(standing.is_enough() && (280..420).contains(&standing.incidents), "{standing:?}");
+    let mut worst = 0.0_f64;
     // Some hundred incidents in each third of the risks: frequencies are known to a tenth, and held to a quarter.
     for record in records(&state, &cluster, &settings, 700 * 60) {
         let raw = record.exposure.expect("known").risk;
         let truth = 1.0 - (1.0 - raw).powf(TRUTH);
         let calibrated = record.calibrated.expect("there are enough labels");
         assert!((calibrated - truth).abs() < 0.25 * truth, "{raw} is {truth}, not {calibrated}");
+        worst = worst.max((calibrated - truth).abs() / truth);
         assert!((raw - truth).abs() > 0.6 * truth);
     }
     let curves = state.calibrator().curves().expect("there are labels");
@@ -84,7 +87,7 @@ fn calibrated_risks_are_those_that_came_where_hazards_are_thrice_what_the_facts_
         (said.raw.reliability.calibration_error(), said.calibrated.reliability.calibration_error());
     assert!(raw > 0.07 && calibrated < 0.03, "{raw} {calibrated}");
     assert!(said.calibrated.brier < said.raw.brier);
-    println!("{standing:?}; calibration error {raw:.4}, {calibrated:.4} after calibration");
+    println!("{standing:?}; worst {worst:.3}; calibration error {raw:.4}, {calibrated:.4} after calibration");
 
     let other = Settings { horizon_h: 2.0, ..settings.clone() };
     let of_another = records(&state, &cluster, &other, 700 * 60);

@@ -188,7 +188,7 @@ fn what_was_never_seen_to_fail_is_not_called_safe_nor_the_opposite_certain() {
     let (low, high) = (learned.apply(0.01), learned.apply(0.2));
     assert!(low > 0.0 && low < 0.001, "{low}");
     assert!(high > 0.9 && high <= 1.0, "{high}");
-    assert!((learned.apply(0.005) - low / 2.0).abs() < 1e-6 * low, "below, the ratio goes on");
+    assert!((learned.apply(0.005) - low / 2.0).abs() < 1e-3 * low, "below, the ratio goes on");
 }
 
 proptest! {
