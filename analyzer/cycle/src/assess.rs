@@ -260,7 +260,9 @@ impl Known<'_> {
         let loss = surroundings.loss(Some(held), &held, placed.redundancy, policy);
         self.fill(&mut record, &held, &exposure, &loss, surroundings);
         record.loss = Some(loss.parts);
-        record.exposure = Some(self.exposed(partition, placed, &held, &exposure, surroundings, judged, seed));
+        let exposed = self.exposed(partition, placed, &held, &exposure, surroundings, judged, seed);
+        record.calibrated = self.state.calibrator.calibrated(exposed.risk, settings);
+        record.exposure = Some(exposed);
         record
     }
 

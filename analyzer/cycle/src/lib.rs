@@ -7,6 +7,7 @@
 
 mod assess;
 pub mod band;
+pub mod calibrate;
 pub mod cluster;
 mod decide;
 pub mod explain;

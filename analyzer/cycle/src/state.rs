@@ -5,6 +5,8 @@
 
 use crate::band::{Bands, Kind};
 use crate::cluster::{Cluster, NodeFacts, NodeState};
+use crate::calibrate::Calibrator;
+use crate::cluster::{Cluster, NodeState};
 use crate::input::{PartitionStep, Step, StepLength};
 use crate::nodes::{self, Memory};
 use crate::partition::{Circumstances, Partition, Wants};
@@ -47,6 +49,8 @@ pub struct State {
     pub(crate) bands: [Bands; 3],
     /// Where the turn of selections is.
     turn: u32,
+    /// What risks turned out to mean.
+    pub(crate) calibrator: Calibrator,
 }
 
 impl Default for State {
@@ -60,6 +64,7 @@ impl Default for State {
             memories: BTreeMap::new(),
             bands,
             turn: 0,
+            calibrator: Calibrator::default(),
         }
     }
 }
@@ -175,6 +180,7 @@ impl State {
         let mut forgotten = 0;
         if step.length == StepLength::Minute {
             self.until_ms = Some(step.end.as_ms());
+            self.follow_predictions(step.end, step.length.ms(), cluster, settings);
             forgotten = self.forget(cluster, step.end);
         }
         Absorbed { partitions: step.partitions.len(), selected, waiting, forgotten }
