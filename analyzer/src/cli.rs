@@ -10,6 +10,7 @@ mod partitions;
 mod peers;
 mod plan;
 mod print;
+mod store;
 mod time;
 
 use crate::config::Config;
@@ -72,6 +73,9 @@ enum Command {
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Look after the telemetry on this host's disk
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Run the analyzer: take in telemetry, keep it, answer questions
@@ -176,6 +180,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
         Command::Forecast(args) => forecast::run(&args),
         Command::Plan(command) => plan::run(&command),
+        Command::Store(command) => store::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,10 +3,12 @@
 //! Everything has a default, so that no file is needed. An error names the file, the line and the key.
 
 mod listen;
+mod store;
 mod topology;
 
 use crate::topology::Topology;
 use isotherm_proto::tls::ServerFiles;
+use isotherm_store::Upkeep;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
@@ -34,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Length of a step of the entropy series, whole milliseconds above 0. Default 60 s.
     pub(crate) step: Duration,
+    /// How late windows may come, and how much is kept. Default: 15 minutes, and what
+    /// [`Retention`](isotherm_store::Retention) argues.
+    pub(crate) upkeep: Upkeep,
     /// The topology. Default: none, and eligible nodes are those observed.
     pub(crate) topology: Topology,
 }
@@ -62,6 +67,8 @@ struct Raw {
     listen: Option<Spanned<listen::RawListen>>,
     data_dir: Option<Spanned<PathBuf>>,
     step: Option<Spanned<String>>,
+    #[serde(default)]
+    store: store::RawStore,
     #[serde(default)]
     topology: Vec<topology::RawSystem>,
 }
@@ -111,6 +118,7 @@ impl Config {
         })?;
         let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
         let step = raw.step.map_or(Ok(STEP), |raw| step(&raw)).map_err(invalid)?;
+        let upkeep = store::checked(raw.store).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
         let data_dir = match raw.data_dir {
             Some(dir) if dir.get_ref().as_os_str().is_empty() => {
@@ -119,7 +127,7 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, topology })
+        Ok(Self { listen, tls, data_dir, step, upkeep, topology })
     }
 }
 

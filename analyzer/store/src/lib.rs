@@ -23,7 +23,9 @@ mod peer;
 mod read;
 mod schema;
 mod segment;
+mod stats;
 mod table;
+mod verify;
 mod write;
 
 #[cfg(test)]
@@ -34,7 +36,7 @@ mod earlier;
 mod sample;
 
 pub use activity::{Accesses, NodeActivity, PartitionActivity, PartitionShare, Place};
-pub use catalog::{Missing, NodeReport, SCHEMA_VERSION};
+pub use catalog::{LateWindows, Missing, NodeReport, Retired, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
 pub use derived::{Derived, EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow};
 pub use entropy::{
@@ -46,5 +48,10 @@ pub use export::{ExportFile, ExportSlice};
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
 pub use segment::hours_of;
+pub use stats::{StoreStats, TableStats};
 pub use table::Table;
-pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};
+pub use verify::{Flaw, SegmentFile};
+pub use write::{
+    ClockAhead, Entry, Gap, LATENESS_MS, Limit, Merging, NodeContest, Outcome, Retention, Run, Store,
+    Submission, Upkeep, Verdict,
+};
