@@ -29,36 +29,36 @@ pub(super) struct RawStore {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRetention {
-    windows: Option<RawLimit>,
-    late: Option<RawLimit>,
-    entropy: Option<RawLimit>,
-    forecasts: Option<RawLimit>,
-    risks: Option<RawLimit>,
+    windows: Option<Spanned<RawLimit>>,
+    late: Option<Spanned<RawLimit>>,
+    entropy: Option<Spanned<RawLimit>>,
+    forecasts: Option<Spanned<RawLimit>>,
+    risks: Option<Spanned<RawLimit>>,
     bytes: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected an age such as \"30d\", or a table of age and bytes")]
 enum RawLimit {
-    Age(Spanned<String>),
+    Age(String),
     Both(RawBoth),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBoth {
-    age: Option<Spanned<String>>,
-    bytes: Option<Spanned<String>>,
+    age: Option<String>,
+    bytes: Option<String>,
 }
 
 /// What is not said is by default.
 pub(super) fn checked(raw: RawStore) -> Result<Upkeep, Problem> {
     let mut upkeep = Upkeep::default();
     if let Some(lateness) = raw.lateness {
-        upkeep.lateness_ms = milliseconds(&lateness, "store.lateness")?;
+        let problem = |message| Problem::new(lateness.span(), "store.lateness", message);
+        upkeep.lateness_ms = milliseconds(lateness.get_ref()).map_err(problem)?;
         if upkeep.lateness_ms > MAX_LATENESS_MS {
-            let message = format!("{:?} is more than a day", lateness.get_ref());
-            return Err(Problem::new(lateness.span(), "store.lateness", message));
+            return Err(problem(format!("{:?} is more than a day", lateness.get_ref())));
         }
     }
     let Some(raw) = raw.retention else { return Ok(upkeep) };
@@ -69,62 +69,55 @@ pub(super) fn checked(raw: RawStore) -> Result<Upkeep, Problem> {
         (Table::Forecasts, raw.forecasts),
         (Table::Risks, raw.risks),
     ];
-    for (table, limit) in tables {
-        let (said_age, said_bytes) = match limit {
-            Some(RawLimit::Age(age)) => (Some(age), None),
-            Some(RawLimit::Both(RawBoth { age, bytes })) => (age, bytes),
-            None => continue,
+    for (table, raw) in tables {
+        let Some(raw) = raw else { continue };
+        let problem = |message| Problem::new(raw.span(), "store.retention", message);
+        let (said_age, said_bytes) = match raw.get_ref() {
+            RawLimit::Age(age) => (Some(age), None),
+            RawLimit::Both(RawBoth { age, bytes }) => (age.as_ref(), bytes.as_ref()),
         };
         let limit: &mut Limit = upkeep.retention.tables.entry(table).or_default();
         if let Some(said) = said_age {
-            limit.age_ms = age(&said)?;
+            limit.age_ms = age(said).map_err(problem)?;
         }
         if let Some(said) = said_bytes {
-            limit.bytes = bytes(&said)?;
+            limit.bytes = bytes(said).map_err(problem)?;
         }
     }
     if let Some(said) = raw.bytes {
-        upkeep.retention.bytes = bytes(&said)?;
+        let problem = |message| Problem::new(said.span(), "store.retention", message);
+        upkeep.retention.bytes = bytes(said.get_ref()).map_err(problem)?;
     }
     Ok(upkeep)
 }
 
-const KEY: &str = "store.retention";
-
-fn age(raw: &Spanned<String>) -> Result<Option<u64>, Problem> {
-    if raw.get_ref() == FOREVER {
+fn age(text: &str) -> Result<Option<u64>, String> {
+    if text == FOREVER {
         return Ok(None);
     }
-    let age_ms = milliseconds(raw, KEY)?;
-    if age_ms == 0 {
-        return Err(Problem::new(raw.span(), KEY, format!("{:?} keeps nothing", raw.get_ref())));
+    match milliseconds(text)? {
+        0 => Err(format!("{text:?} keeps nothing")),
+        age_ms => Ok(Some(age_ms)),
     }
-    Ok(Some(age_ms))
 }
 
-fn bytes(raw: &Spanned<String>) -> Result<Option<u64>, Problem> {
-    if raw.get_ref() == UNLIMITED {
+fn bytes(text: &str) -> Result<Option<u64>, String> {
+    if text == UNLIMITED {
         return Ok(None);
     }
-    let problem = |message| Problem::new(raw.span(), KEY, message);
-    let text = raw.get_ref();
-    // A bare number is one of bytes nobody means.
+    // A bare number is one of bytes, which nobody means.
     let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
     let size = text.parse::<ByteSize>().ok().filter(|_| has_unit);
     match size.map(|size| size.as_u64()) {
-        Some(0) => Err(problem(format!("{text:?} keeps nothing"))),
+        Some(0) => Err(format!("{text:?} keeps nothing")),
         Some(bytes) => Ok(Some(bytes)),
-        None => Err(problem(format!("{text:?} is not a size such as \"50GiB\", or {UNLIMITED:?}"))),
+        None => Err(format!("{text:?} is not a size such as \"50GiB\", or {UNLIMITED:?}")),
     }
 }
 
-fn milliseconds(raw: &Spanned<String>, key: &'static str) -> Result<u64, Problem> {
-    let problem = |message| Problem::new(raw.span(), key, message);
-    let text = raw.get_ref();
+fn milliseconds(text: &str) -> Result<u64, String> {
     let time = humantime::parse_duration(text)
-        .map_err(|error| problem(format!("{text:?} is not a duration such as \"30d\": {error}")))?;
-    u64::try_from(time.as_millis())
-        .ok()
-        .filter(|ms| i64::try_from(*ms).is_ok())
-        .ok_or_else(|| problem(format!("{text:?} is too long")))
+        .map_err(|error| format!("{text:?} is not a duration such as \"30d\": {error}"))?;
+    let ms = u64::try_from(time.as_millis()).ok().filter(|ms| i64::try_from(*ms).is_ok());
+    ms.ok_or_else(|| format!("{text:?} is too long"))
 }
