@@ -9,7 +9,10 @@ use crate::config::Config;
 use crate::writer::{now, with_causes};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
-use isotherm_store::{Limit, Merging, OpenError, Reader, Store, StoreStats, Table, TableStats, Upkeep};
+use isotherm_model::Timestamp;
+use isotherm_store::{
+    Limit, Merging, OpenError, Reader, SegmentFile, Store, StoreStats, Table, TableStats, Upkeep,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -119,8 +122,8 @@ fn stats_json(stats: StoreStats, upkeep: &Upkeep) -> StatsJson {
             rows: stats.rows,
             bytes: stats.bytes,
             hours: stats.hours,
-            oldest_ms: stats.oldest.map(|at| at.as_ms()),
-            newest_ms: stats.newest.map(|at| at.as_ms()),
+            oldest_ms: stats.oldest.map(Timestamp::as_ms),
+            newest_ms: stats.newest.map(Timestamp::as_ms),
             levels: stats.levels,
             without_checksum: stats.without_checksum,
             keep_ms: age_ms,
@@ -136,7 +139,7 @@ fn stats_json(stats: StoreStats, upkeep: &Upkeep) -> StatsJson {
         arrived_ms: late.arrived.as_ms(),
     });
     StatsJson {
-        watermark_ms: stats.watermark.map(|at| at.as_ms()),
+        watermark_ms: stats.watermark.map(Timestamp::as_ms),
         lateness_ms: upkeep.lateness_ms,
         keep_bytes: upkeep.retention.bytes,
         late: late.collect(),
@@ -198,7 +201,7 @@ fn stats_table(stats: &StoreStats, upkeep: &Upkeep) -> Result<(), Failure> {
     print::out(&text)
 }
 
-fn moment(at: Option<isotherm_model::Timestamp>) -> String {
+fn moment(at: Option<Timestamp>) -> String {
     let at = at.and_then(|at| chrono::DateTime::from_timestamp_millis(at.as_ms().cast_signed()));
     at.map_or("-".to_owned(), |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
@@ -223,7 +226,7 @@ fn verify(args: &StoreArgs) -> Result<(), Failure> {
     let mut flaws: Vec<FlawJson> =
         catalog.into_iter().map(|flaw| FlawJson { path: "catalog.db".to_owned(), flaw }).collect();
     let files = reader.segment_files().map_err(failed)?;
-    let bytes = files.iter().map(|file| file.bytes()).sum();
+    let bytes = files.iter().map(SegmentFile::bytes).sum();
     let mut done = 0;
     for (number, file) in files.iter().enumerate() {
         let found = reader.verify(file).map_err(failed)?;
@@ -273,11 +276,14 @@ fn compact(args: &StoreArgs) -> Result<(), Failure> {
         .map(drop)
         .or_else(|error| if matches!(error, OpenError::Older { .. }) { Ok(()) } else { Err(error) })
         .map_err(|error| anyhow!(with_causes(&error)))?;
-    let store = Store::open(&dir).map_err(|error| match error {
-        in_use @ OpenError::InUse { .. } => anyhow!(
-            "{in_use}; it compacts every hour that is closed by itself, so there is nothing to do beside it"
-        ),
-        error => anyhow!(with_causes(&error)),
+    let store = Store::open(&dir).map_err(|error| {
+        if matches!(error, OpenError::InUse { .. }) {
+            anyhow!(
+                "{error}; it compacts every hour that is closed by itself, so nothing is to be done beside it"
+            )
+        } else {
+            anyhow!(with_causes(&error))
+        }
     })?;
     let mut store = store.with_upkeep(upkeep);
     let size = |store: &Store| -> anyhow::Result<(u64, u64)> {

@@ -163,9 +163,12 @@ impl Write for Unfinished {
 
 /// What is wrong with a segment's file, before its content is looked at.
 pub(crate) fn flaw(dir: &Path, written: &Written) -> Result<(), Flaw> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Flaw::Missing,
-        _ => Flaw::Unreadable(error.to_string()),
+    let unreadable = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Flaw::Missing
+        } else {
+            Flaw::Unreadable(error.to_string())
+        }
     };
     let mut file = File::open(dir.join(&written.path)).map_err(unreadable)?;
     let found = file.metadata().map_err(unreadable)?.len();
