@@ -13,6 +13,7 @@ mod peers;
 mod plan;
 mod print;
 mod risk;
+mod store;
 mod time;
 mod topology;
 
@@ -85,6 +86,9 @@ enum Command {
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Look after the telemetry on this host's disk
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Run the analyzer: take in telemetry, keep it, answer questions
@@ -198,6 +202,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Forecast(args) => forecast::run(&args),
         Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
+        Command::Store(command) => store::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,12 +6,14 @@ mod adapter;
 mod cycle;
 mod failure;
 mod listen;
+mod store;
 mod topology;
 
 use crate::topology::{Adapter, Topology};
 pub(crate) use failure::FailureConfig;
 use isotherm_model::InvalidName;
 use isotherm_proto::tls::ServerFiles;
+use isotherm_store::Upkeep;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
@@ -39,6 +41,9 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Length of a step of the entropy series, whole milliseconds above 0. Default 60 s.
     pub(crate) step: Duration,
+    /// How late windows may come, and how much is kept. Default: 15 minutes, and what
+    /// [`Retention`](isotherm_store::Retention) argues.
+    pub(crate) upkeep: Upkeep,
     /// The topology. Default: none, and eligible nodes are those observed.
     pub(crate) topology: Topology,
     /// Adapters that know the topology of other systems. Default: none.
@@ -73,6 +78,8 @@ struct Raw {
     listen: Option<Spanned<listen::RawListen>>,
     data_dir: Option<Spanned<PathBuf>>,
     step: Option<Spanned<String>>,
+    #[serde(default)]
+    store: store::RawStore,
     #[serde(default)]
     topology: Vec<topology::RawSystem>,
     #[serde(default)]
@@ -126,6 +133,7 @@ impl Config {
         })?;
         let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
         let step = raw.step.map_or(Ok(STEP), |raw| duration("step", &raw)).map_err(invalid)?;
+        let upkeep = store::checked(raw.store).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
         let adapters = adapter::checked(raw.adapter, &topology).map_err(invalid)?;
         let failure = raw.failure.map_or(Ok(FailureConfig::default()), failure::checked).map_err(invalid)?;
@@ -138,7 +146,7 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, topology, adapters, failure, cycle })
+        Ok(Self { listen, tls, data_dir, step, upkeep, topology, adapters, failure, cycle })
     }
 }
 

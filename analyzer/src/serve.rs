@@ -44,7 +44,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let dir = config.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || Store::open(&dir))
         .await?
-        .with_context(|| format!("cannot open the data folder {}", config.data_dir.display()))?;
+        .with_context(|| format!("cannot open the data folder {}", config.data_dir.display()))?
+        .with_upkeep(config.upkeep.clone());
     let tls =
         config.tls.as_ref().map(ServerFiles::read).transpose().context("the certificates of [listen.tls]")?;
     let listener = TcpListener::bind(config.listen)

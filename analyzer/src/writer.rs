@@ -8,7 +8,7 @@ use isotherm_store::{
     ClockAhead, Derived, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
 };
 use std::collections::BTreeSet;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,12 +29,16 @@ const PATIENCE: u32 = 16;
 /// Contested nodes and wrong clocks that are remembered, so that each is warned about once.
 const WARNED: usize = 1_024;
 
+/// How often is warned about windows that come late.
+const LATE_EVERY: Duration = Duration::from_secs(60);
+
 /// What was warned about.
 #[derive(Default)]
 struct Warned {
     contested: BTreeSet<NodeContest>,
     ahead: BTreeSet<Run>,
     merging: Option<String>,
+    late: Option<Instant>,
 }
 
 /// A submission with whom to answer.
@@ -107,7 +111,7 @@ pub(crate) fn run(
         // Who submits in the meantime waits for one merge at most.
         while jobs.is_empty() || unmerged >= PATIENCE {
             unmerged = 0;
-            match store.merge(now(), Instant::now()) {
+            match store.maintain(now(), Instant::now()) {
                 Ok(Merging::MoreToDo) => {}
                 Ok(Merging::Done) => break,
                 Err(doubtful @ WriteError::Doubtful(_)) => return Err(doubtful),
@@ -141,7 +145,7 @@ fn commit(store: &mut Store, group: Vec<Job>, warned: &mut Warned) -> Result<(),
         submissions.push(job.submission);
         waiting.push((job.reply, job.memory));
     }
-    let Outcome { verdicts, failure, contested, ahead } = store.commit(&submissions, now());
+    let Outcome { verdicts, failure, contested, ahead, late } = store.commit(&submissions, now());
     drop(submissions);
     let reason = failure.as_ref().map(|failure| with_causes(failure));
     if let Some(reason) = &reason {
@@ -156,6 +160,7 @@ fn commit(store: &mut Store, group: Vec<Job>, warned: &mut Warned) -> Result<(),
         let _ = reply.send(answer);
     }
     warned.about(contested, ahead);
+    warned.about_late(late);
     match failure {
         Some(doubtful @ WriteError::Doubtful(_)) => Err(doubtful),
         Some(_) | None => Ok(()),
@@ -166,8 +171,19 @@ impl Warned {
     /// Merging is tried again after every commit, and fails the same way until somebody does something.
     fn about_merging(&mut self, error: String) {
         if self.merging.as_ref() != Some(&error) {
-            tracing::warn!(%error, "cannot merge segments; questions take longer");
+            tracing::warn!(%error, "cannot merge, compact or retire segments");
             self.merging = Some(error);
+        }
+    }
+
+    /// Who sends what was spooled for long sends much of it.
+    fn about_late(&mut self, windows: u64) {
+        if windows > 0 && self.late.is_none_or(|told| told.elapsed() >= LATE_EVERY) {
+            tracing::warn!(
+                windows,
+                "windows came late; they are kept in the table late: isotherm store stats"
+            );
+            self.late = Some(Instant::now());
         }
     }
 

@@ -6,7 +6,6 @@
 use crate::band::{Bands, Kind};
 use crate::cluster::{Cluster, NodeFacts, NodeState};
 use crate::calibrate::Calibrator;
-use crate::cluster::{Cluster, NodeState};
 use crate::input::{PartitionStep, Step, StepLength};
 use crate::nodes::{self, Memory};
 use crate::partition::{Circumstances, Partition, Wants};

@@ -1,6 +1,7 @@
 use super::*;
 use isotherm_model::{NodeId, PartitionId, SystemId};
 use isotherm_proto::tls::IdentityFiles;
+use isotherm_store::{Limit, Table};
 
 const FULL: &str = r#"listen = "127.0.0.1:7601"
 data_dir = "/srv/isotherm"
@@ -83,7 +84,7 @@ fn mistakes_are_named_by_file_line_and_key() {
         (with("\"2m\"", "60"), "c.toml:3: step: invalid type: integer `60`, expected a string"),
         (
             with("data_dir", "datadir"),
-            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `topology`, `adapter`, `failure`",
+            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `store`, `topology`, `adapter`, `failure`, `cycle`",
         ),
         (with("\"seaweedfs\"", "\"\""), "c.toml:5: topology.system: system is empty"),
         (
@@ -214,4 +215,40 @@ fn mistakes_about_facts_and_sources_are_named_by_line_and_key() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::from_file(Path::new("/nonexistent/c.toml")).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nonexistent/c.toml");
+}
+
+#[test]
+fn retention_is_by_age_and_size_and_what_is_not_said_is_by_default() {
+    let upkeep = |text: &str| Config::from_text(Path::new("c.toml"), text).unwrap().upkeep;
+    assert_eq!(upkeep(""), Upkeep::default());
+    let said = upkeep(
+        "[store]\nlateness = \"5m\"\nretention = { windows = \"2d\", risks = { age = \"1h\", bytes = \"2GiB\" }, \
+         entropy = \"forever\", bytes = \"unlimited\" }\n",
+    );
+    assert_eq!((said.lateness_ms, said.retention.bytes), (300_000, None));
+    let of = |table| said.retention.tables[&table];
+    assert_eq!(of(Table::Windows), Limit { age_ms: Some(2 * 86_400_000), bytes: None });
+    assert_eq!(of(Table::Risks), Limit { age_ms: Some(3_600_000), bytes: Some(2 << 30) });
+    assert_eq!(of(Table::Entropy), Limit { age_ms: None, bytes: None });
+    assert_eq!(of(Table::Late), Upkeep::default().retention.tables[&Table::Late]);
+    for (text, want) in [
+        ("lateness = \"2d\"", r#"c.toml:2: store.lateness: "2d" is more than a day"#),
+        ("retention = { windows = \"0s\" }", r#"c.toml:2: store.retention: "0s" keeps nothing"#),
+        (
+            "retention = { bytes = \"50\" }",
+            r#"c.toml:2: store.retention: "50" is not a size such as "50GiB", or "unlimited""#,
+        ),
+        (
+            "retention = { bytes = \"-1GiB\" }",
+            r#"c.toml:2: store.retention: "-1GiB" is not a size such as "50GiB", or "unlimited""#,
+        ),
+    ] {
+        assert_eq!(refused(&format!("[store]\n{text}\n")), want);
+    }
+    let age = refused("[store]\nretention = { windows = \"a while\" }\n");
+    assert!(
+        age.starts_with("c.toml:2: store.retention: \"a while\" is not a duration such as \"30d\": "),
+        "{age}"
+    );
+    assert!(refused("[store]\nretention = { peers = \"1d\" }\n").contains("unknown field `peers`"));
 }

@@ -16,7 +16,10 @@ pub(crate) use segments::{
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-pub(crate) use upkeep::*;
+pub use upkeep::{LateWindows, Retired};
+pub(crate) use upkeep::{
+    Settled, count_late, count_retired, forget_before, hour_sizes, late, retired, settle, settled,
+};
 pub use version::SCHEMA_VERSION;
 pub(crate) use version::{check_readable, open, open_to_read};
 

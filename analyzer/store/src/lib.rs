@@ -25,7 +25,9 @@ mod read;
 mod schema;
 mod segment;
 mod steps;
+mod stats;
 mod table;
+mod verify;
 mod write;
 
 #[cfg(test)]
@@ -36,7 +38,7 @@ mod earlier;
 mod sample;
 
 pub use activity::{Accesses, NodeActivity, PartitionActivity, PartitionShare, Place};
-pub use catalog::{Missing, NodeReport, SCHEMA_VERSION};
+pub use catalog::{LateWindows, Missing, NodeReport, Retired, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
 pub use derived::{Derived, EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow};
 pub use entropy::{
@@ -56,5 +58,10 @@ pub use steps::{
     Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
     StepQuery, SystemLoad, Watched,
 };
+pub use stats::{StoreStats, TableStats};
 pub use table::Table;
-pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};
+pub use verify::{Flaw, SegmentFile};
+pub use write::{
+    ClockAhead, Entry, Gap, LATENESS_MS, Limit, Merging, NodeContest, Outcome, Retention, Run, Store,
+    Submission, Upkeep, Verdict,
+};

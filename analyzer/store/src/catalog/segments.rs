@@ -1,7 +1,7 @@
 //! Which segments count.
 
 use super::{signed, time};
-use crate::segment::{Written, next_hour};
+use crate::segment::{Written, hour_of, next_hour};
 use crate::table::Table;
 use isotherm_model::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
@@ -113,15 +113,15 @@ pub(crate) fn add_segment(
         .map(drop)
 }
 
-/// Makes a segment count no longer.
+/// Makes a segment count no longer. It is an error if it did not.
 pub(crate) fn remove_segment(
     transaction: &Transaction<'_>,
     segment: &Segment,
 ) -> Result<(), rusqlite::Error> {
-    transaction
+    let removed = transaction
         .prepare_cached("DELETE FROM segments WHERE path = ?1")?
-        .execute([segment.written.path.to_string_lossy()])
-        .map(drop)
+        .execute([segment.written.path.to_string_lossy()])?;
+    if removed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(removed)) }
 }
 
 /// The oldest segments of an hour of a table that have a level and at most so many rows.
@@ -186,20 +186,22 @@ pub(crate) fn of_hour(
         .collect()
 }
 
-/// The oldest hour of a table that ends at or before `until` and has a segment of a level below `level`.
+/// The oldest hours of a table that end at or before `until` and have a segment of a level below `level`.
 pub(crate) fn uncompacted(
     connection: &Connection,
     table: Table,
     until: Timestamp,
     level: u32,
-) -> Result<Option<Timestamp>, rusqlite::Error> {
-    let hour: Option<i64> = connection
+    limit: u64,
+) -> Result<Vec<Timestamp>, rusqlite::Error> {
+    let end = hour_of(until);
+    connection
         .prepare_cached(
-            "SELECT min(first_start_ms) / 3600000 FROM segments
-             WHERE table_name = ?1 AND first_start_ms < ?2 AND level < ?3",
+            "SELECT DISTINCT first_start_ms / 3600000 AS hour FROM segments
+             WHERE table_name = ?1 AND first_start_ms < ?2 AND level < ?3 ORDER BY hour LIMIT ?4",
         )?
-        .query_row(params![table.as_str(), signed(crate::segment::hour_of(until).as_ms()), level], |row| {
-            row.get(0)
-        })?;
-    Ok(hour.map(|hour| time(hour * 3_600_000)))
+        .query_map(params![table.as_str(), signed(end.as_ms()), level, signed(limit)], |row| {
+            Ok(time(row.get::<_, i64>(0)? * 3_600_000))
+        })?
+        .collect()
 }

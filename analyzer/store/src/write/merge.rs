@@ -28,7 +28,7 @@ use uuid::Uuid;
 const FAN_IN: usize = 16;
 
 /// Segments of this level are final.
-const LAST_LEVEL: u32 = 3;
+pub(super) const LAST_LEVEL: u32 = 3;
 
 /// Larger segments are final too, so that merging takes at most [`FAN_IN`] times as many rows of memory
 /// (130 MB).
@@ -81,6 +81,9 @@ impl Store {
         if self.doubtful {
             return Err(WriteError::Doubtful(None));
         }
+        if self.compaction.is_at(hour) {
+            return Ok(Merging::Done);
+        }
         for level in 0..LAST_LEVEL {
             let small = catalog::mergeable(&self.catalog, hour, level, MAX_ROWS, FAN_IN)?;
             if small.len() == FAN_IN {
@@ -106,13 +109,12 @@ impl Store {
         });
         match result {
             Ok(()) => {
-                let replaced = small.iter().map(|segment| (elapsed, self.dir.join(&segment.written.path)));
-                self.replaced.extend(replaced);
+                self.replace(small, elapsed);
                 Ok(())
             }
             Err(error) => {
                 if !self.doubtful {
-                    segment::discard(&self.dir.join(&merged.written.path));
+                    self.discard(&merged);
                 }
                 Err(error)
             }
@@ -120,7 +122,7 @@ impl Store {
     }
 
     /// Removes replaced files that no question can still be reading.
-    fn bury(&mut self, elapsed: Instant) {
+    pub(super) fn bury(&mut self, elapsed: Instant) {
         self.replaced.retain(|(since, path)| {
             let read = elapsed.saturating_duration_since(*since) < READERS;
             if !read {
@@ -140,6 +142,7 @@ fn merged(
     let dir = folders.root().to_owned();
     let path = segment_path(table, hour);
     let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
+    small.iter().try_for_each(|segment| segment::check(&dir, &segment.written))?;
     let paths: Vec<PathBuf> = small.iter().map(|segment| dir.join(&segment.written.path)).collect();
     let frame = scan(table, &paths).and_then(LazyFrame::collect).map_err(encode_error)?;
     let rows = frame.height() as u64;

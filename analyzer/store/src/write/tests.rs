@@ -10,6 +10,8 @@ use isotherm_model::{Layer, Operation};
 use std::fs;
 use std::time::Duration;
 
+mod upkeep;
+
 const HOUR: &str = "segments/date=1970-01-01/hour=00";
 
 fn one(run: &Run, number: u64) -> Submission {
