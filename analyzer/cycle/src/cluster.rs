@@ -37,6 +37,8 @@ pub enum HazardSource {
 pub struct Hazard {
     /// Per hour; finite, not negative.
     pub per_hour: f64,
+    /// Standard deviation of what is believed of that.
+    pub sd_per_hour: f64,
     /// The same over the mean of its class.
     pub over_class: f64,
     /// How it is known.
@@ -160,7 +162,9 @@ impl Cluster {
             if let Some(position) = node.domains.iter().find(position) {
                 return Err(nowhere("node", &node.name, "domain", *position));
             }
-            for (field, value) in [("capacity", node.capacity_per_s), ("observed hours", Some(node.observed_h))] {
+            for (field, value) in
+                [("capacity", node.capacity_per_s), ("observed hours", Some(node.observed_h))]
+            {
                 number("node", &node.name, field, value.unwrap_or(0.0))?;
             }
         }
@@ -211,6 +215,7 @@ fn nowhere(what: &'static str, name: &str, of: &'static str, position: u32) -> C
 
 fn hazard(what: &'static str, name: &str, hazard: Hazard) -> Result<(), ClusterError> {
     number(what, name, "hazard", hazard.per_hour)?;
+    number(what, name, "deviation of the hazard", hazard.sd_per_hour)?;
     number(what, name, "hazard over its class's", hazard.over_class)
 }
 

@@ -35,6 +35,38 @@ impl Table {
         Self { per_hour: std::array::from_fn(|place| exposure_per_hour(z(place).sin().powi(2))) }
     }
 
+    /// From exposures at some entropies, in any order: straight lines over z between them, and beyond the outermost
+    /// their values. `None` without a point.
+    #[must_use]
+    pub fn of_points(mut points: Vec<(f64, f64)>) -> Option<Self> {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let z: Vec<f64> = points.iter().map(|(h, _)| h.clamp(0.0, 1.0).sqrt().asin()).collect();
+        let (first, last) = (points.first()?.1, points.last()?.1);
+        let mut right = 0;
+        let per_hour = std::array::from_fn(|place| {
+            let at = FRAC_PI_2 * place as f64 / (PLACES - 1) as f64;
+            while right < z.len() && z[right] < at {
+                right += 1;
+            }
+            match right {
+                0 => first,
+                right if right == z.len() => last,
+                right => {
+                    let width = z[right] - z[right - 1];
+                    let share = if width > 0.0 { (at - z[right - 1]) / width } else { 1.0 };
+                    points[right - 1].1 * (1.0 - share) + points[right].1 * share
+                }
+            }
+        });
+        Some(Self { per_hour })
+    }
+
+    /// The exposure at an entropy, 0 to 1.
+    #[must_use]
+    pub fn at_entropy(&self, h: f64) -> f64 {
+        self.at(h.clamp(0.0, 1.0).sqrt().asin())
+    }
+
     /// The exposure at `z`, which is held within 0 and pi / 2.
     #[must_use]
     pub fn at(&self, z: f64) -> f64 {

@@ -4,6 +4,7 @@
 
 use isotherm_model::entropy::NodeEntropy;
 use isotherm_model::{NodeId, PartitionId, Timestamp};
+use isotherm_risk::gray::Latency;
 use serde::{Deserialize, Serialize};
 
 /// The lengths of steps that series have.
@@ -52,8 +53,8 @@ pub struct NodeStep {
     pub node: NodeId,
     /// Reads it served; `None` if it was not watched all the time.
     pub reads: Option<u64>,
-    /// Median latency of its reads, in nanoseconds; `None` where nobody measured it.
-    pub latency_ns: Option<f64>,
+    /// How long its reads took; `None` where nobody measured it, or with too few.
+    pub latency: Option<Latency>,
 }
 
 /// What was done with a partition in a step.

@@ -28,6 +28,25 @@ pub enum OpenError {
         /// The newest version that is understood.
         known: i64,
     },
+    /// There is no catalog, so nothing was ever kept here.
+    #[error("{} has no catalog: it is not the data folder of isotherm serve", dir.display())]
+    NoCatalog {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The catalog was written by an older version, and this is not the one who may change it.
+    #[error(
+        "the catalog {} has schema version {found} and not {known}; start isotherm serve once, which brings it \
+         up to date", path.display()
+    )]
+    Older {
+        /// The catalog's file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that is read.
+        known: i64,
+    },
     /// The file is a database of something else.
     #[error("{} is not a catalog of isotherm", path.display())]
     Foreign {

@@ -11,6 +11,7 @@ mod activity;
 mod catalog;
 mod columns;
 mod coverage;
+mod derived;
 mod encode;
 mod entropy;
 mod error;
@@ -23,6 +24,8 @@ mod peer;
 mod read;
 mod schema;
 mod segment;
+mod steps;
+mod table;
 mod write;
 
 #[cfg(test)]
@@ -35,6 +38,7 @@ mod sample;
 pub use activity::{Accesses, NodeActivity, PartitionActivity, PartitionShare, Place};
 pub use catalog::{Missing, NodeReport, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
+pub use derived::{Derived, EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow};
 pub use entropy::{
     EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, PeerEntropy, Share, Step,
     Subsets,
@@ -48,4 +52,9 @@ pub use history::{
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
 pub use segment::hours_of;
+pub use steps::{
+    Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
+    StepQuery, SystemLoad, Watched,
+};
+pub use table::Table;
 pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};

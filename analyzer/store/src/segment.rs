@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Folder of the segments within the data folder.
 pub(crate) const FOLDER: &str = "segments";
@@ -50,6 +51,8 @@ pub(crate) struct Written {
     pub(crate) path: PathBuf,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// XXH3 of its content, 64 bits; `None` for files that were written before there were checksums.
+    pub(crate) checksum: Option<u64>,
 }
 
 /// Writes an encoded segment to `path` below the root and makes it durable. After an error neither the file nor
@@ -77,7 +80,7 @@ pub(crate) fn write(
         discard(&whole);
         return Err(error);
     }
-    Ok(Written { path, rows, bytes: data.len() as u64 })
+    Ok(Written { path, rows, bytes: data.len() as u64, checksum: Some(xxh3_64(data)) })
 }
 
 /// Removes a file that does not count. What cannot be removed is removed at the next start.

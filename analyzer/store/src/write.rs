@@ -4,6 +4,7 @@
 //! segments, the high-water marks of the runs and the gaps true; only then does the caller learn it and may
 //! acknowledge. A crash in between leaves files that no catalog names, and the next start removes them.
 
+mod append;
 mod group;
 mod merge;
 mod recover;
@@ -13,9 +14,11 @@ use crate::encode;
 use crate::error::{OpenError, WriteError};
 use crate::read::Reader;
 use crate::segment::{self, Folders};
+use crate::table::Table;
 use group::Group;
 use isotherm_model::{AgentId, BootId, Interval, Seq, Timestamp, Window};
 pub use merge::Merging;
+use polars::prelude::{DataFrame, PolarsResult};
 use rusqlite::{Connection, Transaction};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -129,7 +132,7 @@ pub struct Store {
     /// Folders of segments whose entries are known to be durable.
     folders: Folders,
     /// Hours that may have enough segments to merge, each once.
-    touched: VecDeque<Timestamp>,
+    touched: VecDeque<(Table, Timestamp)>,
     /// Files that merges replaced, since when, until no question can be reading them.
     replaced: Vec<(Instant, PathBuf)>,
 }
@@ -200,19 +203,8 @@ impl Store {
             fail::fail_point!("store::segment_written");
             self.commit_group(&group, &segments, now, &mut outcome.contested)
         });
-        if let Err(error) = result {
-            // Files of a doubtful commit may count; only the next start can tell.
-            if !self.doubtful {
-                segments.iter().for_each(|segment| segment::discard(&self.dir.join(&segment.written.path)));
-            }
-            return Err(error);
-        }
+        self.after_publishing(&segments, result)?;
         fail::fail_point!("store::committed");
-        for hour in segments.iter().map(|segment| segment::hour_of(segment.first_start)) {
-            if !self.touched.contains(&hour) {
-                self.touched.push_back(hour);
-            }
-        }
         Ok(group.verdicts)
     }
 
@@ -223,10 +215,7 @@ impl Store {
         now: Timestamp,
         contested: &mut Vec<NodeContest>,
     ) -> Result<(), WriteError> {
-        self.commit_to_catalog(|transaction| {
-            for segment in segments {
-                catalog::add_segment(transaction, segment, now)?;
-            }
+        self.publish(segments, now, |transaction| {
             for (run, seq) in &group.marks {
                 catalog::set_committed(transaction, run, *seq, now)?;
             }
@@ -239,6 +228,42 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Makes segments count, and `change` with them, in one transaction.
+    fn publish(
+        &mut self,
+        segments: &[Segment],
+        now: Timestamp,
+        change: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), WriteError> {
+        self.commit_to_catalog(|transaction| {
+            segments.iter().try_for_each(|segment| catalog::add_segment(transaction, segment, now))?;
+            change(transaction)
+        })
+    }
+
+    /// Puts right what is left of segments that were to be published: their hours may have something to merge, or
+    /// the files are in the way.
+    fn after_publishing(
+        &mut self,
+        segments: &[Segment],
+        result: Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        if let Err(error) = result {
+            // Files of a doubtful commit may count; only the next start can tell.
+            if !self.doubtful {
+                segments.iter().for_each(|segment| segment::discard(&self.dir.join(&segment.written.path)));
+            }
+            return Err(error);
+        }
+        for segment in segments {
+            let hour = (segment.table, segment::hour_of(segment.first_start));
+            if !self.touched.contains(&hour) {
+                self.touched.push_back(hour);
+            }
+        }
+        Ok(())
     }
 
     /// Runs `change` in a transaction. After a commit that does not tell its outcome the store is doubtful.
@@ -300,19 +325,26 @@ fn write_segments(
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
     for (hour, windows) in group.by_hour() {
-        let path = merge::segment_path(hour);
-        let encode_error = |source| WriteError::Encode { path: folders.root().join(&path), source };
-        let frame = windows.frame().map_err(encode_error)?;
-        let rows = frame.height() as u64;
-        let data = encode::parquet(frame).map_err(encode_error)?;
-        segments.push(Segment {
-            written: segment::write(folders, path, rows, &data)?,
-            level: 0,
-            first_start: windows.first_start(),
-            last_end: windows.last_end(),
-        });
+        let time = (windows.first_start(), windows.last_end());
+        segments.push(write_segment(folders, (Table::Windows, hour), time, || windows.frame())?);
     }
     Ok(())
+}
+
+/// Writes rows of an hour of a table as a segment that does not count yet. They span `(first_start, last_end)`.
+fn write_segment(
+    folders: &mut Folders,
+    (table, hour): (Table, Timestamp),
+    (first_start, last_end): (Timestamp, Timestamp),
+    frame: impl FnOnce() -> PolarsResult<DataFrame>,
+) -> Result<Segment, WriteError> {
+    let path = merge::segment_path(table, hour);
+    let encode_error = |source| WriteError::Encode { path: folders.root().join(&path), source };
+    let frame = frame().map_err(encode_error)?;
+    let rows = frame.height() as u64;
+    let data = encode::parquet(frame).map_err(encode_error)?;
+    let written = segment::write(folders, path, rows, &data)?;
+    Ok(Segment { table, written, level: 0, first_start, last_end })
 }
 
 fn contest(known: Option<(String, Timestamp)>, report: &NodeReport) -> Option<NodeContest> {

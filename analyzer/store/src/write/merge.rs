@@ -15,6 +15,7 @@ use crate::encode;
 use crate::error::WriteError;
 use crate::read::scan;
 use crate::segment::{self, Folders};
+use crate::table::Table;
 use isotherm_model::Timestamp;
 use polars::prelude::LazyFrame;
 use rusqlite::Connection;
@@ -46,7 +47,7 @@ pub enum Merging {
 }
 
 /// The hours that a start finds with enough segments to merge, as after errors or a crash.
-pub(super) fn unmerged(catalog: &Connection) -> Result<VecDeque<Timestamp>, rusqlite::Error> {
+pub(super) fn unmerged(catalog: &Connection) -> Result<VecDeque<(Table, Timestamp)>, rusqlite::Error> {
     Ok(catalog::mergeable_hours(catalog, LAST_LEVEL, MAX_ROWS, FAN_IN)?.into())
 }
 
@@ -73,7 +74,7 @@ impl Store {
 
     fn merge_hour(
         &mut self,
-        hour: Timestamp,
+        hour: (Table, Timestamp),
         now: Timestamp,
         elapsed: Instant,
     ) -> Result<Merging, WriteError> {
@@ -92,7 +93,7 @@ impl Store {
 
     fn merge_into_one(
         &mut self,
-        hour: Timestamp,
+        hour: (Table, Timestamp),
         level: u32,
         small: &[Segment],
         now: Timestamp,
@@ -132,19 +133,20 @@ impl Store {
 
 fn merged(
     folders: &mut Folders,
-    hour: Timestamp,
+    (table, hour): (Table, Timestamp),
     level: u32,
     small: &[Segment],
 ) -> Result<Segment, WriteError> {
     let dir = folders.root().to_owned();
-    let path = segment_path(hour);
+    let path = segment_path(table, hour);
     let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
     let paths: Vec<PathBuf> = small.iter().map(|segment| dir.join(&segment.written.path)).collect();
-    let frame = scan(&paths).and_then(LazyFrame::collect).map_err(encode_error)?;
+    let frame = scan(table, &paths).and_then(LazyFrame::collect).map_err(encode_error)?;
     let rows = frame.height() as u64;
     let data = encode::parquet(frame).map_err(encode_error)?;
     let bounds = |of: fn(&Segment) -> Timestamp| small.iter().map(of);
     Ok(Segment {
+        table,
         written: segment::write(folders, path.clone(), rows, &data)?,
         level,
         first_start: bounds(|segment| segment.first_start).min().unwrap_or(hour),
@@ -153,7 +155,7 @@ fn merged(
 }
 
 /// A new segment's place within the data folder.
-pub(super) fn segment_path(hour: Timestamp) -> PathBuf {
+pub(super) fn segment_path(table: Table, hour: Timestamp) -> PathBuf {
     let name = format!("{}.{}", Uuid::new_v4(), segment::ENDING);
-    Path::new(segment::FOLDER).join(segment::hive_folder(hour)).join(name)
+    Path::new(segment::FOLDER).join(table.folder(hour)).join(name)
 }
