@@ -4,6 +4,7 @@ mod export;
 mod nodes;
 mod peers;
 mod place;
+mod risk;
 mod wire;
 
 use crate::topology::{Topologies, Topology};
@@ -16,6 +17,7 @@ use isotherm_proto::control::v1::{
     ListPeersResponse,
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
+pub(crate) use risk::Risk;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! Everything has a default, so that no file is needed. An error names the file, the line and the key.
 
 mod adapter;
+mod cycle;
 mod failure;
 mod listen;
 mod topology;
@@ -27,7 +28,7 @@ const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST,
 const STEP: Duration = Duration::from_secs(60);
 
 /// A checked configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     /// Address to listen on. Port 0 takes a free one. Default `127.0.0.1:7600`.
     pub(crate) listen: SocketAddr,
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) adapters: Vec<Adapter>,
     /// When a node counts as failed.
     pub(crate) failure: FailureConfig,
+    /// How cycles judge.
+    pub(crate) cycle: crate::cycle::Config,
 }
 
 /// Why a configuration was refused.
@@ -75,6 +78,7 @@ struct Raw {
     #[serde(default)]
     adapter: Vec<adapter::RawAdapter>,
     failure: Option<failure::RawFailure>,
+    cycle: Option<cycle::RawCycle>,
 }
 
 /// What is wrong, and where in the text.
@@ -125,6 +129,8 @@ impl Config {
         let topology = topology::checked(raw.topology).map_err(invalid)?;
         let adapters = adapter::checked(raw.adapter, &topology).map_err(invalid)?;
         let failure = raw.failure.map_or(Ok(FailureConfig::default()), failure::checked).map_err(invalid)?;
+        let cycle =
+            raw.cycle.map_or_else(|| Ok(crate::cycle::Config::default()), cycle::checked).map_err(invalid)?;
         let data_dir = match raw.data_dir {
             Some(dir) if dir.get_ref().as_os_str().is_empty() => {
                 return Err(invalid(Problem::new(dir.span(), "data_dir", "is empty")));
@@ -132,7 +138,7 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, topology, adapters, failure })
+        Ok(Self { listen, tls, data_dir, step, topology, adapters, failure, cycle })
     }
 }
 

@@ -1,14 +1,16 @@
 //! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
 
 use crate::accept::accept;
-use crate::api::Control;
+use crate::api::{Control, Risk};
 use crate::config::Config;
+use crate::cycle::{self, Cycle, Cycles};
 use crate::ingest::Ingest;
 use crate::topology::{self, Topologies};
 use crate::writer;
 use anyhow::{Context, anyhow};
 use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
 use isotherm_proto::control::v1::node_service_server::NodeServiceServer;
+use isotherm_proto::control::v1::risk_service_server::RiskServiceServer;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
 use isotherm_proto::tls::ServerFiles;
 use isotherm_proto::{DESCRIPTORS, MAX_MESSAGE_BYTES};
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +31,9 @@ use tonic::transport::server::TcpIncoming;
 /// How long connections may take to end after the signal. What is queued is committed in any case, and agents
 /// keep what was not acknowledged.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the cycle under way may take to end after the signal.
+const CYCLE_GRACE: Duration = Duration::from_secs(10);
 
 /// How often idle agents are asked whether they are still there.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -53,7 +58,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let reader = store.reader();
     let done = CancellationToken::new();
     let until = done.clone();
-    let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, &until));
+    let (keep, keeps) = mpsc::channel(1);
+    let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, keeps, &until));
     let mut servers = JoinSet::new();
     let ingest = Ingest::new(jobs, reader.clone(), streams.clone(), stop.clone());
     let topologies = topology::start(config.topology.clone(), config.adapters.clone(), &mut servers, &stop);
@@ -63,12 +69,23 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         config.failure.clone(),
         stop.clone(),
     ));
+    let cycle = Cycle {
+        reader: reader.clone(),
+        topologies: topologies.clone(),
+        keep,
+        dir: config.data_dir.clone(),
+        config: config.cycle.clone(),
+    };
+    let (publish, cycles) = watch::channel(None);
+    let ending = stop.clone();
+    let cycling = tokio::task::spawn_blocking(move || cycle::run(&cycle, &publish, &ending));
     servers.spawn(services(
         listener,
         tls.clone(),
         ingest,
         reader,
         topologies,
+        cycles,
         config.step,
         streams.clone(),
         stop.clone(),
@@ -113,6 +130,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!("ending connections that are still open");
         servers.shutdown().await;
     }
+    // The cycle writes its state down, and needs the writer until then.
+    if tokio::time::timeout(CYCLE_GRACE, cycling).await.is_err() {
+        tracing::warn!("a cycle did not end in time; its state is that of the last checkpoint");
+    }
     // A connection that outlives the server could keep the queue open, so the writer is told.
     done.cancel();
     let ended = match early {
@@ -129,6 +150,7 @@ async fn services(
     ingest: Ingest,
     reader: Reader,
     topologies: Topologies,
+    cycles: Cycles,
     step: Duration,
     streams: TaskTracker,
     stop: CancellationToken,
@@ -137,10 +159,12 @@ async fn services(
     let control = Control::new(reader, topologies, step, streams, stop.clone());
     let nodes = NodeServiceServer::new(control.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = ControlServiceServer::new(control);
+    let risk = RiskServiceServer::new(Risk::new(cycles)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<TelemetryServiceServer<Ingest>>().await;
     reporter.set_serving::<ControlServiceServer<Control>>().await;
     reporter.set_serving::<NodeServiceServer<Control>>().await;
+    reporter.set_serving::<RiskServiceServer<Risk>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -151,6 +175,7 @@ async fn services(
         .add_service(telemetry)
         .add_service(control)
         .add_service(nodes)
+        .add_service(risk)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

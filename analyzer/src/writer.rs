@@ -5,7 +5,7 @@
 
 use isotherm_model::Timestamp;
 use isotherm_store::{
-    ClockAhead, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
+    ClockAhead, Derived, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
 };
 use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -46,6 +46,19 @@ pub(crate) struct Job {
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
+/// Rows that a cycle computed, with whom to answer once they are kept.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    pub(crate) derived: Derived,
+    pub(crate) reply: oneshot::Sender<Result<(), WriteError>>,
+}
+
+/// What comes next.
+enum Next {
+    Job(Job),
+    Keep(Keep),
+}
+
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -60,12 +73,26 @@ pub(crate) enum Reply {
 pub(crate) fn run(
     mut store: Store,
     mut jobs: mpsc::Receiver<Job>,
+    mut keeps: mpsc::Receiver<Keep>,
     done: &CancellationToken,
 ) -> Result<(), WriteError> {
     let runtime = Handle::current();
     let mut warned = Warned::default();
     let mut unmerged = 0;
-    while let Some(first) = runtime.block_on(next(&mut jobs, done)) {
+    while let Some(next) = runtime.block_on(next(&mut jobs, &mut keeps, done)) {
+        let first = match next {
+            Next::Job(job) => job,
+            Next::Keep(Keep { derived, reply }) => {
+                let kept = store.append(&derived, now());
+                let doubtful = matches!(kept, Err(WriteError::Doubtful(_)));
+                // Who waits for it may have ended.
+                let _ = reply.send(kept);
+                if doubtful {
+                    return Err(WriteError::Doubtful(None));
+                }
+                continue;
+            }
+        };
         let mut rows = rows_of(&first.submission);
         let mut group = vec![first];
         while group.len() < GROUP
@@ -94,10 +121,15 @@ pub(crate) fn run(
     Ok(())
 }
 
-async fn next(jobs: &mut mpsc::Receiver<Job>, done: &CancellationToken) -> Option<Job> {
+async fn next(
+    jobs: &mut mpsc::Receiver<Job>,
+    keeps: &mut mpsc::Receiver<Keep>,
+    done: &CancellationToken,
+) -> Option<Next> {
     tokio::select! {
         biased;
-        job = jobs.recv() => job,
+        Some(keep) = keeps.recv() => Some(Next::Keep(keep)),
+        job = jobs.recv() => job.map(Next::Job),
         () = done.cancelled() => None,
     }
 }

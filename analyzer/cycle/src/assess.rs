@@ -224,7 +224,7 @@ impl Known<'_> {
         let lead = settings.lead_min as usize;
         let judged = partition.last.judged;
         let forecast = self.state.bands[0].foresee(Kind::Node, &partition.minute, lead);
-        let ahead = Timestamp::from_ms(at.as_ms() + u64::from(settings.lead_min) * 60_000);
+        let ahead = Timestamp::from_ms(at.as_ms() + u64::from(settings.lead_min) * settings.step_ms);
         let later = partition.habit.baseline(&settings.habit, ahead);
         let forecast_surge = forecast
             .zip(later)
@@ -336,7 +336,9 @@ impl Known<'_> {
         let horizon_h = self.settings.horizon_of(placed.size_bytes);
         let ladder = Ladder { minute: &partition.minute, quarter: &partition.quarter, hour: &partition.hour };
         let all = match &table {
-            Some(table) => integrate(ladder, table, present, horizon_h, seed),
+            Some(table) => {
+                integrate(ladder, table, present, [horizon_h, self.settings.step_ms as f64 / 3.6e6], seed)
+            }
             None => crate::horizon::Integrated {
                 horizon_h,
                 mean: present * horizon_h,

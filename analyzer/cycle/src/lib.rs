@@ -22,4 +22,4 @@ mod state;
 pub use assess::{AssessError, Landscape, Placed, assess};
 pub use decide::decide_all;
 pub use policy::{LONGEST_HORIZON_H, LONGEST_LEAD, ReadsNeed, Settings, SettingsError, Shifts};
-pub use state::{Absorbed, State};
+pub use state::{Absorbed, NodeView, State};

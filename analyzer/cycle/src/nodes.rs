@@ -48,7 +48,8 @@ pub(crate) fn judge<'a>(
     }
     for ((seen, number), partitions) in step.nodes.iter().zip(numbers).zip(on) {
         let memory = memories.entry(*number).or_default();
-        memory.reads_per_s = seen.reads.map(|reads| reads as f64 * 1_000.0 / step.length.ms() as f64);
+        memory.reads_per_s =
+            seen.reads.map(|reads| reads as f64 * 1_000.0 / step.length.ms(settings.step_ms) as f64);
         memory.see(seen, partitions, settings);
     }
 }

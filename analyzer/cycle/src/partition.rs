@@ -211,7 +211,10 @@ impl Partition {
     /// Reads per second; `None` if they are not known.
     pub(crate) fn reads_per_s(&self, settings: &Settings) -> Option<f64> {
         let known = self.weight > 0.0 && self.unmeasured_min < settings.share_expires_min;
-        known.then(|| self.slots.iter().map(|slot| slot.reads).sum::<f64>() / self.weight / 60.0)
+        known.then(|| {
+            self.slots.iter().map(|slot| slot.reads).sum::<f64>() / self.weight * 1_000.0
+                / settings.step_ms as f64
+        })
     }
 
     /// Share of a node; `None` if the shares are not known.

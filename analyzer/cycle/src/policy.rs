@@ -11,6 +11,9 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Milliseconds of the shortest step, and from a cycle to the next. 60,000: a few hundred reads of a quiet
+    /// partition. Where a minute is spoken of below, this is meant.
+    pub step_ms: u64,
     /// What is called low, medium and high.
     pub class: Thresholds,
     /// How habits are formed.
@@ -88,6 +91,7 @@ impl ReadsNeed {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            step_ms: 60_000,
             class: Thresholds::default(),
             habit: HabitRule::default(),
             surge: SurgeRule::default(),
@@ -146,6 +150,7 @@ impl Settings {
         let lead = f64::from(self.lead_min);
         let expires = f64::from(self.share_expires_min);
         for (field, value, from, to, must) in [
+            ("step_ms", self.step_ms as f64, 1_000.0, 60_000.0, "1000 to 60000"),
             ("horizon_h", self.horizon_h, 1.0, LONGEST_HORIZON_H, "1 to 168"),
             ("move_times", self.move_times, 0.0, 100.0, "0 to 100"),
             ("lead_min", lead, 1.0, f64::from(LONGEST_LEAD), "1 to 30"),

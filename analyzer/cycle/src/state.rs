@@ -4,7 +4,7 @@
 //! on the others, except that only so many orders are selected in a cycle, in turn.
 
 use crate::band::{Bands, Kind};
-use crate::cluster::{Cluster, NodeState};
+use crate::cluster::{Cluster, NodeFacts, NodeState};
 use crate::input::{PartitionStep, Step, StepLength};
 use crate::nodes::{self, Memory};
 use crate::partition::{Circumstances, Partition, Wants};
@@ -64,6 +64,15 @@ impl Default for State {
     }
 }
 
+/// What is remembered of a node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeView {
+    /// Reads per second of the last minute; `None` if it was not watched all the time.
+    pub reads_per_s: Option<f64>,
+    /// Whether it answers badly; `None` before the first minute.
+    pub gray: Option<isotherm_risk::gray::Verdict>,
+}
+
 /// What taking in a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Absorbed {
@@ -102,6 +111,30 @@ impl State {
         self.partitions.is_empty()
     }
 
+    /// Counts a cycle, and says its number.
+    pub fn cycled(&mut self) -> u64 {
+        self.cycles += 1;
+        self.cycles
+    }
+
+    /// Gives a minute up that could not be taken in: time goes on without it.
+    pub fn give_up(&mut self, end: Timestamp) {
+        self.until_ms = Some(end.as_ms().max(self.until_ms.unwrap_or(0)));
+    }
+
+    /// What is remembered of the nodes of a cluster, in their order.
+    #[must_use]
+    pub fn nodes_of(&self, cluster: &Cluster) -> Vec<NodeView> {
+        let view = |node: &NodeFacts| {
+            let memory = self.memory(&(node.system.clone(), node.name.clone()));
+            NodeView {
+                reads_per_s: memory.and_then(|memory| memory.reads_per_s),
+                gray: memory.and_then(|memory| memory.gray),
+            }
+        };
+        cluster.nodes.iter().map(view).collect()
+    }
+
     /// Forecasts of minutes that were judged.
     #[must_use]
     pub fn judged_forecasts(&self) -> usize {
@@ -118,7 +151,7 @@ impl State {
             self.turn = self.turn.wrapping_add(1);
             self.partitions.entry(name).or_insert_with(|| Partition::new(turn));
         }
-        let start = Timestamp::from_ms(step.end.as_ms().saturating_sub(step.length.ms()));
+        let start = Timestamp::from_ms(step.end.as_ms().saturating_sub(step.length.ms(settings.step_ms)));
         if step.length == StepLength::Minute {
             let counted = &step.partitions;
             let known = by_name(&self.partitions, counted);

@@ -102,7 +102,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         write(dir.path(), &vec![1.0; 100]).expect("it is written");
         let whole = fs::read(dir.path().join(FILE)).expect("it is there");
-        let mut cases = vec![Vec::new(), whole[..5].to_vec(), whole[..15].to_vec(), whole[..whole.len() - 1].to_vec()];
+        let mut cases =
+            vec![Vec::new(), whole[..5].to_vec(), whole[..15].to_vec(), whole[..whole.len() - 1].to_vec()];
         let mut flipped = whole.clone();
         flipped[25] ^= 1;
         cases.push(flipped);

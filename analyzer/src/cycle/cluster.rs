@@ -49,7 +49,9 @@ pub(crate) fn assemble(sources: &Sources<'_>) -> Result<Cluster, HazardError> {
             name: id.name().to_owned(),
             class: facts.and_then(|facts| facts.class.clone()).unwrap_or_default(),
             domains: of_node[at].clone(),
-            capacity_per_s: facts.and_then(|facts| facts.load_capacity_ops_per_s).map(|capacity| capacity as f64),
+            capacity_per_s: facts
+                .and_then(|facts| facts.load_capacity_ops_per_s)
+                .map(|capacity| capacity as f64),
             capacity_bytes: facts.and_then(|facts| facts.capacity_bytes),
             state: state(sources, id),
             hazard: hazard(&hazards.of[at]),
@@ -216,7 +218,10 @@ fn partitions(sources: &Sources<'_>, ids: &[&NodeId]) -> Vec<PartitionFacts> {
             }
             None => counts.map_or_else(Vec::new, |counts| {
                 let shares = sources.counts.shares_of(counts);
-                shares.iter().filter_map(|share| place(&sources.counts.nodes[share.node as usize].node)).collect()
+                shares
+                    .iter()
+                    .filter_map(|share| place(&sources.counts.nodes[share.node as usize].node))
+                    .collect()
             }),
         };
         PartitionFacts {

@@ -2,7 +2,6 @@
 
 use isotherm_cycle::band::Source;
 use isotherm_cycle::cluster::Cluster;
-use isotherm_cycle::input::StepLength;
 use isotherm_cycle::record::{Record, Surging};
 use isotherm_model::{Layer, SystemId, Timestamp};
 use isotherm_risk::class::Class;
@@ -12,11 +11,9 @@ use isotherm_store::{
 use std::collections::BTreeMap;
 
 /// Entropies of a step, a row for each partition.
-pub(crate) fn entropies(
-    counts: &StepCounts,
-    length: StepLength,
-    layers: &BTreeMap<SystemId, Layer>,
-) -> Vec<EntropyRow> {
+pub(crate) fn entropies(counts: &StepCounts, layers: &BTreeMap<SystemId, Layer>) -> Vec<EntropyRow> {
+    let step_ms = counts.time.end().as_ms() - counts.time.start().as_ms();
+    let step_ms = u32::try_from(step_ms).expect("steps are an hour at most");
     let row = |partition: &isotherm_store::PartitionCounts| {
         let shares = counts.shares_of(partition);
         let measured = match partition.entropy {
@@ -25,7 +22,7 @@ pub(crate) fn entropies(
         };
         EntropyRow {
             step_start: counts.time.start(),
-            step_ms: u32::try_from(length.ms()).expect("steps are an hour at most"),
+            step_ms,
             system: partition.partition.system().to_string(),
             partition: partition.partition.name().to_owned(),
             layer: layers.get(partition.partition.system()).copied().unwrap_or(Layer::Logical),
@@ -54,7 +51,7 @@ pub(crate) fn entropies(
 }
 
 /// Forecasts of the series of minutes, a row for each that there is.
-pub(crate) fn forecasts(records: &[Record]) -> Vec<ForecastRow> {
+pub(crate) fn forecasts(records: &[Record], step_ms: u64) -> Vec<ForecastRow> {
     let row = |record: &Record| {
         let (foreseen, [p, d, q]) = (record.forecast?, record.order.unwrap_or_default());
         let number = |order: usize| u32::try_from(order).unwrap_or(u32::MAX);
@@ -63,7 +60,7 @@ pub(crate) fn forecasts(records: &[Record]) -> Vec<ForecastRow> {
             system: record.system.clone(),
             partition: record.partition.clone(),
             kind: ForecastKind::Node,
-            step_ms: u32::try_from(StepLength::Minute.ms()).expect("a minute"),
+            step_ms: u32::try_from(step_ms).expect("a minute at most"),
             horizon: number(foreseen.step),
             mean: Some(foreseen.h),
             lower80: Some(foreseen.lower_80),

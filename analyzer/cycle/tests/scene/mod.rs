@@ -87,7 +87,7 @@ pub(crate) fn step(
         }
     });
     Step {
-        end: Timestamp::from_ms(START_MS + (number + 1) * length.ms()),
+        end: Timestamp::from_ms(START_MS + (number + 1) * length.ms(60_000)),
         length,
         nodes: nodes.collect(),
         partitions: partitions.collect(),

@@ -15,6 +15,10 @@ use thiserror::Error;
 const FEWEST_POINTS: usize = 5;
 const MOST_POINTS: usize = 2048;
 
+/// Share of the tolerance that points looked at must be within: where a function has kinks, it may be farther off in
+/// between, and nobody looks there.
+const SAFETY: f64 = 0.25;
+
 /// Tries to find a place of about some entropy; every second one halves the logarithm of the powers.
 const TRIES: usize = 64;
 
@@ -69,8 +73,8 @@ impl TiltTable {
     /// are even), the baseline's are tilted, if there are some.
     ///
     /// In between, values are read off a straight line over entropy; cells are halved until they are within
-    /// `tolerance` of their lines where they are looked at, in the unit of the function, or there are 2,048 points.
-    /// It takes a dozen evaluations of the function at least, and some 30 for a tolerance of a hundredth of an
+    /// a quarter of `tolerance` of their lines where they are looked at, in the unit of the function, or there are 2,048 points.
+    /// It takes a dozen evaluations of the function at least, and some 50 for a tolerance of a hundredth of an
     /// exposure.
     ///
     /// # Errors
@@ -101,6 +105,7 @@ impl TiltTable {
                 Err(TableError::NotFinite { value, shares: tilted.clone() })
             }
         };
+        let close = tolerance * SAFETY;
         let mut points = vec![point(logs.place(MOST_TAU))?];
         let mut worst_seen = 0.0_f64;
         let mut open = vec![point(logs.place(0.0))?];
@@ -110,14 +115,14 @@ impl TiltTable {
             let middle = inside(0.5)?;
             let width = right.place.entropy - left.place.entropy;
             let room = points.len() + open.len() < MOST_POINTS && width > NARROWEST;
-            if room && off(left, right, middle) > tolerance {
+            if room && off(left, right, middle) > close {
                 open.extend([right, middle]);
                 continue;
             }
             let quarters = [inside(0.25)?, inside(0.75)?];
             let worst =
                 quarters.iter().fold(off(left, right, middle), |worst, at| worst.max(off(left, right, *at)));
-            if room && (worst > tolerance || points.len() + open.len() < FEWEST_POINTS) {
+            if room && (worst > close || points.len() + open.len() < FEWEST_POINTS) {
                 open.extend([right, middle]);
                 continue;
             }
