@@ -95,8 +95,10 @@ async fn nodes_that_go_down_by_the_topology_are_on_record_and_a_rack_is_one_even
     let config = watching(adapter.address);
     let started_ms = now_ms();
     let mut analyzer = start(data.path(), scratch.path(), &config);
-    let exposure =
-        |analyzer: &Analyzer, node: &str| ask(analyzer, &["node", "exposure", node])["nodes"][0].clone();
+    let exposure = |analyzer: &Analyzer, name: &str| {
+        let nodes = ask(analyzer, &["node", "exposure"])["nodes"].as_array().unwrap().clone();
+        nodes.into_iter().find(|node| node["node"] == json!(name)).unwrap_or_default()
+    };
     let deadline = Instant::now() + LIMIT;
     while exposure(&analyzer, "a")["observed_h"].as_f64().is_none_or(|hours| hours <= 0.0) {
         assert!(Instant::now() < deadline, "nobody observes");

@@ -21,7 +21,7 @@ use isotherm_store::{
     Cause, Changed, DomainSize, DownInterval, History, HistoryError, Keep, QueryError, Reader, Recorder,
 };
 use probe::Probes;
-use signals::{Seen, Signals};
+use signals::Signals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -112,7 +112,7 @@ impl Tracker {
         for node in nodes {
             let known = self.machines.get(&node).cloned().unwrap_or_default();
             let seen = signals.of(&node, known.was_up());
-            let gone = seen == Seen::default() && !signals.knows(&node);
+            let gone = signals.is_gone(&node);
             let (next, commands) = known.step(&seen, gone, self.hold_ms, now);
             for command in commands {
                 self.perform(topology, &node, command, now)?;

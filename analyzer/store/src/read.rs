@@ -75,6 +75,7 @@ impl Reader {
     pub fn missing(&self, span: Span) -> Result<BTreeMap<String, Missing>, QueryError> {
         Ok(catalog::gaps(&self.catalog()?, span.start(), span.end())?)
     }
+
     pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {
         Ok(catalog::open_to_read(&self.dir)?)
     }

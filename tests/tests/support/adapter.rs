@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
@@ -23,6 +23,8 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Cluster {
     state: Arc<Mutex<State>>,
     said: broadcast::Sender<WatchTopologyResponse>,
+    /// Ends every stream.
+    cut: Arc<Notify>,
 }
 
 struct State {
@@ -39,11 +41,14 @@ struct State {
 pub(crate) struct Adapter {
     pub(crate) address: SocketAddr,
     server: JoinHandle<()>,
+    cut: Arc<Notify>,
 }
 
 impl Drop for Adapter {
     fn drop(&mut self) {
         self.server.abort();
+        // Connections outlive what accepted them.
+        self.cut.notify_waiters();
     }
 }
 
@@ -79,7 +84,7 @@ impl Cluster {
             nodes: nodes.into_iter().map(|node| (node.node.clone(), node)).collect(),
             partitions: partitions.into_iter().map(|part| (part.partition.clone(), part)).collect(),
         };
-        Self { state: Arc::new(Mutex::new(state)), said: broadcast::channel(64).0 }
+        Self { state: Arc::new(Mutex::new(state)), said: broadcast::channel(64).0, cut: Arc::default() }
     }
 
     /// Serves on an address; port 0 takes a free one.
@@ -91,7 +96,7 @@ impl Cluster {
         let server = tokio::spawn(async move {
             let _ = Server::builder().add_service(service).serve_with_incoming(incoming).await;
         });
-        Ok(Adapter { address, server })
+        Ok(Adapter { address, server, cut: Arc::clone(&self.cut) })
     }
 
     /// Changes the cluster, and tells everybody who watches.
@@ -191,12 +196,18 @@ impl MigrationAdapter for Cluster {
             return Err(Status::unavailable("the cluster cannot be seen"));
         }
         tokio::spawn(async move {
+            let cut = cluster.cut.notified();
+            tokio::pin!(cut);
+            cut.as_mut().enable();
             let _ = answers.send(Ok(cluster.snapshot())).await;
             loop {
-                let message = match tokio::time::timeout(heartbeat, said.recv()).await {
-                    Ok(Ok(message)) => Some(message),
-                    Ok(Err(_)) => return,
-                    Err(_) => cluster.heartbeat(),
+                let message = tokio::select! {
+                    () = &mut cut => return,
+                    said = said.recv() => match said {
+                        Ok(message) => Some(message),
+                        Err(_) => return,
+                    },
+                    () = tokio::time::sleep(heartbeat) => cluster.heartbeat(),
                 };
                 if let Some(message) = message
                     && answers.send(Ok(message)).await.is_err()

@@ -5,7 +5,7 @@
 //! node; together with a node that answered before and does not now, it is down.
 
 use super::probe::{Answer, Probes};
-use crate::topology::Topology;
+use crate::topology::{Freshness, Topology};
 use isotherm_model::{NodeId, Timestamp};
 use isotherm_proto::Health;
 use isotherm_store::{NodeReport, Recorder, SILENT_WINDOWS};
@@ -69,9 +69,14 @@ impl<'a> Signals<'a> {
         self.topology.nodes.keys().chain(self.reports.keys().copied())
     }
 
-    /// Whether the topology or an agent names a node.
-    pub(super) fn knows(&self, node: &NodeId) -> bool {
-        self.topology.nodes.contains_key(node) || self.reports.contains_key(node)
+    /// Whether neither the topology nor an agent names a node any more. A source that is not heard says nothing of it:
+    /// after a start no adapter has spoken yet.
+    pub(super) fn is_gone(&self, node: &NodeId) -> bool {
+        let heard = match self.topology.sources.get(node.system()).map(|source| source.freshness) {
+            Some(Freshness::Fresh) | None => true,
+            Some(Freshness::Stale | Freshness::Never) => false,
+        };
+        heard && !self.topology.nodes.contains_key(node) && !self.reports.contains_key(node)
     }
 
     /// The view of a node. `was_up`: somebody has seen it up before.

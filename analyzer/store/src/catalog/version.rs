@@ -59,7 +59,7 @@ const TABLES: &str = "
 ";
 
 /// What version 4 added beside columns of `segments`: how far time is settled, what came too late for that, by
-/// agent, and what retention removed, by table.
+/// agent, and what retention removed, by table. The record of nodes ([`history::TABLES`]) is of the same version.
 const UPKEEP: &str = "
     CREATE TABLE watermark (
         id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::topology::{Freshness, Source};
+use crate::topology::Source;
 use isotherm_model::SystemId;
 use isotherm_proto::NodeFacts;
 use std::sync::Arc;
@@ -87,4 +87,15 @@ fn after_a_start_agents_have_time_to_connect() {
     old[0].last_end = Timestamp::from_ms(5);
     assert_eq!(seen(&unknown, &old, false, 29).silent_since, None);
     assert_eq!(seen(&unknown, &old, false, 30).silent_since, Some(at(0)), "not since before the start");
+}
+
+#[test]
+fn a_node_is_not_gone_because_its_source_is_not_heard() {
+    let gone = |freshness| {
+        let known = topology(Health::Up, freshness);
+        Signals::new(&known, &[], &Probes::new(false), at(0), at(1)).is_gone(&id("other"))
+    };
+    assert!(gone(Freshness::Fresh));
+    assert!(!gone(Freshness::Never), "as after a start");
+    assert!(!gone(Freshness::Stale));
 }
