@@ -19,6 +19,7 @@ mod export;
 mod latency;
 mod offset;
 mod peer;
+mod plug_in;
 mod read;
 mod schema;
 mod segment;
