@@ -21,6 +21,7 @@ mod offset;
 mod peer;
 mod plug_in;
 mod read;
+mod risk_columns;
 mod schema;
 mod segment;
 mod steps;
@@ -44,6 +45,7 @@ pub use error::{OpenError, QueryError, WriteError};
 pub use export::{ExportFile, ExportSlice};
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
+pub use risk_columns::{LOSS_PARTS, RiskColumns, RiskFactor, RiskFactors, RiskWeights, risk_columns};
 pub use segment::hours_of;
 pub use steps::{
     Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
