@@ -1,5 +1,6 @@
 //! Node entropy as polars expressions, tested equal to the scalar definitions of `isotherm_model::entropy`.
 
+use crate::plug_in;
 use isotherm_model::entropy::{MIN_ACCESSES, Measured};
 use polars::prelude::{DataFrame, IntoLazy};
 use polars::prelude::{DataType, Expr, PolarsResult, col, lit, when};
@@ -68,7 +69,7 @@ pub(crate) fn estimates_by_group(
         ])
         .with_columns([
             when(col(PLACES).gt(lit(1u64)))
-                .then(col(BITS) / log2(col(PLACES)))
+                .then(col(BITS) / plug_in::log2(col(PLACES).cast(DataType::Float64)))
                 .otherwise(lit(polars::prelude::NULL))
                 .alias("normalised"),
             (col(BITS) * lit(LN_2)).exp().alias("effective"),
@@ -80,23 +81,13 @@ pub(crate) fn estimates_by_group(
 /// Plug-in entropy plus `(m - 1) / (2 n ln 2)`, kept within `0 ..= log2(rows)`; null without accesses.
 /// `count` must be the counts of one group, as in an aggregation.
 fn miller_madow(count: &str) -> Expr {
-    let x = col(count).cast(DataType::Float64);
-    let n = x.clone().sum();
+    let n = col(count).cast(DataType::Float64).sum();
     let occupied = col(count).gt(lit(0u64)).cast(DataType::Float64).sum();
-    let weighted = when(col(count).gt(lit(0u64))).then(x.clone() * log2(x)).otherwise(lit(0.0)).sum();
-    let plug_in = at_least_zero(log2(n.clone()) - weighted / n.clone());
+    let plug_in = plug_in::bits(n.clone(), plug_in::weighted(col(count)).sum());
     let corrected = plug_in + (occupied - lit(1.0)) / (lit(2.0 * LN_2) * n.clone());
-    let cap = log2(col(count).len());
+    let cap = plug_in::log2(col(count).len().cast(DataType::Float64));
     let capped = when(corrected.clone().gt(cap.clone())).then(cap).otherwise(corrected);
     when(n.gt(lit(0.0))).then(capped).otherwise(lit(polars::prelude::NULL))
-}
-
-fn log2(x: Expr) -> Expr {
-    x.cast(DataType::Float64).log(lit(2.0))
-}
-
-fn at_least_zero(x: Expr) -> Expr {
-    when(x.clone().lt(lit(0.0))).then(lit(0.0)).otherwise(x)
 }
 
 fn read(frame: &DataFrame, groups: usize) -> PolarsResult<Vec<Option<Estimate>>> {

@@ -21,7 +21,9 @@ mod history;
 mod latency;
 mod offset;
 mod peer;
+mod plug_in;
 mod read;
+mod risk_columns;
 mod schema;
 mod segment;
 mod steps;
@@ -53,6 +55,7 @@ pub use history::{
 };
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
+pub use risk_columns::{LOSS_PARTS, RiskColumns, RiskFactor, RiskFactors, RiskWeights, risk_columns};
 pub use segment::hours_of;
 pub use steps::{
     Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,

@@ -392,7 +392,7 @@ fn close(left: &NodeEntropy, right: &NodeEntropy) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
 
     #[test]
     fn a_step_says_what_a_question_of_entropy_says(seconds in some_seconds()) {
