@@ -20,7 +20,7 @@ use isotherm_cycle::record::{Record, Status, Surging};
 use isotherm_cycle::{Landscape, Settings, State, assess, decide_all};
 use isotherm_model::{Layer, SystemId, Timestamp};
 use isotherm_risk::HazardPolicy;
-use isotherm_store::{Derived, Excluded, Reader, StepCounts, StepQuery, Subsets};
+use isotherm_store::{Derived, Excluded, Histories, OutageCause, Reader, StepCounts, StepQuery, Subsets};
 use schedule::Next;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -29,6 +29,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+/// How old a failure may be when it is told to the calibration.
+const RECENT_MS: u64 = 3_600_000;
 
 /// Where readers take the last cycle.
 pub(crate) type Cycles = watch::Receiver<Option<Arc<Cycled>>>;
@@ -206,6 +209,7 @@ impl Cycle {
         let (counts, cluster) = self.take_in(state, seen, end, &topology, &mut derived)?;
         stages.end("read and take in");
         let (landscape, mut records) = assess(state, &cluster, settings, end)?;
+        state.predicted(&records, settings);
         stages.end("assess");
         decide_all(&mut records, &landscape, &cluster, settings);
         stages.end("decide");
@@ -220,7 +224,7 @@ impl Cycle {
             stages: stages.taken,
             skipped: 0,
             judged_forecasts: state.judged_forecasts() as u64,
-            labels: 0,
+            labels: state.calibrator().standing().labels as u64,
             settings: settings.clone(),
             nodes: state.nodes_of(&cluster),
             cluster,
@@ -253,6 +257,7 @@ impl Cycle {
         })
         .context("cannot estimate hazards")?;
         let (settings, layers) = (&self.config.settings, &self.config.layers);
+        mark(state, &histories, end, settings);
         for length in schedule::longer(end, settings.step_ms) {
             let counts = self.counts(length, end, topology, seen)?;
             derived.entropy.extend(tables::entropies(&counts, layers));
@@ -289,6 +294,25 @@ impl Cycle {
         match answer.blocking_recv().context("the writer has ended")? {
             Ok(()) => Ok(()),
             Err(error) => Err(anyhow::anyhow!(with_causes(&error)).context("cannot keep what was found")),
+        }
+    }
+}
+
+/// Tells the state of failures in the minute that ends at `end`: of single nodes, and of whole domains as one. Those
+/// that are recorded later, as by an operator, are told when they are found, if they are of the last hour.
+fn mark(state: &mut State, histories: &Histories, end: Timestamp, settings: &Settings) {
+    let since = end.as_ms().saturating_sub(RECENT_MS);
+    let recent = |from: Timestamp| from.as_ms() >= since && from < end;
+    for event in histories.domain_events.iter().filter(|event| recent(event.from)) {
+        let nodes: Vec<(&str, &str)> =
+            event.nodes.iter().map(|node| (node.system().as_str(), node.name())).collect();
+        state.incident(&nodes, event.from, settings);
+    }
+    for (node, history) in &histories.nodes {
+        for outage in history.outages.iter().filter(|outage| recent(outage.from)) {
+            if outage.cause == OutageCause::Failure && outage.domain.is_none() {
+                state.incident(&[(node.system().as_str(), node.name())], outage.from, settings);
+            }
         }
     }
 }

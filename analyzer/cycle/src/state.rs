@@ -179,7 +179,7 @@ impl State {
         let mut forgotten = 0;
         if step.length == StepLength::Minute {
             self.until_ms = Some(step.end.as_ms());
-            self.follow_predictions(step.end, step.length.ms(), cluster, settings);
+            self.follow_predictions(step.end, step.length.ms(settings.step_ms), cluster, settings);
             forgotten = self.forget(cluster, step.end);
         }
         Absorbed { partitions: step.partitions.len(), selected, waiting, forgotten }
