@@ -143,7 +143,7 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
                             tracing::error!(%error, "a cycle failed; the next one tries again");
                             told = Some(error);
                         }
-                        state.skip(isotherm_cycle::input::StepLength::Minute, 1, &cycle.config.settings);
+                        state.skip(StepLength::Minute, 1, &cycle.config.settings);
                         state.give_up(end);
                     }
                 }

@@ -4,8 +4,8 @@
 //! on the others, except that only so many orders are selected in a cycle, in turn.
 
 use crate::band::{Bands, Kind};
-use crate::cluster::{Cluster, NodeFacts, NodeState};
 use crate::calibrate::Calibrator;
+use crate::cluster::{Cluster, NodeFacts, NodeState};
 use crate::input::{PartitionStep, Step, StepLength};
 use crate::nodes::{self, Memory};
 use crate::partition::{Circumstances, Partition, Wants};

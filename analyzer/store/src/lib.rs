@@ -26,8 +26,8 @@ mod read;
 mod risk_columns;
 mod schema;
 mod segment;
-mod steps;
 mod stats;
+mod steps;
 mod table;
 mod verify;
 mod write;
@@ -57,11 +57,11 @@ pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
 pub use risk_columns::{LOSS_PARTS, RiskColumns, RiskFactor, RiskFactors, RiskWeights, risk_columns};
 pub use segment::hours_of;
+pub use stats::{StoreStats, TableStats};
 pub use steps::{
     Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
     StepQuery, SystemLoad, Watched,
 };
-pub use stats::{StoreStats, TableStats};
 pub use table::Table;
 pub use verify::{Flaw, SegmentFile};
 pub use write::{
