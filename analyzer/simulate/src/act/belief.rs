@@ -1,0 +1,222 @@
+//! A cluster as it will be when copies under way have ended, as far as it is known, and what partitions lose in it.
+
+use crate::analyst::{Analyst, Expect, Hazards};
+use crate::cluster::Cluster;
+use crate::policy::{Limits, Parts};
+use crate::world::{REPLICAS, Shares, normed};
+use isotherm_risk::{
+    Bearing, Domain, Domains, ExposurePolicy, Field, FieldPolicy, Holding, LossParts, LossPolicy, Node,
+    Redundancy, RiskPolicy, Surroundings,
+};
+
+/// What is believed, and the loss that follows.
+pub(super) struct Belief<'a> {
+    pub(super) parts: Parts,
+    pub(super) analyst: &'a Analyst,
+    pub(super) hazards: Hazards,
+    pub(super) holders: Vec<[Node; REPLICAS]>,
+    /// Shares if all serve.
+    pub(super) natural: Vec<Shares>,
+    pub(super) drained: Vec<Option<u8>>,
+    /// Reads per second at the busiest hour, as multiples of a mean partition's reads per minute.
+    pub(super) reads_per_s: Vec<f64>,
+    pub(super) suspects: Vec<bool>,
+    /// Partitions with a copy under way.
+    pub(super) copied: Vec<bool>,
+    pub(super) up: Vec<bool>,
+    drained_left: f64,
+    shares: Vec<Shares>,
+    bearings: Vec<Bearing>,
+    pub(super) field: Field,
+    domains: Domains,
+    failing: Vec<f64>,
+    policy: RiskPolicy,
+    redundancy: Redundancy,
+    headroom: f64,
+}
+
+/// What a suspect is taken to bear of its capacity, to fail of its reads, and to add to its hazard per hour: nobody
+/// has measured them, and they need only be large.
+const SUSPECT_BEARS: f64 = 0.5;
+const SUSPECT_FAILS: f64 = 0.02;
+const SUSPECT_HAZARD_PER_H: f64 = 0.02;
+
+impl<'a> Belief<'a> {
+    pub(super) fn new(
+        analyst: &'a Analyst,
+        cluster: &Cluster<'_>,
+        parts: Parts,
+        suspects: Vec<bool>,
+        limits: &Limits,
+    ) -> Self {
+        let facts = analyst.facts();
+        let expect = if parts.forecast { Expect::Forecast } else { Expect::Present };
+        let mut hazards = analyst.hazards();
+        if !parts.hazard {
+            // One for all: failures are known to happen, not where.
+            let mean = hazards.per_h.iter().sum::<f64>() / hazards.per_h.len() as f64;
+            hazards.per_h.fill(mean);
+            hazards.over_class.fill(1.0);
+        }
+        for (hazard, _) in hazards.per_h.iter_mut().zip(&suspects).filter(|(_, suspect)| **suspect) {
+            *hazard += SUSPECT_HAZARD_PER_H;
+        }
+        let count = cluster.holders.len();
+        let mut holders: Vec<[Node; REPLICAS]> =
+            cluster.holders.iter().map(|row| row.map(|node| Node(u32::from(node)))).collect();
+        let mut copied = vec![false; count];
+        for copy in &cluster.copies {
+            copied[copy.partition] = true;
+            holders[copy.partition][copy.slot] = Node(u32::from(copy.to));
+        }
+        let bearings: Vec<Bearing> = facts
+            .nodes
+            .iter()
+            .zip(&suspects)
+            .map(|(node, suspect)| Bearing {
+                capacity_per_s: Some(node.capacity / 60.0 * if *suspect { SUSPECT_BEARS } else { 1.0 }),
+                other_per_s: 0.0,
+            })
+            .collect();
+        let racks: Vec<Domain> = facts.nodes.iter().map(|node| Domain(u32::from(node.rack))).collect();
+        let most = racks.iter().map(|rack| rack.at() + 1).max().unwrap_or(0);
+        // A rack fails twice a year; what is known of it is an operator's word.
+        let domains = Domains::new(racks.iter().map(std::slice::from_ref), vec![1.0 / 180.0 / 24.0; most])
+            .expect("every rack is one of those counted");
+        let policy = RiskPolicy {
+            exposure: ExposurePolicy { permanent_share: 0.0, ..ExposurePolicy::default() },
+            loss: LossPolicy { reroute_s: 60.0, overload: parts.headroom, busy_share: 0.25, ..LossPolicy::default() },
+            ..RiskPolicy::default()
+        };
+        let natural: Vec<Shares> = (0..count).map(|at| analyst.expected(at, expect)).collect();
+        let reads_per_s = (0..count).map(|at| analyst.peak(at) / 60.0).collect();
+        let failing = suspects.iter().map(|suspect| if *suspect { SUSPECT_FAILS } else { 0.0 }).collect();
+        let mut belief = Self {
+            parts,
+            analyst,
+            hazards,
+            holders,
+            natural,
+            drained: cluster.drained.clone(),
+            reads_per_s,
+            suspects,
+            copied,
+            up: cluster.nodes.up.clone(),
+            drained_left: cluster.world.spec().copying.drained_left,
+            shares: Vec::new(),
+            field: Field::build(&bearings, [], FieldPolicy::default()).expect("capacities are above 0"),
+            bearings,
+            domains,
+            failing,
+            policy,
+            redundancy: Redundancy { quorum_bears: 2, missing: 0 },
+            headroom: limits.headroom,
+        };
+        belief.shares = (0..count).map(|at| belief.shares_with(at, belief.drained[at])).collect();
+        belief.build();
+        belief
+    }
+
+    /// Shares of a partition if a slot of it is drained.
+    pub(super) fn shares_with(&self, partition: usize, drained: Option<u8>) -> Shares {
+        let mut shares = self.natural[partition];
+        if let Some(slot) = drained {
+            shares[usize::from(slot)] *= self.drained_left;
+        }
+        normed(shares)
+    }
+
+    pub(super) fn shares(&self, partition: usize) -> &Shares {
+        &self.shares[partition]
+    }
+
+    /// Counts a change as done.
+    pub(super) fn change(&mut self, partition: usize, holders: [Node; REPLICAS], drained: Option<u8>) {
+        self.holders[partition] = holders;
+        self.drained[partition] = drained;
+        self.shares[partition] = self.shares_with(partition, drained);
+        self.build();
+    }
+
+    fn build(&mut self) {
+        let holdings = (0..self.holders.len()).map(|at| self.held(at));
+        self.field = Field::build(&self.bearings, holdings, FieldPolicy::default())
+            .expect("shares add up to 1 and reads are counts");
+    }
+
+    pub(super) fn held(&self, partition: usize) -> Holding<'_> {
+        Holding {
+            subset: &self.holders[partition],
+            shares: &self.shares[partition],
+            reads_per_s: self.reads_per_s[partition],
+        }
+    }
+
+    /// Expected loss per hour of a partition if it lay on those holders with those shares.
+    pub(super) fn loss(&self, partition: usize, holders: &[Node], shares: &[f64]) -> LossParts {
+        let held = Holding { subset: holders, shares, reads_per_s: self.reads_per_s[partition] };
+        self.surroundings().loss_parts(Some(self.held(partition)), &held, self.redundancy, &self.policy)
+    }
+
+    /// Exposure per hour of a partition if it lay on those holders.
+    pub(super) fn exposure(&self, partition: usize, holders: &[Node]) -> f64 {
+        let own = self.held(partition);
+        let held = Holding { subset: holders, ..own };
+        let exposure = self.surroundings().exposure_per_hour(Some(own), &held, &self.policy.exposure);
+        exposure.expect("all capacities are known")
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings::new(&self.field, &self.hazards.per_h, &self.domains, Some(&self.failing))
+            .expect("all are of the same nodes")
+    }
+
+    /// What leaving a loss for another gains while it lasts.
+    pub(super) fn gain(&self, before: &LossParts, after: &LossParts, limits: &Limits) -> f64 {
+        let lasting = |parts: &LossParts| parts.per_hour().expect("all capacities are known") - parts.gray;
+        (lasting(before) - lasting(after)) * limits.residence_h + (before.gray - after.gray) * limits.gray_h
+    }
+
+    /// What shifting a share of a partition's reads costs.
+    pub(super) fn cost_of_shift(&self, partition: usize, share: f64) -> f64 {
+        self.policy.cost_of_shift(self.reads_per_s[partition], share)
+    }
+
+    /// What copying a replica that serves a share costs.
+    pub(super) fn cost_of_copy(&self, partition: usize, share: f64) -> f64 {
+        let bytes = self.analyst.facts().sizes[partition] * MEAN_BYTES;
+        let held = self.held(partition);
+        self.surroundings().cost_of_copy(&held, share, bytes as u64, self.redundancy, &self.policy).total()
+    }
+
+    /// Load over capacity at the busiest hour.
+    pub(super) fn filled(&self, node: Node) -> f64 {
+        self.field.load_per_s(node) / self.field.capacity_per_s(node).expect("all capacities are known")
+    }
+
+    /// Mean load of a node at the busiest hour, reads per second.
+    pub(super) fn mean_load(&self) -> f64 {
+        let nodes = self.field.nodes();
+        (0..nodes).map(|at| self.field.load_per_s(Node(at as u32))).sum::<f64>() / nodes as f64
+    }
+
+    /// Whether a node would exceed the headroom at the busiest hour after the one died that would leave it the most.
+    pub(super) fn violates(&self, node: Node) -> bool {
+        let worst = self.field.spills_into(node).next().map_or(0.0, |(_, reads)| reads);
+        let capacity = self.field.capacity_per_s(node).expect("all capacities are known");
+        self.parts.headroom && self.field.load_per_s(node) + worst > self.headroom * capacity
+    }
+
+    /// Whether a node may serve so much more.
+    pub(super) fn takes(&self, node: Node, more_per_s: f64, limits: &Limits) -> bool {
+        let at = node.at();
+        let load = self.field.load_per_s(node) + more_per_s;
+        let capacity = self.field.capacity_per_s(node).expect("all capacities are known");
+        let room = load <= limits.headroom * capacity && load <= limits.peak_over_mean * self.mean_load();
+        let safe = self.hazards.over_class[at] <= limits.hazard_ratio;
+        self.up[at] && !self.suspects[at] && safe && (room || !self.parts.headroom)
+    }
+}
+
+/// Bytes of a mean replica.
+const MEAN_BYTES: f64 = 40e9;

@@ -1,0 +1,122 @@
+//! What is done beside repair: the policies that are compared.
+
+use serde::{Deserialize, Serialize};
+
+/// Which parts of the model decide.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// Hazards of nodes.
+    pub hazard: bool,
+    /// Overload, present and after failures.
+    pub headroom: bool,
+    /// Shares tilted to the entropy that is forecast; otherwise those of the last hour.
+    pub forecast: bool,
+    /// Reads are shifted.
+    pub shift: bool,
+    /// What gray nodes fail.
+    pub gray: bool,
+    /// Replicas are copied.
+    pub copy: bool,
+}
+
+impl Parts {
+    /// The full model.
+    pub const FULL: Self =
+        Self { hazard: true, headroom: true, forecast: true, shift: true, gray: true, copy: true };
+}
+
+/// What is done beside repair.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Nothing.
+    Reactive,
+    /// Busy replicas of partitions above a level of entropy are moved to where the load is least.
+    EntropyLevel,
+    /// Replicas are moved from nodes of a high hazard to those of the lowest.
+    HazardOnly,
+    /// The expected loss decides, by a greedy loop.
+    Model(Parts),
+    /// The expected loss decides, through the planner of placement.
+    Planner(Parts),
+}
+
+impl Policy {
+    /// The policies of docs/risk.md's table, with their names.
+    #[must_use]
+    pub fn table() -> Vec<(&'static str, Self)> {
+        let full = Parts::FULL;
+        let headroom =
+            Parts { hazard: false, forecast: false, shift: false, gray: false, ..full };
+        vec![
+            ("reactive only", Self::Reactive),
+            ("entropy over a level", Self::EntropyLevel),
+            ("hazard only", Self::HazardOnly),
+            ("headroom only", Self::Model(headroom)),
+            ("full model", Self::Model(full)),
+            ("full, no entropy forecast", Self::Model(Parts { forecast: false, ..full })),
+            ("full, no shifting", Self::Model(Parts { shift: false, ..full })),
+            ("full, no headroom", Self::Model(Parts { headroom: false, ..full })),
+            ("full, no hazard", Self::Model(Parts { hazard: false, ..full })),
+            ("full, no gray reaction", Self::Model(Parts { gray: false, ..full })),
+            ("full, no copies", Self::Model(Parts { copy: false, ..full })),
+            ("full, by the planner", Self::Planner(full)),
+        ]
+    }
+}
+
+/// Numbers that all policies share, or that the model decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Share of all bytes that may be copied in a day.
+    pub bytes_per_day: f64,
+    /// Shifts in a day.
+    pub shifts_per_day: f64,
+    /// Days after a move or a shift in which a partition is left alone, but for gray nodes.
+    pub cool_down_days: f64,
+    /// Hours that a gain lasts: the residence, less what shares drift in it.
+    pub residence_h: f64,
+    /// Hours that a gray node's failures last.
+    pub gray_h: f64,
+    /// How many times its cost a copy must gain.
+    pub gain_over_cost: f64,
+    /// How many times its pause a shift must gain.
+    pub shift_gain_over_pause: f64,
+    /// How many times its class's hazard a node has that copies leave.
+    pub hazard_trigger: f64,
+    /// The same of a node that reads are shifted from.
+    pub shift_hazard_trigger: f64,
+    /// How many times its class's hazard a destination may have.
+    pub hazard_ratio: f64,
+    /// Share of its capacity that a destination may reach at its busiest hour.
+    pub headroom: f64,
+    /// How much over the mean a destination may come.
+    pub peak_over_mean: f64,
+    /// What a move for hazard must leave of the exposure, at most.
+    pub exposure_left: f64,
+    /// Partitions that are looked at closely in an hour.
+    pub looks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes_per_day: 0.01,
+            shifts_per_day: 120.0,
+            cool_down_days: 2.0,
+            residence_h: 168.0,
+            gray_h: 4.0,
+            gain_over_cost: 3.0,
+            shift_gain_over_pause: 30.0,
+            hazard_trigger: 5.0,
+            shift_hazard_trigger: 2.5,
+            hazard_ratio: 2.5,
+            headroom: 0.85,
+            peak_over_mean: 1.15,
+            exposure_left: 0.7,
+            looks: 16,
+        }
+    }
+}
