@@ -8,3 +8,8 @@
 //!
 //! Definitions are those of docs/risk.md. No clock, no file, no chance: everything is an argument. What is unknown is
 //! `None` or a value of its own, never 0, and nothing finite becomes a number that is none.
+
+pub mod class;
+pub mod gray;
+pub mod habit;
+pub mod surge;
