@@ -13,3 +13,39 @@ pub mod class;
 pub mod gray;
 pub mod habit;
 pub mod surge;
+mod bounds;
+mod domains;
+mod exposure;
+mod field;
+mod gate;
+mod hazard;
+mod ids;
+mod loss;
+mod node_down;
+mod shares;
+
+pub use bounds::OutOfRange;
+pub use domains::{Domains, DomainsError};
+pub use exposure::{
+    DomainExposure, Exposure, ExposurePolicy, Horizon, NodeExposure, Outages, Redundancy, Surroundings,
+    SurroundingsError, second_order_error,
+};
+pub use field::{Bearing, Effect, Field, FieldError, FieldPolicy, Holding};
+pub use gate::{
+    Check, Criterion, Decision, Destination, Factors, GatePolicy, Judged, Mode, Move, Shift, ShiftAction,
+    Situation, Standing, Verdict, WhyNot, decide, undo_shift,
+};
+pub use hazard::{
+    Basis, ClassPrior, DownCause, Hazard, HazardError, HazardPolicy, Hazards, History, HistoryError,
+    NodeClass, Override, OverrideRate, Span, SpanState, Tally,
+};
+pub use ids::{Domain, Node};
+pub use loss::{CopyCost, CostPolicy, Gain, Loss, LossParts, LossPolicy, RiskPolicy};
+pub use node_down::{Holders, Lying, MovingHelps, NodeDown, Responsible, Survivor};
+pub use shares::{
+    Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
+    shares_of, tilt, tilt_to,
+};
+
+#[cfg(test)]
+mod sample;
