@@ -25,16 +25,16 @@ fn main() -> Result<(), SpecError> {
         .collect();
     println!("seeds {first} to {}", first + count - 1);
     println!(
-        "{:<26} {:>18} {:>5} {:>18} {:>7} {:>6} {:>6} | {:>7} {:>7} {:>7} {:>6} | fails incid found false",
-        "policy", "total", "sums", "failover part", "copied%", "moves", "shifts", "failov", "overl", "gray", "copy"
+        "{:<26} {:>18} {:>5} {:>18} {:>7} {:>6} {:>6} | {:>7} {:>7} {:>7} {:>6} {:>6} | fails incid found false",
+        "policy", "total", "sums", "failover part", "copied%", "moves", "shifts", "failov", "overl", "gray", "copy", "grayov"
     );
-    for row in compare(&spec, Limits::default(), &seeds, &policies)? {
+    for row in compare(&spec, &Limits::default(), &seeds, &policies)? {
         let mean = |part: &dyn Fn(&isotherm_simulate::run::Outcome) -> f64| {
             row.outcomes.iter().map(part).sum::<f64>() / row.outcomes.len() as f64
         };
         println!(
             "{:<26} {:>5.2} [{:.2}, {:.2}] {:>5.2} {:>5.2} [{:.2}, {:.2}] {:>7.2} {:>6.1} {:>6.0} | {:>7.0} {:>7.0} \
-             {:>7.0} {:>6.0} | {:>5.1} {:>5.0} {:>2.0}/{:<2.0} {:>5.1}",
+             {:>7.0} {:>6.0} {:>6.0} | {:>5.1} {:>5.0} {:>2.0}/{:<2.0} {:>5.1}",
             row.name,
             row.total.mean,
             row.total.low,
@@ -50,6 +50,7 @@ fn main() -> Result<(), SpecError> {
             mean(&|o| o.toll.overload),
             mean(&|o| o.toll.gray),
             mean(&|o| o.toll.copy),
+            mean(&|o| o.record.overload_of_gray),
             mean(&|o| o.record.failures.len() as f64),
             mean(&|o| o.record.incidents.len() as f64),
             mean(&|o| f64::from(o.gray.found)),

@@ -20,13 +20,16 @@ pub(crate) struct Actor {
     shifts: f64,
     /// When a partition was moved or shifted last.
     acted: Vec<Option<usize>>,
+    /// Whether a partition was shifted away from a suspect last.
+    for_gray: Vec<bool>,
     suspects: Vec<bool>,
 }
 
 impl Actor {
     pub(crate) fn new(policy: Policy, limits: Limits, nodes: usize, partitions: usize) -> Self {
         let suspects = vec![false; nodes];
-        Self { policy, limits, bytes: 0.0, shifts: 0.0, acted: vec![None; partitions], suspects }
+        let (acted, for_gray) = (vec![None; partitions], vec![false; partitions]);
+        Self { policy, limits, bytes: 0.0, shifts: 0.0, acted, for_gray, suspects }
     }
 
     /// Acts on a cluster, if it is time to.

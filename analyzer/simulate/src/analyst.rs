@@ -95,7 +95,7 @@ impl Analyst {
     }
 
     pub(crate) fn hazards(&self) -> Hazards {
-        self.failures.hazards(&self.facts)
+        self.failures.hazards()
     }
 
     /// Reads per minute of a partition at the busiest hour of the day, as a multiple of a mean partition's.
@@ -128,6 +128,10 @@ impl Analyst {
         let usual: f64 = self.habit_entropy.iter().map(|habit| habit[partition]).sum::<f64>() / 24.0;
         let target = usual + LASTING * (entropy(&now) - self.habit_entropy[hour][partition]) + trend;
         let shares = normed(shares);
+        // A search for next to nothing would take most of the time of an hour's decisions.
+        if (entropy(&shares) - target.clamp(0.0, 1.0)).abs() < NEAR {
+            return shares;
+        }
         match tilt_to(&shares, Some(&mean), target) {
             Some(tilted) => std::array::from_fn(|slot| tilted.shares[slot]),
             None => shares,
@@ -181,6 +185,9 @@ const LASTING: f64 = 0.8;
 
 /// A change of the entropy within two hours from which on it is a trend.
 const STEEP: f64 = 0.08;
+
+/// A difference of entropies that is not worth a tilt.
+const NEAR: f64 = 0.02;
 
 /// Weight of the latest day in the habit of an hour.
 const FORGET: f64 = 0.3;

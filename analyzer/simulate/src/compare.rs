@@ -55,7 +55,7 @@ pub struct Compared {
 /// A spec that cannot be.
 pub fn compare(
     spec: &Spec,
-    limits: Limits,
+    limits: &Limits,
     seeds: &[u64],
     policies: &[(&str, Policy)],
 ) -> Result<Vec<Compared>, SpecError> {

@@ -1,5 +1,6 @@
 //! What is done beside repair: the policies that are compared.
 
+use isotherm_risk::GatePolicy;
 use serde::{Deserialize, Serialize};
 
 /// Which parts of the model decide.
@@ -67,7 +68,7 @@ impl Policy {
 }
 
 /// Numbers that all policies share, or that the model decides by.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Share of all bytes that may be copied in a day.
@@ -76,28 +77,14 @@ pub struct Limits {
     pub shifts_per_day: f64,
     /// Days after a move or a shift in which a partition is left alone, but for gray nodes.
     pub cool_down_days: f64,
-    /// Hours that a gain lasts: the residence, less what shares drift in it.
-    pub residence_h: f64,
+    /// Rate at which shares lose their meaning, per day.
+    pub drift_per_day: f64,
     /// Hours that a gray node's failures last.
     pub gray_h: f64,
-    /// How many times its cost a copy must gain.
-    pub gain_over_cost: f64,
-    /// How many times its pause a shift must gain.
-    pub shift_gain_over_pause: f64,
-    /// How many times its class's hazard a node has that copies leave.
-    pub hazard_trigger: f64,
-    /// The same of a node that reads are shifted from.
-    pub shift_hazard_trigger: f64,
-    /// How many times its class's hazard a destination may have.
-    pub hazard_ratio: f64,
-    /// Share of its capacity that a destination may reach at its busiest hour.
-    pub headroom: f64,
-    /// How much over the mean a destination may come.
-    pub peak_over_mean: f64,
-    /// What a move for hazard must leave of the exposure, at most.
-    pub exposure_left: f64,
-    /// Partitions that are looked at closely in an hour.
+    /// Replicas whose copy is looked at closely in an hour.
     pub looks: usize,
+    /// What an action must pass.
+    pub gate: GatePolicy,
 }
 
 impl Default for Limits {
@@ -106,17 +93,10 @@ impl Default for Limits {
             bytes_per_day: 0.01,
             shifts_per_day: 120.0,
             cool_down_days: 2.0,
-            residence_h: 168.0,
+            drift_per_day: 1.0 / 30.0,
             gray_h: 4.0,
-            gain_over_cost: 3.0,
-            shift_gain_over_pause: 30.0,
-            hazard_trigger: 5.0,
-            shift_hazard_trigger: 2.5,
-            hazard_ratio: 2.5,
-            headroom: 0.85,
-            peak_over_mean: 1.15,
-            exposure_left: 0.7,
             looks: 16,
+            gate: GatePolicy::default(),
         }
     }
 }

@@ -40,15 +40,15 @@ pub struct GrayFound {
 
 /// Lets a policy run a cluster.
 #[must_use]
-pub fn run(world: &World, policy: Policy, limits: Limits) -> Outcome {
+pub fn run(world: &World, policy: Policy, limits: &Limits) -> Outcome {
     watch(world, policy, limits, |_| {})
 }
 
 /// The same, and shows every step as it is seen, those of learning included.
-pub fn watch(world: &World, policy: Policy, limits: Limits, mut each: impl FnMut(&Step)) -> Outcome {
+pub fn watch(world: &World, policy: Policy, limits: &Limits, mut each: impl FnMut(&Step)) -> Outcome {
     let mut cluster = Cluster::new(world);
     let mut analyst = Analyst::new(world.facts(), world.spec().copying.drained_left);
-    let mut actor = Actor::new(policy, limits, world.nodes().len(), world.start().len());
+    let mut actor = Actor::new(policy, limits.clone(), world.nodes().len(), world.start().len());
     let mut step = Step::default();
     let mut spells = Spells::new(world.nodes().len());
     for tick in 0..world.ticks() {

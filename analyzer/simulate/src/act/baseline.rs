@@ -3,8 +3,8 @@
 use super::Actor;
 use crate::analyst::{Analyst, Expect};
 use crate::cluster::Cluster;
-use crate::policy::Limits;
 use crate::world::{REPLICAS, normed};
+use isotherm_risk::GatePolicy;
 
 /// What both rules know: the load of nodes at the busiest hour, copies under way counted.
 struct Loads {
@@ -32,7 +32,7 @@ pub(super) fn entropy_level(actor: &mut Actor, analyst: &Analyst, cluster: &mut 
         let shares = analyst.expected(partition, Expect::Present);
         let slot = (0..REPLICAS).max_by(|a, b| shares[*a].total_cmp(&shares[*b])).unwrap_or(0);
         let more = shares[slot] * analyst.peak(partition);
-        let to = loads.targets(analyst, cluster, &actor.limits, partition, slot, more);
+        let to = loads.targets(analyst, cluster, &actor.limits.gate, partition, slot, more);
         let least = to.into_iter().min_by(|a, b| loads.load[*a].total_cmp(&loads.load[*b]));
         if let Some(to) = least {
             loads.copy(actor, cluster, partition, slot, to, more);
@@ -58,7 +58,7 @@ pub(super) fn hazard_only(actor: &mut Actor, analyst: &Analyst, cluster: &mut Cl
         let from = usize::from(loads.holders[partition][slot]);
         let reads = analyst.mean_reads[partition];
         let more = analyst.peak(partition) * analyst.expected(partition, Expect::Present)[slot];
-        let to = loads.targets(analyst, cluster, &actor.limits, partition, slot, more);
+        let to = loads.targets(analyst, cluster, &actor.limits.gate, partition, slot, more);
         let safest = to.into_iter().min_by(|a, b| hazards.per_h[*a].total_cmp(&hazards.per_h[*b]));
         let Some(to) = safest else { continue };
         // The bound of the hazard, and an incident that costs the clients of a third of the reads four hours, in a
@@ -66,8 +66,8 @@ pub(super) fn hazard_only(actor: &mut Actor, analyst: &Analyst, cluster: &mut Cl
         let low = hazards.per_h[from] - 0.84 * hazards.deviation_per_h[from];
         let saved = (low - hazards.per_h[to]) * 24.0 * reads / REPLICAS as f64 * 240.0;
         let cost = reads * (2.0 / 60.0 / REPLICAS as f64 + 0.022 * analyst.facts().sizes[partition]);
-        let much = hazards.per_h[to] <= actor.limits.exposure_left * hazards.per_h[from];
-        if much && saved >= actor.limits.gain_over_cost * cost {
+        let much = hazards.per_h[to] <= actor.limits.gate.exposure_left * hazards.per_h[from];
+        if much && saved >= actor.limits.gate.gain_over_cost * cost {
             loads.copy(actor, cluster, partition, slot, to, more);
         }
     }
@@ -104,7 +104,7 @@ impl Loads {
         &self,
         analyst: &Analyst,
         cluster: &Cluster<'_>,
-        limits: &Limits,
+        gate: &GatePolicy,
         partition: usize,
         slot: usize,
         more: f64,
@@ -114,8 +114,8 @@ impl Loads {
             let load = self.load[*node] + more;
             cluster.nodes.up[*node]
                 && cluster.nodes.copies[*node] < 4
-                && load <= limits.headroom * nodes[*node].capacity
-                && load <= limits.peak_over_mean * self.mean
+                && load <= gate.headroom * nodes[*node].capacity
+                && load <= gate.peak_over_mean * self.mean
                 && cluster.is_apart(partition, slot, *node as u16)
         };
         (0..nodes.len()).filter(fits).collect()

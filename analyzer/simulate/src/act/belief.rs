@@ -5,8 +5,8 @@ use crate::cluster::Cluster;
 use crate::policy::{Limits, Parts};
 use crate::world::{REPLICAS, Shares, normed};
 use isotherm_risk::{
-    Bearing, Domain, Domains, ExposurePolicy, Field, FieldPolicy, Holding, LossParts, LossPolicy, Node,
-    Redundancy, RiskPolicy, Surroundings,
+    Bearing, Destination, Domain, Domains, ExposurePolicy, Field, FieldPolicy, Gain, GatePolicy, Holding,
+    LossParts, LossPolicy, Mode, Node, Redundancy, RiskPolicy, Situation, Surroundings,
 };
 
 /// What is believed, and the loss that follows.
@@ -32,7 +32,8 @@ pub(super) struct Belief<'a> {
     failing: Vec<f64>,
     policy: RiskPolicy,
     redundancy: Redundancy,
-    headroom: f64,
+    pub(super) limits: Limits,
+    useful_h: f64,
 }
 
 /// What a suspect is taken to bear of its capacity, to fail of its reads, and to add to its hazard per hour: nobody
@@ -57,9 +58,12 @@ impl<'a> Belief<'a> {
             let mean = hazards.per_h.iter().sum::<f64>() / hazards.per_h.len() as f64;
             hazards.per_h.fill(mean);
             hazards.over_class.fill(1.0);
+            hazards.deviation_per_h.fill(0.0);
         }
-        for (hazard, _) in hazards.per_h.iter_mut().zip(&suspects).filter(|(_, suspect)| **suspect) {
-            *hazard += SUSPECT_HAZARD_PER_H;
+        for node in (0..suspects.len()).filter(|node| suspects[*node]) {
+            let times = 1.0 + SUSPECT_HAZARD_PER_H / hazards.per_h[node];
+            hazards.per_h[node] *= times;
+            hazards.over_class[node] *= times;
         }
         let count = cluster.holders.len();
         let mut holders: Vec<[Node; REPLICAS]> =
@@ -110,7 +114,8 @@ impl<'a> Belief<'a> {
             failing,
             policy,
             redundancy: Redundancy { quorum_bears: 2, missing: 0 },
-            headroom: limits.headroom,
+            useful_h: limits.gate.useful_h(limits.drift_per_day / 24.0),
+            limits: limits.clone(),
         };
         belief.shares = (0..count).map(|at| belief.shares_with(at, belief.drained[at])).collect();
         belief.build();
@@ -171,10 +176,64 @@ impl<'a> Belief<'a> {
             .expect("all are of the same nodes")
     }
 
-    /// What leaving a loss for another gains while it lasts.
-    pub(super) fn gain(&self, before: &LossParts, after: &LossParts, limits: &Limits) -> f64 {
+    /// What leaving a loss for another gains per hour of the time that a move is of use: what gray nodes fail ends
+    /// sooner.
+    pub(super) fn saved(&self, before: &LossParts, after: &LossParts) -> f64 {
         let lasting = |parts: &LossParts| parts.per_hour().expect("all capacities are known") - parts.gray;
-        (lasting(before) - lasting(after)) * limits.residence_h + (before.gray - after.gray) * limits.gray_h
+        let gray = (before.gray - after.gray) * self.limits.gray_h / self.useful_h;
+        lasting(before) - lasting(after) + gray
+    }
+
+    /// The same with what hazards leave uncertain, for a decision.
+    pub(super) fn gain(&self, partition: usize, holders: &[Node], shares: &[f64]) -> Gain {
+        let own = self.held(partition);
+        let held = Holding { subset: holders, shares, reads_per_s: own.reads_per_s };
+        let deviation = &self.hazards.deviation_per_h;
+        let gain = self.surroundings().gain(own, &held, self.redundancy, deviation, &self.policy);
+        let (before, after) =
+            (self.loss(partition, own.subset, own.shares), self.loss(partition, holders, shares));
+        let sd_per_hour = gain.expect("all capacities are known").sd_per_hour;
+        Gain { per_hour: self.saved(&before, &after), sd_per_hour }
+    }
+
+    /// What the gate is told of a partition, but for what could be done about it.
+    pub(super) fn situation(&self, partition: usize) -> Situation {
+        let holders = self.holders[partition];
+        let most = |of: &dyn Fn(Node) -> f64| holders.iter().map(|node| of(*node)).fold(0.0, f64::max);
+        let own = self.held(partition);
+        Situation {
+            loss_per_hour: self.loss(partition, own.subset, own.shares).per_hour(),
+            hazard_over_class: most(&|node| self.hazards.over_class[node.at()]),
+            exceeds_now: Some(most(&|node| self.exceeds(node, 0.0))),
+            exceeds_forecast: Some(most(&|node| self.exceeds(node, self.worst_spill(node)))),
+            replica_over_largest: None,
+            load_over_capacity: None,
+            drift_per_hour: self.limits.drift_per_day / 24.0,
+            shift: None,
+            best_move: None,
+            mode: Mode::Auto,
+            frozen: false,
+        }
+    }
+
+    /// Probability that a node with so much more exceeds its headroom at the busiest hour.
+    fn exceeds(&self, node: Node, more_per_s: f64) -> f64 {
+        let load = self.field.load_per_s(node) + more_per_s;
+        self.field.exceeds(node, load).expect("all capacities are known")
+    }
+
+    fn worst_spill(&self, node: Node) -> f64 {
+        self.field.spills_into(node).next().map_or(0.0, |(_, reads)| reads)
+    }
+
+    /// A node as one that would get so much more.
+    pub(super) fn destination(&self, node: Node, more_per_s: f64) -> Destination {
+        let load = self.field.load_per_s(node) + more_per_s;
+        Destination {
+            peak_over_capacity: Some(load / self.field.capacity_per_s(node).expect("all capacities are known")),
+            peak_over_mean: Some(load / self.mean_load()),
+            hazard_over_class: self.hazards.over_class[node.at()],
+        }
     }
 
     /// What shifting a share of a partition's reads costs.
@@ -184,9 +243,14 @@ impl<'a> Belief<'a> {
 
     /// What copying a replica that serves a share costs.
     pub(super) fn cost_of_copy(&self, partition: usize, share: f64) -> f64 {
-        let bytes = self.analyst.facts().sizes[partition] * MEAN_BYTES;
         let held = self.held(partition);
-        self.surroundings().cost_of_copy(&held, share, bytes as u64, self.redundancy, &self.policy).total()
+        let bytes = self.bytes(partition);
+        self.surroundings().cost_of_copy(&held, share, bytes, self.redundancy, &self.policy).total()
+    }
+
+    /// Bytes of a replica.
+    pub(super) fn bytes(&self, partition: usize) -> u64 {
+        (self.analyst.facts().sizes[partition] * MEAN_BYTES) as u64
     }
 
     /// Load over capacity at the busiest hour.
@@ -195,26 +259,41 @@ impl<'a> Belief<'a> {
     }
 
     /// Mean load of a node at the busiest hour, reads per second.
-    pub(super) fn mean_load(&self) -> f64 {
+    fn mean_load(&self) -> f64 {
         let nodes = self.field.nodes();
         (0..nodes).map(|at| self.field.load_per_s(Node(at as u32))).sum::<f64>() / nodes as f64
     }
 
-    /// Whether a node would exceed the headroom at the busiest hour after the one died that would leave it the most.
-    pub(super) fn violates(&self, node: Node) -> bool {
-        let worst = self.field.spills_into(node).next().map_or(0.0, |(_, reads)| reads);
-        let capacity = self.field.capacity_per_s(node).expect("all capacities are known");
-        self.parts.headroom && self.field.load_per_s(node) + worst > self.headroom * capacity
+    /// Whether a node is a cause to act: its hazard is far above its class's, or it will not have headroom, with
+    /// the node that would leave it the most gone.
+    pub(super) fn is_cause(&self, node: Node) -> bool {
+        let gate = &self.limits.gate;
+        let hazardous = self.hazards.over_class[node.at()] >= gate.hazard_trigger;
+        hazardous || self.violates(node)
     }
 
-    /// Whether a node may serve so much more.
-    pub(super) fn takes(&self, node: Node, more_per_s: f64, limits: &Limits) -> bool {
-        let at = node.at();
-        let load = self.field.load_per_s(node) + more_per_s;
-        let capacity = self.field.capacity_per_s(node).expect("all capacities are known");
-        let room = load <= limits.headroom * capacity && load <= limits.peak_over_mean * self.mean_load();
-        let safe = self.hazards.over_class[at] <= limits.hazard_ratio;
-        self.up[at] && !self.suspects[at] && safe && (room || !self.parts.headroom)
+    /// The second of both.
+    pub(super) fn violates(&self, node: Node) -> bool {
+        self.parts.headroom && self.exceeds(node, self.worst_spill(node)) >= self.limits.gate.headroom_trigger
+    }
+
+    /// Whether a node may serve so much more, by what the gate asks of destinations.
+    pub(super) fn takes(&self, node: Node, more_per_s: f64) -> bool {
+        let gate = &self.limits.gate;
+        let there = self.destination(node, more_per_s);
+        let within = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
+        let room = within(there.peak_over_capacity, gate.headroom)
+            && within(there.peak_over_mean, gate.peak_over_mean);
+        let safe = there.hazard_over_class <= gate.hazard_ratio;
+        self.up[node.at()] && !self.suspects[node.at()] && safe && (room || !self.parts.headroom)
+    }
+
+    /// The gate for the parts that decide.
+    pub(super) fn gate(&self) -> GatePolicy {
+        let mut gate = self.limits.gate.clone();
+        gate.factors.headroom = self.parts.headroom;
+        gate.factors.shifting = self.parts.shift;
+        gate
     }
 }
 

@@ -3,19 +3,15 @@
 use super::Actor;
 use super::belief::Belief;
 use crate::cluster::Cluster;
-use crate::policy::Limits;
 use crate::world::REPLICAS;
-use isotherm_risk::Node;
+use isotherm_risk::{Move, Node, Situation, Verdict, decide};
 
 /// Copies what saves the most for each byte, each decided anew on the cluster as it is by then.
 pub(super) fn run(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Cluster<'_>) {
     if actor.bytes <= 0.0 {
         return;
     }
-    let hazardous: Vec<bool> =
-        belief.hazards.over_class.iter().map(|over| *over >= actor.limits.hazard_trigger).collect();
-    let leave: Vec<bool> =
-        (0..belief.up.len()).map(|at| hazardous[at] || belief.violates(Node(at as u32))).collect();
+    let leave: Vec<bool> = (0..belief.up.len()).map(|at| belief.is_cause(Node(at as u32))).collect();
     if !leave.contains(&true) {
         return;
     }
@@ -39,12 +35,10 @@ pub(super) fn run(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Clus
             continue;
         }
         // What left it may have made room enough.
-        if !hazardous[from.at()] && !belief.violates(from) {
+        if !belief.is_cause(from) {
             continue;
         }
-        let Some(to) = best(belief, cluster, &actor.limits, partition, slot, hazardous[from.at()]) else {
-            continue;
-        };
+        let Some(to) = best(belief, cluster, partition, slot) else { continue };
         if actor.copy(cluster, partition, slot, to.0 as u16) {
             let mut holders = belief.holders[partition];
             holders[slot] = to;
@@ -62,39 +56,45 @@ fn rough(belief: &Belief<'_>, partition: usize, slot: usize) -> f64 {
     serves * (belief.hazards.per_h[node.at()] + over)
 }
 
-/// The node that leaves the least loss, if that gains enough.
-fn best(
-    belief: &Belief<'_>,
-    cluster: &Cluster<'_>,
-    limits: &Limits,
-    partition: usize,
-    slot: usize,
-    for_hazard: bool,
-) -> Option<Node> {
+/// The node that leaves the least loss, if the gate lets a copy to it pass.
+fn best(belief: &Belief<'_>, cluster: &Cluster<'_>, partition: usize, slot: usize) -> Option<Node> {
     let holders = belief.holders[partition];
     let shares = *belief.shares(partition);
     let more = shares[slot] * belief.reads_per_s[partition];
     let before = belief.loss(partition, &holders, &shares);
-    let mut found: Option<(f64, Node)> = None;
-    for at in 0..belief.up.len() {
-        let node = Node(at as u32);
-        let free = cluster.nodes.copies[at] < 4 && cluster.nodes.copies[holders[slot].at()] < 4;
-        if !free || !cluster.is_apart(partition, slot, at as u16) || !belief.takes(node, more, limits) {
-            continue;
-        }
+    let with = |node: Node| {
         let mut there = holders;
         there[slot] = node;
-        let gain = belief.gain(&before, &belief.loss(partition, &there, &shares), limits);
+        there
+    };
+    let busy = |node: Node| cluster.nodes.copies[node.at()] >= NODE_COPIES;
+    let mut found: Option<(f64, Node)> = None;
+    for node in (0..belief.up.len()).map(|at| Node(at as u32)) {
+        let apart = cluster.is_apart(partition, slot, node.0 as u16);
+        if busy(node) || busy(holders[slot]) || !apart || !belief.takes(node, more) {
+            continue;
+        }
+        let gain = belief.saved(&before, &belief.loss(partition, &with(node), &shares));
         if found.is_none_or(|(most, _)| gain > most) {
             found = Some((gain, node));
         }
     }
-    let (gain, node) = found?;
-    let mut there = holders;
-    there[slot] = node;
-    let cost = belief.cost_of_copy(partition, shares[slot]);
-    let exposed = for_hazard
-        && !belief.violates(holders[slot])
-        && belief.exposure(partition, &there) > limits.exposure_left * belief.exposure(partition, &holders);
-    (gain > 0.0 && gain >= limits.gain_over_cost * cost && !exposed).then_some(node)
+    let (_, node) = found?;
+    let there = with(node);
+    let best = Move {
+        from: holders[slot],
+        to: node,
+        bytes: belief.bytes(partition),
+        gain: belief.gain(partition, &there, &shares),
+        loss_after_per_hour: belief.loss(partition, &there, &shares).per_hour().unwrap_or(f64::NAN),
+        cost: belief.cost_of_copy(partition, shares[slot]),
+        exposure_per_hour: Some(belief.exposure(partition, &holders)),
+        exposure_after_per_hour: Some(belief.exposure(partition, &there)),
+        destination: belief.destination(node, more),
+    };
+    let situation = Situation { best_move: Some(best), ..belief.situation(partition) };
+    matches!(decide(&situation, &belief.gate()).verdict, Verdict::Move(..)).then_some(node)
 }
+
+/// Copies at once that a node takes part in, as in plans.
+const NODE_COPIES: u32 = 4;

@@ -69,7 +69,7 @@ pub struct Incident {
 pub struct Record {
     /// Nodes that went away, in the order of their times.
     pub failures: Vec<Failed>,
-    /// Failures that took at least [`INCIDENT`] of a partition's reads.
+    /// Failures that took at least a fifth of a partition's reads.
     pub incidents: Vec<Incident>,
     /// Copies that were begun by a policy.
     pub moves: u32,
@@ -81,12 +81,14 @@ pub struct Record {
     pub bytes: f64,
     /// Replicas made again, as multiples of a mean replica.
     pub repaired: f64,
+    /// Of what was lost to overload, the part on gray nodes, which bear less.
+    pub overload_of_gray: f64,
     /// Hours in which partitions had less than all replicas up, summed.
     pub under_replicated_h: f64,
 }
 
 /// Share of a partition's reads whose loss at once is an incident: eps of docs/risk.md.
-pub const INCIDENT: f64 = 0.2;
+pub(super) const INCIDENT: f64 = 0.2;
 
 impl Cluster<'_> {
     pub(super) fn count_losses(&mut self) {
@@ -98,6 +100,7 @@ impl Cluster<'_> {
             self.toll.overload += load * (over + near) * TICK_MIN;
             if self.nodes.is_gray(node, self.tick) {
                 self.toll.gray += load * gray_lost * TICK_MIN;
+                self.record.overload_of_gray += load * (over + near) * TICK_MIN;
             }
         }
         for (partition, served) in self.served.iter().enumerate() {
