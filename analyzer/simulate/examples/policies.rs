@@ -13,8 +13,7 @@ fn main() -> Result<(), SpecError> {
     };
     let (first, count) = (number(0, 1000), number(1, 10));
     let healthy = arguments.iter().any(|argument| argument == "healthy");
-    let only: Vec<&String> =
-        arguments.iter().skip(2).filter(|argument| *argument != "healthy").collect();
+    let only: Vec<&String> = arguments.iter().skip(2).filter(|argument| *argument != "healthy").collect();
     let spec = if healthy { Spec::default().healthy() } else { Spec::default() };
     let seeds: Vec<u64> = (first..first + count).collect();
     let policies: Vec<(&str, Policy)> = Policy::table()
@@ -26,7 +25,18 @@ fn main() -> Result<(), SpecError> {
     println!("seeds {first} to {}", first + count - 1);
     println!(
         "{:<26} {:>18} {:>5} {:>18} {:>7} {:>6} {:>6} | {:>7} {:>7} {:>7} {:>6} {:>6} | fails incid found false",
-        "policy", "total", "sums", "failover part", "copied%", "moves", "shifts", "failov", "overl", "gray", "copy", "grayov"
+        "policy",
+        "total",
+        "sums",
+        "failover part",
+        "copied%",
+        "moves",
+        "shifts",
+        "failov",
+        "overl",
+        "gray",
+        "copy",
+        "grayov"
     );
     for row in compare(&spec, &Limits::default(), &seeds, &policies)? {
         let mean = |part: &dyn Fn(&isotherm_simulate::run::Outcome) -> f64| {

@@ -1,7 +1,7 @@
 //! From what is believed to commands.
 
 mod baseline;
-mod belief;
+pub(crate) mod belief;
 mod copy;
 mod shift;
 
@@ -43,12 +43,13 @@ impl Actor {
             Policy::EntropyLevel if hourly => baseline::entropy_level(self, analyst, cluster),
             Policy::HazardOnly if hourly => baseline::hazard_only(self, analyst, cluster),
             Policy::EntropyLevel | Policy::HazardOnly => {}
-            Policy::Model(parts) | Policy::Planner(parts) => {
+            Policy::Model(parts) => {
                 let suspects: Vec<bool> =
                     (0..self.suspects.len()).map(|node| parts.gray && analyst.suspects(node)).collect();
                 let changed = suspects != self.suspects;
                 self.suspects = suspects;
-                if hourly || changed {
+                let due = cluster.tick.is_multiple_of(TICKS_PER_H * self.limits.every_h.max(1));
+                if due || changed || self.suspects.contains(&true) {
                     self.by_model(analyst, cluster, parts);
                 }
             }

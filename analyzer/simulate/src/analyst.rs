@@ -76,10 +76,10 @@ impl Analyst {
         let hour = step.step / TICKS_PER_H % 24;
         self.gray.see(step);
         for (partition, reads) in step.reads.iter().enumerate() {
-            for slot in 0..REPLICAS {
+            for (slot, reads) in reads.iter().enumerate() {
                 let node = usize::from(step.holders[partition][slot]);
                 let left = if step.drained[partition] == Some(slot as u8) { self.drained_left } else { 1.0 };
-                self.reads[partition][slot] += f64::from(reads[slot]) / left;
+                self.reads[partition][slot] += f64::from(*reads) / left;
                 self.unseen[partition] |= step.latency_ms[node].is_none() || self.gray.suspects(node);
             }
         }
@@ -120,8 +120,7 @@ impl Analyst {
         });
         let usual = self.habit[hour][partition];
         // What differs from the habit of the hour stays for the most part: changes of regime last for days.
-        let shares =
-            std::array::from_fn(|slot| (mean[slot] + LASTING * (now[slot] - usual[slot])).max(1e-4));
+        let shares = std::array::from_fn(|slot| (mean[slot] + LASTING * (now[slot] - usual[slot])).max(1e-4));
         let entropy = |shares: &Shares| normalised_entropy(shares).expect("there are several replicas");
         let trend = entropy(&now) - entropy(&self.last[2][partition]);
         let trend = if trend.abs() > STEEP { 0.5 * trend } else { 0.0 };

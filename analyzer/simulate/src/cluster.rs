@@ -151,7 +151,6 @@ impl<'w> Cluster<'w> {
         }
     }
 
-
     pub(crate) fn is_up(&self, partition: usize, slot: usize) -> bool {
         self.nodes.up[usize::from(self.holders[partition][slot])]
     }
@@ -197,7 +196,11 @@ impl<'w> Cluster<'w> {
 
     fn begin_copy(&mut self, partition: usize, slot: usize, to: u16) -> bool {
         let copied = self.copies.iter().any(|copy| copy.partition == partition);
-        if slot >= REPLICAS || copied || !self.nodes.up[usize::from(to)] || !self.is_apart(partition, slot, to) {
+        if slot >= REPLICAS
+            || copied
+            || !self.nodes.up[usize::from(to)]
+            || !self.is_apart(partition, slot, to)
+        {
             return false;
         }
         let from = self.holders[partition][slot];
@@ -226,7 +229,8 @@ impl<'w> Cluster<'w> {
             self.nodes.copies[usize::from(copy.from)] -= 1;
             self.nodes.copies[usize::from(copy.to)] -= 1;
             let held = self.holders[copy.partition][copy.slot] == copy.from;
-            let fits = self.nodes.up[usize::from(copy.to)] && self.is_apart(copy.partition, copy.slot, copy.to);
+            let fits =
+                self.nodes.up[usize::from(copy.to)] && self.is_apart(copy.partition, copy.slot, copy.to);
             if held && fits {
                 self.put(copy.partition, copy.slot, copy.to);
             } else {

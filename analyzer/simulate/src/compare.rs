@@ -107,7 +107,8 @@ pub fn paired(these: &[f64], those: &[f64]) -> Ratio {
         };
         mean(std::iter::repeat_with(draw).take(logs.len()).sum())
     };
-    let mut samples: Vec<f64> = (0..SAMPLES).map(|_| if logs.is_empty() { f64::NAN } else { sample() }).collect();
+    let mut samples: Vec<f64> =
+        (0..SAMPLES).map(|_| if logs.is_empty() { f64::NAN } else { sample() }).collect();
     samples.sort_by(f64::total_cmp);
     let at = |q: f64| samples[(q * (SAMPLES - 1) as f64) as usize];
     Ratio { mean: mean(logs.iter().sum()), low: at(0.025), high: at(0.975) }

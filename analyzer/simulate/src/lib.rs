@@ -6,7 +6,12 @@ mod act;
 mod analyst;
 pub mod cluster;
 pub mod compare;
+pub mod evaluate;
 pub mod observe;
 pub mod policy;
+pub mod predict;
 pub mod run;
 pub mod world;
+
+#[cfg(test)]
+mod tests;

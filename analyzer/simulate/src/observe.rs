@@ -90,9 +90,11 @@ impl Cluster<'_> {
         step.holders.clone_from(&self.holders);
         step.drained.clone_from(&self.drained);
         step.reads.clear();
-        step.reads.extend(self.served.iter().zip(&self.rate).map(|(served, rate)| {
-            served.map(|share| count(share * rate * sight.reads_per_tick, &mut dice))
-        }));
+        step.reads.extend(
+            self.served.iter().zip(&self.rate).map(|(served, rate)| {
+                served.map(|share| count(share * rate * sight.reads_per_tick, &mut dice))
+            }),
+        );
         step.latency_ms.clear();
         for node in 0..self.nodes.up.len() {
             let idle = 1.0 - self.nodes.utilisation[node].min(0.97);

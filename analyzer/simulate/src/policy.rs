@@ -37,10 +37,10 @@ pub enum Policy {
     EntropyLevel,
     /// Replicas are moved from nodes of a high hazard to those of the lowest.
     HazardOnly,
-    /// The expected loss decides, by a greedy loop.
+    /// The expected loss decides, by a greedy loop over the pure functions of risk. Not through the planner of
+    /// placement: it takes each replica of a partition to bear the same load, and one kind of shifts for all, and
+    /// here partitions that are led and such that are balanced share nodes.
     Model(Parts),
-    /// The expected loss decides, through the planner of placement.
-    Planner(Parts),
 }
 
 impl Policy {
@@ -48,8 +48,7 @@ impl Policy {
     #[must_use]
     pub fn table() -> Vec<(&'static str, Self)> {
         let full = Parts::FULL;
-        let headroom =
-            Parts { hazard: false, forecast: false, shift: false, gray: false, ..full };
+        let headroom = Parts { hazard: false, forecast: false, shift: false, gray: false, ..full };
         vec![
             ("reactive only", Self::Reactive),
             ("entropy over a level", Self::EntropyLevel),
@@ -62,7 +61,6 @@ impl Policy {
             ("full, no hazard", Self::Model(Parts { hazard: false, ..full })),
             ("full, no gray reaction", Self::Model(Parts { gray: false, ..full })),
             ("full, no copies", Self::Model(Parts { copy: false, ..full })),
-            ("full, by the planner", Self::Planner(full)),
         ]
     }
 }
@@ -81,8 +79,16 @@ pub struct Limits {
     pub drift_per_day: f64,
     /// Hours that a gray node's failures last.
     pub gray_h: f64,
-    /// Replicas whose copy is looked at closely in an hour.
+    /// Hours between decisions; a new suspicion is decided about at once.
+    pub every_h: usize,
+    /// Replicas whose copy is looked at closely in a decision.
     pub looks: usize,
+    /// Probability that a node exceeds its headroom, were the node gone that would leave it the most, from which on
+    /// that is a cause.
+    pub survivors_trigger: f64,
+    /// How many times the mean load a destination may reach when a suspect is left: the bound is there against crowds
+    /// that flee to one node for weeks, and would keep reads on a node that fails them now.
+    pub urgent_peak_over_mean: f64,
     /// What an action must pass.
     pub gate: GatePolicy,
 }
@@ -95,7 +101,10 @@ impl Default for Limits {
             cool_down_days: 2.0,
             drift_per_day: 1.0 / 30.0,
             gray_h: 4.0,
+            every_h: 1,
             looks: 16,
+            survivors_trigger: 0.5,
+            urgent_peak_over_mean: 1.5,
             gate: GatePolicy::default(),
         }
     }

@@ -10,29 +10,30 @@ use isotherm_risk::{
 };
 
 /// What is believed, and the loss that follows.
-pub(super) struct Belief<'a> {
-    pub(super) parts: Parts,
-    pub(super) analyst: &'a Analyst,
-    pub(super) hazards: Hazards,
-    pub(super) holders: Vec<[Node; REPLICAS]>,
+pub(crate) struct Belief<'a> {
+    pub(crate) parts: Parts,
+    pub(crate) analyst: &'a Analyst,
+    pub(crate) hazards: Hazards,
+    pub(crate) holders: Vec<[Node; REPLICAS]>,
     /// Shares if all serve.
-    pub(super) natural: Vec<Shares>,
-    pub(super) drained: Vec<Option<u8>>,
+    pub(crate) natural: Vec<Shares>,
+    pub(crate) drained: Vec<Option<u8>>,
     /// Reads per second at the busiest hour, as multiples of a mean partition's reads per minute.
-    pub(super) reads_per_s: Vec<f64>,
-    pub(super) suspects: Vec<bool>,
+    pub(crate) reads_per_s: Vec<f64>,
+    pub(crate) suspects: Vec<bool>,
     /// Partitions with a copy under way.
-    pub(super) copied: Vec<bool>,
-    pub(super) up: Vec<bool>,
+    pub(crate) copied: Vec<bool>,
+    pub(crate) up: Vec<bool>,
     drained_left: f64,
     shares: Vec<Shares>,
     bearings: Vec<Bearing>,
-    pub(super) field: Field,
+    pub(crate) field: Field,
+    mean_load: f64,
     domains: Domains,
     failing: Vec<f64>,
     policy: RiskPolicy,
     redundancy: Redundancy,
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
     useful_h: f64,
 }
 
@@ -43,7 +44,7 @@ const SUSPECT_FAILS: f64 = 0.02;
 const SUSPECT_HAZARD_PER_H: f64 = 0.02;
 
 impl<'a> Belief<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         analyst: &'a Analyst,
         cluster: &Cluster<'_>,
         parts: Parts,
@@ -89,7 +90,12 @@ impl<'a> Belief<'a> {
             .expect("every rack is one of those counted");
         let policy = RiskPolicy {
             exposure: ExposurePolicy { permanent_share: 0.0, ..ExposurePolicy::default() },
-            loss: LossPolicy { reroute_s: 60.0, overload: parts.headroom, busy_share: 0.25, ..LossPolicy::default() },
+            loss: LossPolicy {
+                reroute_s: 60.0,
+                overload: parts.headroom,
+                busy_share: 0.25,
+                ..LossPolicy::default()
+            },
             ..RiskPolicy::default()
         };
         let natural: Vec<Shares> = (0..count).map(|at| analyst.expected(at, expect)).collect();
@@ -109,6 +115,7 @@ impl<'a> Belief<'a> {
             drained_left: cluster.world.spec().copying.drained_left,
             shares: Vec::new(),
             field: Field::build(&bearings, [], FieldPolicy::default()).expect("capacities are above 0"),
+            mean_load: 0.0,
             bearings,
             domains,
             failing,
@@ -123,7 +130,7 @@ impl<'a> Belief<'a> {
     }
 
     /// Shares of a partition if a slot of it is drained.
-    pub(super) fn shares_with(&self, partition: usize, drained: Option<u8>) -> Shares {
+    pub(crate) fn shares_with(&self, partition: usize, drained: Option<u8>) -> Shares {
         let mut shares = self.natural[partition];
         if let Some(slot) = drained {
             shares[usize::from(slot)] *= self.drained_left;
@@ -131,12 +138,12 @@ impl<'a> Belief<'a> {
         normed(shares)
     }
 
-    pub(super) fn shares(&self, partition: usize) -> &Shares {
+    pub(crate) fn shares(&self, partition: usize) -> &Shares {
         &self.shares[partition]
     }
 
     /// Counts a change as done.
-    pub(super) fn change(&mut self, partition: usize, holders: [Node; REPLICAS], drained: Option<u8>) {
+    pub(crate) fn change(&mut self, partition: usize, holders: [Node; REPLICAS], drained: Option<u8>) {
         self.holders[partition] = holders;
         self.drained[partition] = drained;
         self.shares[partition] = self.shares_with(partition, drained);
@@ -147,9 +154,11 @@ impl<'a> Belief<'a> {
         let holdings = (0..self.holders.len()).map(|at| self.held(at));
         self.field = Field::build(&self.bearings, holdings, FieldPolicy::default())
             .expect("shares add up to 1 and reads are counts");
+        let loads = (0..self.bearings.len()).map(|at| self.field.load_per_s(Node(at as u32)));
+        self.mean_load = loads.sum::<f64>() / self.bearings.len() as f64;
     }
 
-    pub(super) fn held(&self, partition: usize) -> Holding<'_> {
+    pub(crate) fn held(&self, partition: usize) -> Holding<'_> {
         Holding {
             subset: &self.holders[partition],
             shares: &self.shares[partition],
@@ -158,13 +167,13 @@ impl<'a> Belief<'a> {
     }
 
     /// Expected loss per hour of a partition if it lay on those holders with those shares.
-    pub(super) fn loss(&self, partition: usize, holders: &[Node], shares: &[f64]) -> LossParts {
+    pub(crate) fn loss(&self, partition: usize, holders: &[Node], shares: &[f64]) -> LossParts {
         let held = Holding { subset: holders, shares, reads_per_s: self.reads_per_s[partition] };
         self.surroundings().loss_parts(Some(self.held(partition)), &held, self.redundancy, &self.policy)
     }
 
     /// Exposure per hour of a partition if it lay on those holders.
-    pub(super) fn exposure(&self, partition: usize, holders: &[Node]) -> f64 {
+    pub(crate) fn exposure(&self, partition: usize, holders: &[Node]) -> f64 {
         let own = self.held(partition);
         let held = Holding { subset: holders, ..own };
         let exposure = self.surroundings().exposure_per_hour(Some(own), &held, &self.policy.exposure);
@@ -178,14 +187,14 @@ impl<'a> Belief<'a> {
 
     /// What leaving a loss for another gains per hour of the time that a move is of use: what gray nodes fail ends
     /// sooner.
-    pub(super) fn saved(&self, before: &LossParts, after: &LossParts) -> f64 {
+    pub(crate) fn saved(&self, before: &LossParts, after: &LossParts) -> f64 {
         let lasting = |parts: &LossParts| parts.per_hour().expect("all capacities are known") - parts.gray;
         let gray = (before.gray - after.gray) * self.limits.gray_h / self.useful_h;
         lasting(before) - lasting(after) + gray
     }
 
     /// The same with what hazards leave uncertain, for a decision.
-    pub(super) fn gain(&self, partition: usize, holders: &[Node], shares: &[f64]) -> Gain {
+    pub(crate) fn gain(&self, partition: usize, holders: &[Node], shares: &[f64]) -> Gain {
         let own = self.held(partition);
         let held = Holding { subset: holders, shares, reads_per_s: own.reads_per_s };
         let deviation = &self.hazards.deviation_per_h;
@@ -197,7 +206,7 @@ impl<'a> Belief<'a> {
     }
 
     /// What the gate is told of a partition, but for what could be done about it.
-    pub(super) fn situation(&self, partition: usize) -> Situation {
+    pub(crate) fn situation(&self, partition: usize) -> Situation {
         let holders = self.holders[partition];
         let most = |of: &dyn Fn(Node) -> f64| holders.iter().map(|node| of(*node)).fold(0.0, f64::max);
         let own = self.held(partition);
@@ -205,7 +214,8 @@ impl<'a> Belief<'a> {
             loss_per_hour: self.loss(partition, own.subset, own.shares).per_hour(),
             hazard_over_class: most(&|node| self.hazards.over_class[node.at()]),
             exceeds_now: Some(most(&|node| self.exceeds(node, 0.0))),
-            exceeds_forecast: Some(most(&|node| self.exceeds(node, self.worst_spill(node)))),
+            // The gate has one trigger for both; what may be after a failure has a higher one.
+            exceeds_forecast: Some(most(&|node| f64::from(u8::from(self.violates(node))))),
             replica_over_largest: None,
             load_over_capacity: None,
             drift_per_hour: self.limits.drift_per_day / 24.0,
@@ -227,59 +237,56 @@ impl<'a> Belief<'a> {
     }
 
     /// A node as one that would get so much more.
-    pub(super) fn destination(&self, node: Node, more_per_s: f64) -> Destination {
+    pub(crate) fn destination(&self, node: Node, more_per_s: f64) -> Destination {
         let load = self.field.load_per_s(node) + more_per_s;
         Destination {
-            peak_over_capacity: Some(load / self.field.capacity_per_s(node).expect("all capacities are known")),
-            peak_over_mean: Some(load / self.mean_load()),
+            peak_over_capacity: Some(
+                load / self.field.capacity_per_s(node).expect("all capacities are known"),
+            ),
+            peak_over_mean: Some(load / self.mean_load),
             hazard_over_class: self.hazards.over_class[node.at()],
         }
     }
 
     /// What shifting a share of a partition's reads costs.
-    pub(super) fn cost_of_shift(&self, partition: usize, share: f64) -> f64 {
+    pub(crate) fn cost_of_shift(&self, partition: usize, share: f64) -> f64 {
         self.policy.cost_of_shift(self.reads_per_s[partition], share)
     }
 
     /// What copying a replica that serves a share costs.
-    pub(super) fn cost_of_copy(&self, partition: usize, share: f64) -> f64 {
+    pub(crate) fn cost_of_copy(&self, partition: usize, share: f64) -> f64 {
         let held = self.held(partition);
         let bytes = self.bytes(partition);
         self.surroundings().cost_of_copy(&held, share, bytes, self.redundancy, &self.policy).total()
     }
 
     /// Bytes of a replica.
-    pub(super) fn bytes(&self, partition: usize) -> u64 {
+    pub(crate) fn bytes(&self, partition: usize) -> u64 {
         (self.analyst.facts().sizes[partition] * MEAN_BYTES) as u64
     }
 
     /// Load over capacity at the busiest hour.
-    pub(super) fn filled(&self, node: Node) -> f64 {
+    pub(crate) fn filled(&self, node: Node) -> f64 {
         self.field.load_per_s(node) / self.field.capacity_per_s(node).expect("all capacities are known")
-    }
-
-    /// Mean load of a node at the busiest hour, reads per second.
-    fn mean_load(&self) -> f64 {
-        let nodes = self.field.nodes();
-        (0..nodes).map(|at| self.field.load_per_s(Node(at as u32))).sum::<f64>() / nodes as f64
     }
 
     /// Whether a node is a cause to act: its hazard is far above its class's, or it will not have headroom, with
     /// the node that would leave it the most gone.
-    pub(super) fn is_cause(&self, node: Node) -> bool {
+    pub(crate) fn is_cause(&self, node: Node) -> bool {
         let gate = &self.limits.gate;
         let hazardous = self.hazards.over_class[node.at()] >= gate.hazard_trigger;
         hazardous || self.violates(node)
     }
 
     /// The second of both.
-    pub(super) fn violates(&self, node: Node) -> bool {
-        self.parts.headroom && self.exceeds(node, self.worst_spill(node)) >= self.limits.gate.headroom_trigger
+    pub(crate) fn violates(&self, node: Node) -> bool {
+        let after = self.exceeds(node, self.worst_spill(node)) >= self.limits.survivors_trigger;
+        self.parts.headroom && (after || self.exceeds(node, 0.0) >= self.limits.gate.headroom_trigger)
     }
 
     /// Whether a node may serve so much more, by what the gate asks of destinations.
-    pub(super) fn takes(&self, node: Node, more_per_s: f64) -> bool {
-        let gate = &self.limits.gate;
+    pub(crate) fn takes(&self, node: Node, more_per_s: f64, urgent: bool) -> bool {
+        let gate = self.gate(urgent);
         let there = self.destination(node, more_per_s);
         let within = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
         let room = within(there.peak_over_capacity, gate.headroom)
@@ -288,11 +295,14 @@ impl<'a> Belief<'a> {
         self.up[node.at()] && !self.suspects[node.at()] && safe && (room || !self.parts.headroom)
     }
 
-    /// The gate for the parts that decide.
-    pub(super) fn gate(&self) -> GatePolicy {
+    /// The gate for the parts that decide; it is urgent when a suspect is left.
+    pub(crate) fn gate(&self, urgent: bool) -> GatePolicy {
         let mut gate = self.limits.gate.clone();
         gate.factors.headroom = self.parts.headroom;
         gate.factors.shifting = self.parts.shift;
+        if urgent {
+            gate.peak_over_mean = self.limits.urgent_peak_over_mean;
+        }
         gate
     }
 }

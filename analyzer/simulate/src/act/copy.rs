@@ -43,7 +43,11 @@ pub(super) fn run(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Clus
             let mut holders = belief.holders[partition];
             holders[slot] = to;
             belief.copied[partition] = true;
-            belief.change(partition, holders, belief.drained[partition].filter(|at| usize::from(*at) != slot));
+            belief.change(
+                partition,
+                holders,
+                belief.drained[partition].filter(|at| usize::from(*at) != slot),
+            );
         }
     }
 }
@@ -71,7 +75,7 @@ fn best(belief: &Belief<'_>, cluster: &Cluster<'_>, partition: usize, slot: usiz
     let mut found: Option<(f64, Node)> = None;
     for node in (0..belief.up.len()).map(|at| Node(at as u32)) {
         let apart = cluster.is_apart(partition, slot, node.0 as u16);
-        if busy(node) || busy(holders[slot]) || !apart || !belief.takes(node, more) {
+        if busy(node) || busy(holders[slot]) || !apart || !belief.takes(node, more, false) {
             continue;
         }
         let gain = belief.saved(&before, &belief.loss(partition, &with(node), &shares));
@@ -93,7 +97,7 @@ fn best(belief: &Belief<'_>, cluster: &Cluster<'_>, partition: usize, slot: usiz
         destination: belief.destination(node, more),
     };
     let situation = Situation { best_move: Some(best), ..belief.situation(partition) };
-    matches!(decide(&situation, &belief.gate()).verdict, Verdict::Move(..)).then_some(node)
+    matches!(decide(&situation, &belief.gate(false)).verdict, Verdict::Move(..)).then_some(node)
 }
 
 /// Copies at once that a node takes part in, as in plans.

@@ -69,7 +69,7 @@ fn passes(actor: &Actor, belief: &Belief<'_>, cluster: &Cluster<'_>, wish: &Wish
         destination: belief.destination(wish.holders[most], more(most)),
     };
     let situation = Situation { shift: Some(shift), ..belief.situation(partition) };
-    matches!(decide(&situation, &belief.gate()).verdict, Verdict::ShiftReads(..))
+    matches!(decide(&situation, &belief.gate(wish.gray)).verdict, Verdict::ShiftReads(..))
 }
 
 /// Lets replicas serve again that were drained for a cause that is gone.
@@ -89,7 +89,7 @@ pub(super) fn undo(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Clu
         let hours = since as f64 / TICKS_PER_H as f64;
         let over = actor.for_gray[partition] && !belief.is_cause(node);
         let spent = over || undo_shift(with, without, hours, &belief.limits.gate);
-        if spent && belief.takes(node, more) && cluster.obey(Command::Undrain { partition }) {
+        if spent && belief.takes(node, more, false) && cluster.obey(Command::Undrain { partition }) {
             belief.change(partition, holders, None);
         }
     }
@@ -120,7 +120,7 @@ fn best(belief: &Belief<'_>, relieve: &[bool], partition: usize) -> Option<Wish>
         let fits = (0..REPLICAS).all(|slot| {
             let had = holders.iter().position(|node| *node == wish.holders[slot]).map_or(0.0, |at| now[at]);
             let more = (wish.shares[slot] - had) * reads;
-            more <= 1e-9 * reads || belief.takes(wish.holders[slot], more)
+            more <= 1e-9 * reads || belief.takes(wish.holders[slot], more, wish.gray)
         });
         if !fits || wish.moved <= 0.0 {
             return;

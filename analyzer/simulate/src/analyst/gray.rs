@@ -19,12 +19,13 @@ pub(super) struct Watch {
 }
 
 /// Steps that a sign must last, to begin a suspicion and to end it.
-const BEGINS: u32 = 2;
-const ENDS: u32 = 2;
+const BEGINS: u32 = 1;
+const ENDS: u32 = 4;
 
 /// Latency over its habit below which a suspect is slow no more. What was drained from it tells nothing of its
-/// shares, so its latency alone ends a suspicion.
-const WELL: f64 = 1.5;
+/// shares, so its latency alone ends a suspicion; with less load it is lower than its habit even when all is well, so
+/// the bound is below that which begins one.
+const WELL: f64 = 1.2;
 
 impl Watch {
     pub(super) fn new(facts: &Facts) -> Self {

@@ -33,10 +33,7 @@ impl Failures {
         let half_life_h = policy.half_life_days * 24.0;
         // Failures of the history are known by their number, so they count as if they were spread over it.
         let weight = half_life_h / std::f64::consts::LN_2 * (1.0 - 0.5_f64.powf(hours / half_life_h)) / hours;
-        let tally = |before: u32| Tally {
-            failures: weight * f64::from(before),
-            exposure_h: weight * hours,
-        };
+        let tally = |before: u32| Tally { failures: weight * f64::from(before), exposure_h: weight * hours };
         Self {
             tallies: facts.nodes.iter().map(|node| tally(node.failed_before)).collect(),
             classes: facts.nodes.iter().map(|node| NodeClass(node.class as u32)).collect(),
@@ -49,7 +46,8 @@ impl Failures {
     pub(super) fn see(&mut self, step: &Step, facts: &Facts) {
         for (tally, latency) in self.tallies.iter_mut().zip(&step.latency_ms) {
             tally.failures *= self.left;
-            tally.exposure_h = tally.exposure_h * self.left + if latency.is_some() { self.step_h } else { 0.0 };
+            tally.exposure_h =
+                tally.exposure_h * self.left + if latency.is_some() { self.step_h } else { 0.0 };
         }
         for node in &step.failed {
             let rack = |node: u16| facts.nodes[usize::from(node)].rack;

@@ -2,9 +2,9 @@
 //!
 //! Shares belong to slots (the leader is slot 0), not to nodes, so that a replica that moves takes its share along.
 
+use super::REPLICAS;
 use super::chance::{Chance, Stream};
 use super::spec::Spec;
-use super::REPLICAS;
 use rand_distr::{Distribution, Exp, Gamma, LogNormal, Normal, StandardUniform};
 use rand_pcg::Pcg64Mcg;
 use std::f64::consts::TAU;
@@ -106,9 +106,8 @@ impl Hours {
         self.start.push((base, mean));
         let mut regimes = vec![(base, 1.0); hours];
         for (shift, times) in shifts(spec, chance, partition, hours) {
-            for hour in shift.hour..shift.until {
-                let done = ((hour - shift.hour + 1) as f64 / shift.ramp_h as f64).min(1.0);
-                let (shares, load) = &mut regimes[hour];
+            for (since, (shares, load)) in regimes[shift.hour..shift.until].iter_mut().enumerate() {
+                let done = ((since + 1) as f64 / shift.ramp_h as f64).min(1.0);
                 *shares = between(*shares, shift.to, done);
                 *load *= 1.0 + done * (times - 1.0);
             }
@@ -146,7 +145,10 @@ fn shifts(spec: &Spec, chance: Chance, partition: usize, hours: usize) -> Vec<(S
     let mut dice = chance.dice(Stream::Shift, partition, 0);
     let mut at = f64::from(spec.learning_days) * 24.0;
     let mut all = Vec::new();
-    while per_h > 0.0 {
+    if per_h <= 0.0 {
+        return all;
+    }
+    loop {
         at += Exp::new(per_h).expect("it is above 0").sample(&mut dice);
         let hour = at as usize;
         if hour >= hours {

@@ -2,21 +2,16 @@
 //!
 //! As a store does that places by load once, when it is filled, and not by hazards, which nobody knows then.
 
+use super::REPLICAS;
 use super::chance::{Chance, Stream};
 use super::demand::{Hours, below, unit};
-use super::REPLICAS;
 use rand_pcg::Pcg64Mcg;
 
 /// How many times every node is dealt into a set.
 const ROUNDS: usize = 5;
 
 /// Holders of each partition, leader first.
-pub(super) fn layout(
-    racks: usize,
-    capacity: &[f64],
-    hours: &Hours,
-    chance: Chance,
-) -> Vec<[u16; REPLICAS]> {
+pub(super) fn layout(racks: usize, capacity: &[f64], hours: &Hours, chance: Chance) -> Vec<[u16; REPLICAS]> {
     let mut dice = chance.dice(Stream::Layout, 0, 0);
     let sets = sets(racks, capacity.len(), &mut dice);
     let mut order: Vec<usize> = (0..hours.start.len()).collect();
@@ -48,9 +43,8 @@ fn sets(racks: usize, nodes: usize, dice: &mut Pcg64Mcg) -> Vec<[u16; REPLICAS]>
         let of_rack: Vec<Vec<usize>> =
             (0..racks).map(|rack| shuffled((rack..nodes).step_by(racks).collect(), dice)).collect();
         for group in order.chunks_exact(REPLICAS) {
-            for at in 0..nodes / racks {
-                sets.push(std::array::from_fn(|slot| of_rack[group[slot]][at] as u16));
-            }
+            let set = |at: usize| std::array::from_fn(|slot| of_rack[group[slot]][at] as u16);
+            sets.extend((0..nodes / racks).map(set));
         }
     }
     sets

@@ -335,7 +335,12 @@ impl Spec {
             ("demand.shifts_per_day", d.shifts_per_day, weight(d.shifts_per_day), WEIGHT),
             ("demand.ramp_most_h", whole(d.ramp_most_h).0, whole(d.ramp_most_h).1, ONE),
             ("flaky.share", self.flaky.share, share(self.flaky.share), SHARE),
-            ("flaky.failures_per_day", self.flaky.failures_per_day, weight(self.flaky.failures_per_day), WEIGHT),
+            (
+                "flaky.failures_per_day",
+                self.flaky.failures_per_day,
+                weight(self.flaky.failures_per_day),
+                WEIGHT,
+            ),
             ("flaky.gray_times", self.flaky.gray_times, weight(self.flaky.gray_times), WEIGHT),
             ("failure.reroute_min", f.reroute_min, weight(f.reroute_min), WEIGHT),
             ("failure.overload_per_h", f.overload_per_h, weight(f.overload_per_h), WEIGHT),
@@ -383,7 +388,8 @@ impl Spec {
                 }
             }
         }
-        let sum: f64 = self.classes.iter().map(|class| class.share).sum();
+        // The sum of nothing is -0, which reads badly.
+        let sum = self.classes.iter().map(|class| class.share).sum::<f64>() + 0.0;
         if (sum - 1.0).abs() > 1e-9 { refuse("the sum of classes.share", sum, "1") } else { Ok(()) }
     }
 }
