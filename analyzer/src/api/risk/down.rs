@@ -71,7 +71,8 @@ fn told(
         system: facts.system.clone(),
         node: facts.name.clone(),
         failover_client_minutes: down.failover + down.unserved,
-        overload_client_minutes: down.overload,
+        // A sum of nothing is a negative zero.
+        overload_client_minutes: down.overload.map(|overload| overload + 0.0),
         overloaded: overloaded.map(survivor).collect(),
         responsible: down.responsible.iter().take(top).map(responsible).collect(),
         other_partitions: down.responsible.len().saturating_sub(top) as u64,
