@@ -10,6 +10,7 @@ mod folder;
 mod live;
 mod phase;
 mod report;
+mod risk;
 mod stage;
 mod stop;
 
@@ -26,6 +27,7 @@ use report::Report;
 use stage::Stage;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use stop::Stop;
 
 /// The exit code of a refusal for want of rights, that of the `isotherm` command line too.
@@ -83,6 +85,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     outcome
 }
 
+/// How often the cycles are asked about.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
 fn play(options: &Options, folder: PathBuf, stop: &Stop) -> Result<ExitCode> {
     let folder = folder::Folder::claim(folder)?;
     let mut stage = Stage::set(&folder, stop)?;
@@ -91,13 +96,30 @@ fn play(options: &Options, folder: PathBuf, stop: &Stop) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut phases = Vec::new();
-    for (name, skew, seed) in [("uneven", Skew::Uneven, 1), ("vanished", Skew::Vanished, 2)] {
-        eprintln!("phase {name}: {} requests", phase::ONCE_REQUESTS);
-        let plan =
-            Plan { name, skew, seed, requests: phase::ONCE_REQUESTS, rate_per_second: phase::ONCE_RATE };
-        phases.push(measure(&mut stage, &plan, stop, |_, _| Ok(()))?);
+    // The first phase lasts until there is a habit, the second until it can be said that it is left.
+    let plans = [
+        ("uneven", Skew::Uneven, 1, phase::HABIT_REQUESTS),
+        ("vanished", Skew::Vanished, 2, phase::SURGE_REQUESTS),
+    ];
+    let mut risks = Vec::new();
+    for (name, skew, seed, requests) in plans {
+        eprintln!("phase {name}: {requests} requests");
+        let plan = Plan { name, skew, seed, requests, rate_per_second: phase::ONCE_RATE };
+        let mut next = Instant::now() + ASK_EVERY;
+        let measured = measure(&mut stage, &plan, stop, |stage, _| {
+            if Instant::now() >= next {
+                next = Instant::now() + ASK_EVERY;
+                let asked = risk::ask(&stage.endpoint)?;
+                // Between the phases nobody reads, so the best cycle is one under load.
+                if risk::forecast(&asked) >= risk::forecast(&risks) {
+                    risks = asked;
+                }
+            }
+            Ok(())
+        })?;
+        phases.push(measured);
     }
-    let report = Report::of(phases);
+    let report = Report::of(phases, risks);
     match options.output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report).context("write the report")?),
         Format::Table => println!("{report}"),

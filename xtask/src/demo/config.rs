@@ -11,6 +11,12 @@ pub(super) const SYSTEM: &str = "seaweedfs";
 /// Length of the agent's windows: short, so that the live table moves.
 pub(super) const WINDOW_MS: u64 = 1_000;
 
+/// How late a window may come: it is cut and sent after its end.
+const SETTLE_MS: u64 = 3 * WINDOW_MS;
+
+/// What a volume server is said to bear, so that there is a headroom to judge.
+const NODE_READS_PER_S: u64 = 1_000;
+
 /// `N.dat` or `COLLECTION_N.dat`. The index beside it belongs to no partition: a GET reads the data only.
 const RULE: &str = r"/(?:(?P<collection>[^/]+)_)?(?P<volume>[0-9]+)\.dat$";
 
@@ -40,13 +46,16 @@ pub(super) fn agent(nodes: &[Node], endpoint: &str, store: &Path, spool: &Path) 
 /// The cluster's topology: racks of nodes, and the nodes that hold each volume.
 pub(super) fn analyzer(nodes: &[Node], volumes: &[Volume], listen: &str, data: &Path) -> String {
     let mut text = format!(
-        "listen = \"{listen}\"\ndata_dir = '{}'\nstep = \"60s\"\n\n[[topology]]\nsystem = \"{SYSTEM}\"\n",
+        "listen = \"{listen}\"\ndata_dir = '{}'\nstep = \"60s\"\n\n\
+         [cycle]\nsettle = \"{SETTLE_MS}ms\"\n[cycle.policy]\nstep_ms = {WINDOW_MS}\n\
+         [cycle.policy.habit]\nminimum_min = 15\n\n[[topology]]\nsystem = \"{SYSTEM}\"\n",
         data.display()
     );
     for Node { name, rack, .. } in nodes {
         let _ = write!(
             text,
-            "\n[[topology.node]]\nname = \"{name}\"\ndomains = [\"{DATA_CENTER}\", \"{rack}\"]\n"
+            "\n[[topology.node]]\nname = \"{name}\"\ndomains = [\"{DATA_CENTER}\", \"{rack}\"]\n\
+             load_capacity = {NODE_READS_PER_S}\n"
         );
     }
     for Volume { id, nodes, .. } in volumes {

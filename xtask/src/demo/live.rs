@@ -4,6 +4,7 @@
 use super::answer::{self, EntropyAnswer, NodeEntropyAnswer, Span};
 use super::phase::{Plan, Running, measure};
 use super::report::{Compared, Direction, Report, with_clients};
+use super::risk::{self, Shown};
 use super::stage::Stage;
 use super::stop::Stop;
 use anyhow::Result;
@@ -60,7 +61,7 @@ pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
             }
             Ok(())
         })?;
-        let report = Report::of(vec![measured]);
+        let report = Report::of(vec![measured], Vec::new());
         let word = if report.equal { "equal to" } else { "NOT EQUAL to" };
         verdict = format!("phase {}: counts and entropies were {word} the truth", scene.name);
         for phase in &report.phases {
@@ -110,11 +111,12 @@ fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> 
     let _ =
         writeln!(text, "\ndevice   bytes counted of true ({}): {}", stage.disk.device(), device.join(", "));
     let _ = writeln!(text, "network  {}", network(stage, span, running)?);
+    let _ = writeln!(text, "\n{}", Shown(&risk::ask(&stage.endpoint)?));
     let _ = writeln!(text, "\nCounts follow the truth by a window or two. Lost events: {lost}.");
     let _ = writeln!(text, "Last result: {verdict}\n");
     let _ = writeln!(text, "Ask yourself, from another terminal:");
     for question in
-        ["get nodes --layer device", "get partitions", "get peers", "analyze entropy --since 1m --step all"]
+        ["get peers", "analyze entropy --since 1m --step all", "explain partition 3", "what-if node-down"]
     {
         let program = workspace::program("isotherm");
         let _ = writeln!(text, "  {} {question} --server {}", program.display(), stage.endpoint);

@@ -23,8 +23,11 @@ use std::time::Duration;
 /// Silence after the load.
 const QUIET_MS: u64 = 2 * WINDOW_MS;
 
-/// Requests of a phase of `--once`: the coldest of eight volumes gets about 262 of the GETs.
-pub(super) const ONCE_REQUESTS: u64 = 6_000;
+/// Requests of the first phase of `--once`: at its rate, a second for each step that a habit and a model need.
+pub(super) const HABIT_REQUESTS: u64 = 24_000;
+
+/// Requests of the second: windows enough for a surge to be seen while it goes on.
+pub(super) const SURGE_REQUESTS: u64 = 12_000;
 
 /// Requests per second of `--once`; what a debug build on two busy cores still serves.
 pub(super) const ONCE_RATE: f64 = 1_000.0;

@@ -9,9 +9,11 @@ mod table;
 pub(super) use compared::Compared;
 pub(super) use device::Direction;
 pub(super) use network::with_clients;
+pub(super) use table::columns;
 
 use super::answer::EntropyAnswer;
 use super::phase::Measured;
+use super::risk::Risk;
 use device::Device;
 use isotherm_model::entropy::{NodeEntropy, over_nodes};
 use isotherm_tests::load::TrueRequests;
@@ -30,6 +32,8 @@ pub(super) struct Report {
     pub(super) equal: bool,
     /// In the order in which they were played.
     pub(super) phases: Vec<PhaseReport>,
+    /// What a cycle made of the volumes; without a truth to hold it against.
+    pub(super) risks: Vec<Risk>,
 }
 
 /// One phase.
@@ -73,9 +77,9 @@ impl Entropies {
 
 impl Report {
     /// Compares.
-    pub(super) fn of(phases: Vec<Measured>) -> Self {
+    pub(super) fn of(phases: Vec<Measured>, risks: Vec<Risk>) -> Self {
         let phases: Vec<_> = phases.into_iter().map(PhaseReport::of).collect();
-        Self { equal: phases.iter().all(|phase| phase.equal), phases }
+        Self { equal: phases.iter().all(|phase| phase.equal), phases, risks }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::compared::Compared;
 use super::network::NOT_COMPARED;
 use super::{PhaseReport, Report};
+use crate::demo::risk::Shown;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
 
@@ -15,6 +16,10 @@ impl fmt::Display for Report {
             phase.network(f)?;
             phase.entropy(f)?;
             writeln!(f, "lost events: {}\n", count(phase.lost))?;
+        }
+        if !self.risks.is_empty() {
+            writeln!(f, "what the analyzer makes of it, in a cycle under load (a step is a second here):\n")?;
+            writeln!(f, "{}\n", Shown(&self.risks))?;
         }
         write!(f, "{}", if self.equal { "everything equals the truth" } else { "something differs" })
     }
@@ -42,7 +47,7 @@ impl PhaseReport {
             let cells = [layer, what, &count(compared.counted), &compared.truth.to_string(), equal];
             cells.map(str::to_owned)
         });
-        table(["LAYER", "WHAT", "COUNTED", "TRUTH", "EQUAL"], rows.into_iter()).to_string()
+        columns(["LAYER", "WHAT", "COUNTED", "TRUTH", "EQUAL"], rows.into_iter()).to_string()
     }
 
     fn logical(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +58,7 @@ impl PhaseReport {
             [line.volume.clone(), line.node.clone(), reads, read, writes, written]
         });
         let header = ["VOLUME", "NODE", "READS", "BYTES READ", "WRITES", "BYTES WRITTEN"];
-        writeln!(f, "{}", table(header, rows))?;
+        writeln!(f, "{}", columns(header, rows))?;
         for (what, sum) in [
             ("that are no volume's", &self.logical.other),
             ("that nobody could name", &self.logical.unattributed),
@@ -80,13 +85,13 @@ impl PhaseReport {
             [name.to_owned(), count(counted), truth.to_string(), volumes, other, unattributed, nobodys]
         });
         let header = ["BYTES", "COUNTED", "TRUTH", "VOLUMES", "OTHER FILES", "UNATTRIBUTED", "NO NODE'S"];
-        writeln!(f, "{}\n", table(header, rows.into_iter()))?;
+        writeln!(f, "{}\n", columns(header, rows.into_iter()))?;
         let rows = device.volumes.iter().map(|line| {
             let bytes = [line.read_bytes, line.written_bytes].map(|bytes| bytes.to_string());
             let [read, written] = bytes;
             [line.volume.clone(), line.node.clone(), read, written]
         });
-        writeln!(f, "{}\n", table(["VOLUME", "NODE", "BYTES READ", "BYTES WRITTEN"], rows))
+        writeln!(f, "{}\n", columns(["VOLUME", "NODE", "BYTES READ", "BYTES WRITTEN"], rows))
     }
 
     fn network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +103,7 @@ impl PhaseReport {
             [line.node.clone(), line.client.clone(), received, sent, accepts]
         });
         let header = ["NODE", "CLIENT", "BYTES RECEIVED", "BYTES SENT", "ACCEPTS"];
-        writeln!(f, "{}", table(header, rows))?;
+        writeln!(f, "{}", columns(header, rows))?;
         writeln!(f, "not compared: {NOT_COMPARED}\n")?;
         let rows = network.replication.iter().map(|line| {
             let bytes = [line.sent_bytes, line.received_bytes, line.at_least_bytes];
@@ -106,7 +111,7 @@ impl PhaseReport {
             [line.node.clone(), line.peer.clone(), sent, received, least]
         });
         let header = ["NODE", "PEER NODE", "BYTES SENT", "RECEIVED THERE", "AT LEAST"];
-        writeln!(f, "{}\n", table(header, rows))
+        writeln!(f, "{}\n", columns(header, rows))
     }
 
     fn entropy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,7 +123,7 @@ impl PhaseReport {
                 shown(entropy.computed_bits),
             ]
         });
-        writeln!(f, "{}\n", table(["VOLUME", "NODE ENTROPY", "TRUE BITS", "COMPUTED"], rows))
+        writeln!(f, "{}\n", columns(["VOLUME", "NODE ENTROPY", "TRUE BITS", "COMPUTED"], rows))
     }
 }
 
@@ -126,7 +131,10 @@ fn word(equal: bool) -> &'static str {
     if equal { "equal" } else { "NOT EQUAL" }
 }
 
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Table {
+pub(in crate::demo) fn columns<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table.add_rows(rows);
