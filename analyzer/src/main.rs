@@ -6,11 +6,15 @@ mod api;
 mod cli;
 mod config;
 mod ingest;
+mod query;
 mod serve;
 mod topology;
 mod writer;
 
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: query::allocator::Allocator = query::allocator::Allocator;
 
 fn main() -> ExitCode {
     // Failpoints are named in the environment of tests; without the feature this reads nothing.
