@@ -4,6 +4,7 @@ mod export;
 mod nodes;
 mod peers;
 mod place;
+mod query;
 mod risk;
 mod wire;
 
@@ -13,8 +14,8 @@ use isotherm_model::{Layer, Timestamp};
 use isotherm_proto::control::v1::control_service_server::ControlService;
 use isotherm_proto::control::v1::{
     AnalyzeEntropyRequest, AnalyzeEntropyResponse, ExportParquetRequest, ExportParquetResponse,
-    ListNodesRequest, ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse, ListPeersRequest,
-    ListPeersResponse,
+    ExportRequest, ExportResponse, ListNodesRequest, ListNodesResponse, ListPartitionsRequest,
+    ListPartitionsResponse, ListPeersRequest, ListPeersResponse, QueryRequest,
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
 pub(crate) use risk::Risk;
@@ -38,6 +39,7 @@ pub(crate) struct Control {
     /// The step of those who do not name one.
     step: Step,
     questions: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
     streams: TaskTracker,
     stop: CancellationToken,
 }
@@ -52,7 +54,8 @@ impl Control {
     ) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
         let step = each(u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
-        Self { reader, topologies, step, questions, streams, stop }
+        let workers = Arc::new(Semaphore::new(query::WORKERS));
+        Self { reader, topologies, step, questions, workers, streams, stop }
     }
 
     /// Asks the store on a thread that may block.
@@ -82,6 +85,13 @@ impl Control {
 #[tonic::async_trait]
 impl ControlService for Control {
     type ExportParquetStream = ReceiverStream<Result<ExportParquetResponse, Status>>;
+
+    type ExportStream = ReceiverStream<Result<ExportResponse, Status>>;
+    type QueryStream = query::Answer;
+
+    async fn query(&self, request: Request<QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        Ok(Response::new(query::start(self, request.into_inner()).await?))
+    }
 
     async fn list_nodes(
         &self,
@@ -148,7 +158,12 @@ impl ControlService for Control {
     ) -> Result<Response<Self::ExportParquetStream>, Status> {
         let request = request.into_inner();
         let span = span(request.since_ms, request.until_ms)?;
-        Ok(Response::new(export::start(self.clone(), span)))
+        Ok(Response::new(export::start_parquet(self.clone(), span)))
+    }
+
+    async fn export(&self, request: Request<ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let query = export::query(request.into_inner())?;
+        Ok(Response::new(export::start(self.clone(), query)))
     }
 }
 
@@ -179,7 +194,9 @@ fn status(error: &QueryError) -> Status {
         QueryError::NoSuchPartition { .. } | QueryError::NoSuchNode { .. } => {
             Status::not_found(error.to_string())
         }
-        QueryError::TooMany { .. } => Status::invalid_argument(error.to_string()),
+        QueryError::TooMany { .. } | QueryError::NoPartitions { .. } => {
+            Status::invalid_argument(error.to_string())
+        }
         QueryError::Segments(_) | QueryError::Name(_) | QueryError::Catalog(_) => {
             let error = with_causes(error);
             tracing::error!(%error, "a question failed");

@@ -12,16 +12,19 @@ mod partitions;
 mod peers;
 mod plan;
 mod print;
+mod query;
 mod risk;
 mod store;
 mod time;
 mod topology;
 
 use crate::config::Config;
+use crate::query::worker;
 use crate::serve;
 use crate::writer::with_causes;
 use clap::{Args, Parser, Subcommand};
 use isotherm_proto::tls::{IdentityFiles, ServerFiles};
+pub(crate) use print::bytes;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,10 +51,11 @@ const VERSION: &str = if cfg!(feature = "failpoints") {
         isotherm serve                      take in what agents send, on 127.0.0.1:7600\n  \
         isotherm get nodes                  who reports, and what they do\n  \
         isotherm analyze entropy --top 10   how evenly the busiest partitions are read\n  \
+        isotherm query 'SELECT ...'         anything else, in SQL\n  \
         isotherm forecast FILE.csv          what comes after a column of numbers\n  \
         isotherm plan simulate --help       what would move if a node failed\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not all of a plan can be done,\n\
-        8 the analyzer cannot be reached."
+        6 it took too long, 8 the analyzer cannot be reached."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -76,6 +80,7 @@ enum Command {
     /// Say what would happen
     #[command(subcommand)]
     WhatIf(explain::WhatIfCommand),
+    Query(query::QueryArgs),
     /// Take telemetry away
     #[command(subcommand)]
     Export(ExportCommand),
@@ -86,6 +91,9 @@ enum Command {
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Answer one query, with limits (started by the other commands)
+    #[command(name = worker::COMMAND, hide = true)]
+    QueryWorker,
     /// Look after the telemetry on this host's disk
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -146,7 +154,8 @@ enum AnalyzeCommand {
 
 #[derive(Subcommand)]
 enum ExportCommand {
-    Parquet(export::ExportArgs),
+    Parquet(export::ParquetArgs),
+    Csv(export::CsvArgs),
 }
 
 /// Why a command did not do what it was asked for, by exit code.
@@ -158,6 +167,9 @@ enum Failure {
     /// 4.
     #[error("{0}")]
     Refused(String),
+    /// 6.
+    #[error("{0}")]
+    TimedOut(String),
     /// 8.
     #[error(
         "cannot reach the analyzer at {server} ({cause}); start one with `isotherm serve`, or name another \
@@ -179,6 +191,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Refused(_) => 4,
+            Self::TimedOut(_) => 6,
             Self::Unreachable { .. } => 8,
         }
     }
@@ -198,7 +211,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Analyze(AnalyzeCommand::Risk(args)) => client(risk::risks(args)),
         Command::Explain(command) => client(explain::explain(command)),
         Command::WhatIf(command) => client(explain::what_if(command)),
-        Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
+        Command::Export(ExportCommand::Parquet(args)) => client(export::parquet(args)),
+        Command::Export(ExportCommand::Csv(args)) => client(export::csv(args)),
+        Command::Query(args) => query::run(args),
+        Command::QueryWorker => return worker::main(),
         Command::Forecast(args) => forecast::run(&args),
         Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
@@ -276,8 +292,9 @@ mod tests {
             Failure::Usage("x".into()).code(),
             Failure::NotFound("x".into()).code(),
             Failure::Refused("x".into()).code(),
+            Failure::TimedOut("x".into()).code(),
             unreachable.code(),
         ];
-        assert_eq!(codes, [1, 2, 3, 4, 8]);
+        assert_eq!(codes, [1, 2, 3, 4, 6, 8]);
     }
 }

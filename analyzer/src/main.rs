@@ -7,11 +7,15 @@ mod cli;
 mod config;
 mod cycle;
 mod ingest;
+mod query;
 mod serve;
 mod topology;
 mod writer;
 
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: query::allocator::Allocator = query::allocator::Allocator;
 
 fn main() -> ExitCode {
     // Failpoints are named in the environment of tests; without the feature this reads nothing.

@@ -47,7 +47,7 @@ impl Tools {
         self.require(self.venv().join("bin/weed"))
     }
 
-    /// The environment's interpreter, which has pyarrow and duckdb.
+    /// The environment's interpreter, which has pyarrow, duckdb and pandas.
     pub fn python(&self) -> Result<PathBuf> {
         self.require(self.venv().join("bin/python3"))
     }

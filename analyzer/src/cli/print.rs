@@ -27,9 +27,14 @@ pub(super) enum Column {
 
 /// Writes to the standard output. A reader that has gone away, as `head` does, is no failure.
 pub(super) fn out(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written.context("cannot write to the standard output")?),
+    out_bytes(text.as_bytes()).map(drop)
+}
+
+/// The same with bytes as they come. Whether there is still a reader.
+pub(super) fn out_bytes(data: &[u8]) -> Result<bool, Failure> {
+    match io::stdout().lock().write_all(data).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true).context("cannot write to the standard output")?),
     }
 }
 
@@ -60,7 +65,7 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>, empty: &str) -> 
 }
 
 /// Bytes in the largest binary unit that leaves at least 1, with one decimal.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut size = bytes as f64;
     let mut unit = "B";

@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::writer::now;
 use clap::Args;
+use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -51,6 +52,12 @@ impl SpanArgs {
 }
 
 impl ExportSpanArgs {
+    /// The same words are the same time to people, whenever they are given.
+    pub(super) fn as_given(&self) -> [String; 2] {
+        [Some(self.since), self.until]
+            .map(|moment| moment.map_or_else(String::new, |moment| moment.to_string()))
+    }
+
     pub(super) fn resolved(&self) -> Result<SpanMs, Failure> {
         resolved(self.since, self.until, now().as_ms())
     }
@@ -90,6 +97,15 @@ fn resolved(since: Moment, until: Option<Moment>, now_ms: u64) -> Result<SpanMs,
         return Err(Failure::Usage("--since is not before --until".to_owned()));
     }
     Ok(span)
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ago(ago) => write!(f, "{}", humantime::format_duration(*ago)),
+            Self::AtMs(ms) => write!(f, "@{ms}"),
+        }
+    }
 }
 
 impl FromStr for Moment {

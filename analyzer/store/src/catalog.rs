@@ -11,8 +11,8 @@ use crate::write::{Gap, Run};
 use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 pub(crate) use segments::{
-    Segment, add_segment, counts, hours, mergeable, mergeable_hours, of_hour, remove_segment, segments,
-    segments_overlapping, uncompacted,
+    Segment, add_segment, counts, hours, mergeable, mergeable_hours, of_hour, remove_segment,
+    rows_overlapping, segments, segments_overlapping, uncompacted,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -4,8 +4,8 @@ use crate::activity::{counts, node_ids, places, text};
 use crate::sample::{batch, commit, node, partition, run, window};
 use crate::schema::{self, Class};
 use crate::{
-    Accesses, Ends, Merging, NodeActivity, NodePeers, PartitionActivity, PartitionFilter, Place, Reader,
-    Span, Store,
+    Accesses, Ends, ExportQuery, Merging, NodeActivity, NodePeers, PartitionActivity, PartitionFilter, Place,
+    Reader, Span, Store,
 };
 use isotherm_model::{
     BUCKETS, Counts, LATENCY_BUCKETS, LatencyHistogram, Layer, NodeId, NodeWindow, OffsetHistogram,
@@ -194,9 +194,10 @@ fn add(sums: &mut Accesses, place: Place, counts: Counts) {
 /// Holds an export to the identity, row by row and without the store's own sums.
 fn check_export(reader: &Reader, said: &Said) {
     let mut totals: BTreeMap<(NodeId, Place), [Counts; 3]> = BTreeMap::new();
-    for hour in reader.export_hours(Span::default()).unwrap() {
-        for slice in reader.export_slices(Span::default(), hour).unwrap() {
-            let file = reader.export_file(&slice).unwrap().unwrap();
+    let query = ExportQuery::everything(Span::default());
+    for part in reader.export_parts(&query).unwrap() {
+        for slice in reader.export_slices(&query, part).unwrap() {
+            let file = reader.export_file(&query, &slice).unwrap().unwrap();
             let frame = ParquetReader::new(Cursor::new(file.data)).finish().unwrap();
             add_rows(&frame, &mut totals);
         }

@@ -4,7 +4,10 @@ use crate::read::scan;
 use crate::sample::{
     at, batch, commit, device_reads, node, node_window, partition, reads, receiving, run, window,
 };
-use crate::{Merging, PartitionFilter, Run, Span, Store, Submission, Table, catalog, encode, schema};
+use crate::{
+    ExportPart, ExportQuery, Merging, PartitionFilter, Run, Span, Store, Submission, Table, catalog, encode,
+    schema,
+};
 use isotherm_model::{Layer, Operation};
 use polars::prelude::{DataFrame, IntoLazy, ParquetReader, SerReader};
 use rusqlite::{Connection, params};
@@ -103,8 +106,9 @@ fn segments_of_version_2_are_read_and_merged_with_later_ones() {
     assert_eq!(share.latency[&(Layer::Device, Operation::Read)].total(), 24);
     assert_eq!(mixed.2[&node("n")].len(), 2);
     let export = |reader: &crate::Reader| {
-        let slices = reader.export_slices(all, at(0)).unwrap();
-        reader.export_file(&slices[0]).unwrap().unwrap()
+        let query = ExportQuery::everything(all);
+        let slices = reader.export_slices(&query, ExportPart::Hour(at(0))).unwrap();
+        reader.export_file(&query, &slices[0]).unwrap().unwrap()
     };
     let exported = export(&reader);
 

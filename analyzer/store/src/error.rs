@@ -1,7 +1,9 @@
 //! Why the store could not do something, by what the caller can do about it.
 
+use crate::query::{VIEWS, View};
 use crate::verify::Flaw;
 use polars::error::PolarsError;
+use sqlparser::parser::ParserError;
 use std::io;
 use std::path::PathBuf;
 
@@ -168,6 +170,12 @@ pub enum QueryError {
         /// As it was asked for.
         name: String,
     },
+    /// A table whose rows are of no partition.
+    #[error("the rows of {table} are of no partition")]
+    NoPartitions {
+        /// The table.
+        table: &'static str,
+    },
     /// The answer would not be bounded.
     #[error(
         "{answers} answers, one per partition and step, are more than the {limit} allowed; \
@@ -188,4 +196,88 @@ pub enum QueryError {
     /// The catalog is not readable.
     #[error("cannot read the catalog")]
     Catalog(#[from] rusqlite::Error),
+}
+
+/// Why a statement has no answer. All but the last three are the statement's own.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// It is not SQL; the message says where.
+    #[error("{0}")]
+    Syntax(#[from] ParserError),
+    /// It would do something else than read.
+    #[error("only a single SELECT can be asked, this is {found}")]
+    OnlySelect {
+        /// What it begins with.
+        found: String,
+    },
+    /// It reads something else than tables.
+    #[error("{function} cannot stand in FROM; the tables are {}", table_names())]
+    Function {
+        /// The function.
+        function: String,
+    },
+    /// It names a table that is not there.
+    #[error("there is no table {name}; the tables are {}", table_names())]
+    UnknownTable {
+        /// As it was asked for.
+        name: String,
+    },
+    /// A text that a column of time is compared with is no moment.
+    #[error(
+        "{text:?} is compared with {column} and is no moment; write 2026-01-31T12:00:00Z, 2026-01-31 12:00:00 \
+         or 2026-01-31, all in UTC unless they say otherwise"
+    )]
+    Moment {
+        /// The text.
+        text: String,
+        /// The column.
+        column: String,
+    },
+    /// polars refuses it.
+    #[error("{}{}{columns}", without_plan(refusal), if columns.is_empty() { "" } else { "\n" })]
+    Invalid {
+        /// Why. Part of the message, as it is for whoever wrote the statement.
+        refusal: PolarsError,
+        /// What may be named.
+        columns: String,
+    },
+    /// The catalog or a segment cannot be read.
+    #[error(transparent)]
+    Read(QueryError),
+    /// No thread could be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// polars panicked.
+    #[error("the engine failed; what it said stands above")]
+    Panicked,
+}
+
+impl SqlError {
+    pub(crate) fn unknown_table(name: &str) -> Self {
+        Self::UnknownTable { name: name.to_owned() }
+    }
+
+    /// Whether another statement could be answered.
+    #[must_use]
+    pub fn is_of_the_statement(&self) -> bool {
+        match self {
+            Self::Syntax(_)
+            | Self::OnlySelect { .. }
+            | Self::Function { .. }
+            | Self::UnknownTable { .. }
+            | Self::Moment { .. }
+            | Self::Invalid { .. } => true,
+            Self::Read(_) | Self::Thread(_) | Self::Panicked => false,
+        }
+    }
+}
+
+/// What polars says, without the plan that it had made until then: pages, of our tables' columns.
+fn without_plan(refusal: &PolarsError) -> String {
+    let text = refusal.to_string();
+    text.split("\n\nResolved plan until failure").next().unwrap_or_default().trim_end().to_owned()
+}
+
+fn table_names() -> String {
+    VIEWS.map(View::name).join(", ")
 }

@@ -5,12 +5,14 @@
 //! number of [`Reader`]s ask beside it; they see what is in the catalog and nothing else.
 //!
 //! The only crate that names polars: past it there are model types and plain numbers. It never reads a clock
-//! (callers say what time it is) and starts no task; every call blocks.
+//! (callers say what time it is) and starts no task; every call blocks. SQL runs on a thread that ends with the
+//! call.
 
 mod activity;
 mod catalog;
 mod columns;
 mod coverage;
+mod csv;
 mod derived;
 mod encode;
 mod entropy;
@@ -22,6 +24,7 @@ mod latency;
 mod offset;
 mod peer;
 mod plug_in;
+mod query;
 mod read;
 mod risk_columns;
 mod schema;
@@ -42,18 +45,20 @@ mod sample;
 pub use activity::{Accesses, NodeActivity, PartitionActivity, PartitionShare, Place};
 pub use catalog::{LateWindows, Missing, NodeReport, Retired, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
+pub use csv::{write_csv, write_csv_header};
 pub use derived::{Derived, EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow};
 pub use entropy::{
     EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, PeerEntropy, Share, Step,
     Subsets,
 };
-pub use error::{OpenError, QueryError, WriteError};
-pub use export::{ExportFile, ExportSlice};
+pub use error::{OpenError, QueryError, SqlError, WriteError};
+pub use export::{ExportFile, ExportFormat, ExportPart, ExportQuery, ExportSlice};
 pub use history::{
     Cause, Changed, DomainEvent, DomainSize, DownInterval, Histories, History, HistoryError, Keep, MAX_WORDS,
     NodeHistory, Outage, OutageCause, Override, Recorder, Recording, Witness, Word,
 };
 pub use peer::{Ends, Exchanged, NodePeers};
+pub use query::{ColumnHead, Prepared, Rows, VIEWS, Value, View};
 pub use read::{Reader, Span};
 pub use risk_columns::{LOSS_PARTS, RiskColumns, RiskFactor, RiskFactors, RiskWeights, risk_columns};
 pub use segment::hours_of;

@@ -93,7 +93,7 @@ fn class(class: Class) -> Expr {
 }
 
 /// Rows of the partitions that a filter accepts; without one also those of no partition.
-fn of_partition(rows: LazyFrame, partition: &PartitionFilter) -> LazyFrame {
+pub(crate) fn of_partition(rows: LazyFrame, partition: &PartitionFilter) -> LazyFrame {
     match partition {
         PartitionFilter::All => rows,
         PartitionFilter::Named(name) => {

@@ -56,7 +56,9 @@ impl Reader {
         Ok(Self::new(dir.to_owned()))
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    /// The data folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -113,13 +115,23 @@ impl Reader {
         Ok(scan(table, &paths)?)
     }
 
+    /// Rows of a table whose time lies in `start .. end`.
+    pub(crate) fn rows_of(
+        &self,
+        catalog: &Connection,
+        table: Table,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<LazyFrame, QueryError> {
+        let time = || col(table.time());
+        let rows = self.segments(catalog, table, start, end)?;
+        Ok(rows.filter(time().gt_eq(moment(start)).and(time().lt(moment(end)))))
+    }
+
     /// Rows of a table whose time lies in `span`, in the order of the table.
     fn derived<R: Record>(&self, table: Table, span: Span) -> Result<Vec<R>, QueryError> {
-        let (start, end) = (span.start(), span.end());
-        let time = || col(table.time());
         let frame = self
-            .segments(&self.catalog()?, table, start, end)?
-            .filter(time().gt_eq(moment(start)).and(time().lt(moment(end))))
+            .rows_of(&self.catalog()?, table, span.start(), span.end())?
             .sort(table.order().iter().copied(), SortMultipleOptions::default())
             .collect()?;
         Ok(R::rows(&frame)?)

@@ -5,6 +5,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod analyzer;
+pub(crate) mod command;
 pub(crate) mod proxy;
 pub(crate) mod recorder;
 pub(crate) mod sample;

@@ -68,6 +68,22 @@ pub(crate) fn segments_overlapping(
         .collect()
 }
 
+/// Rows of the segments of a table with a row that overlaps `start .. end`.
+pub(crate) fn rows_overlapping(
+    connection: &Connection,
+    table: Table,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<u64, rusqlite::Error> {
+    let rows: i64 = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(rows), 0) FROM segments
+             WHERE table_name = ?1 AND last_end_ms > ?2 AND first_start_ms < ?3",
+        )?
+        .query_row(params![table.as_str(), signed(start.as_ms()), signed(end.as_ms())], |row| row.get(0))?;
+    Ok(rows.cast_unsigned())
+}
+
 /// Starts of the hours that have a segment of a table which overlaps `start .. end`, in order. A segment lies in one
 /// hour.
 pub(crate) fn hours(

@@ -1,7 +1,7 @@
 //! Compaction, what comes late, retention, and whether segments are what the catalog says.
 
 use super::*;
-use crate::{Flaw, LateWindows};
+use crate::{ExportPart, ExportQuery, Flaw, LateWindows};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -47,9 +47,10 @@ fn a_closed_hour_becomes_few_sorted_segments_and_every_answer_stays() {
     arrive(&mut store, &a, 22, HOUR_MS - 1_000);
     let (span, reader) = (Span { since: None, until: Some(at(HOUR_MS)) }, store.reader());
     let answers = |reader: &Reader| {
-        let slices = reader.export_slices(span, at(0)).unwrap();
+        let query = ExportQuery::everything(span);
+        let slices = reader.export_slices(&query, ExportPart::Hour(at(0))).unwrap();
         let files: Vec<_> =
-            slices.iter().map(|slice| reader.export_file(slice).unwrap().unwrap().rows).collect();
+            slices.iter().map(|slice| reader.export_file(&query, slice).unwrap().unwrap().rows).collect();
         (reader.node_activity(span).unwrap(), reader.partition_activity(span, None).unwrap(), files)
     };
     let before = answers(&reader);
