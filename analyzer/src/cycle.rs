@@ -19,6 +19,7 @@ use isotherm_cycle::input::StepLength;
 use isotherm_cycle::record::{Record, Status, Surging};
 use isotherm_cycle::{Landscape, Settings, State, assess, decide_all};
 use isotherm_model::{Layer, SystemId, Timestamp};
+use isotherm_proto::Health;
 use isotherm_risk::HazardPolicy;
 use isotherm_store::{Derived, Excluded, Histories, OutageCause, Reader, StepCounts, StepQuery, Subsets};
 use schedule::Next;
@@ -276,13 +277,16 @@ impl Cycle {
         seen: &Seen,
     ) -> Result<StepCounts> {
         let length_ms = length.ms(self.config.settings.step_ms);
+        let gone = |health: Option<Health>| matches!(health, Some(Health::Down | Health::Draining));
+        let nodes = topology.nodes.keys().filter(|node| gone(topology.health(node)));
+        let excluded = Excluded { nodes: nodes.cloned().collect(), ..Excluded::default() };
         let query = StepQuery {
             length_ms: NonZeroU64::new(length_ms).expect("steps have a length"),
             number: (end.as_ms() / length_ms).saturating_sub(1),
             layers: &self.config.layers,
             subsets: &topology.subsets,
             seen,
-            excluded: &Excluded::default(),
+            excluded: &excluded,
         };
         self.reader.steps(&query).context("cannot read the step")
     }

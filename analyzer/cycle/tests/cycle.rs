@@ -4,8 +4,8 @@ mod scene;
 
 use isotherm_cycle::cluster::Cluster;
 use isotherm_cycle::input::StepLength;
-use isotherm_cycle::record::{Record, Status, Surging};
-use isotherm_cycle::{Settings, State, assess};
+use isotherm_cycle::record::{Record, Status, Surging, Verdict};
+use isotherm_cycle::{Settings, State, assess, decide_all};
 use isotherm_model::Timestamp;
 use scene::{START_MS, cluster, led, step};
 
@@ -129,6 +129,27 @@ fn a_higher_hazard_of_a_holder_raises_the_exposure_of_its_partitions_alone() {
         let leans = hot.holders.iter().any(|holder| holder.node == 2);
         let (calm, hot) = (calm.exposure.expect("known").per_hour, hot.exposure.expect("known").per_hour);
         assert_eq!(leans, hot > calm * 1.01, "{calm} {hot}");
+    }
+}
+
+#[test]
+fn a_change_of_policy_changes_the_next_cycles_decision() {
+    let mut cluster = cluster(9, 12);
+    cluster.nodes[2].hazard.per_hour *= 6.0;
+    cluster.nodes[2].hazard.over_class = 6.0;
+    let state = warmed(&cluster, 60, |_, _| 0.6);
+    let verdicts = |trigger: f64| -> Vec<Verdict> {
+        let mut settings = Settings::default();
+        settings.gate.hazard_trigger = trigger;
+        let (landscape, mut records) = assess(&state, &cluster, &settings, at(60)).expect("facts that fit");
+        decide_all(&mut records, &landscape, &cluster, &settings);
+        records.iter().map(|record| record.verdict).collect()
+    };
+    let (asked, calm) = (verdicts(5.0), verdicts(10.0));
+    assert!(calm.iter().all(|verdict| *verdict == Verdict::Nothing), "{calm:?}");
+    for (at, verdict) in (0_u32..).zip(&asked) {
+        let leans = scene::holders(at, 9).contains(&2);
+        assert_eq!(leans, *verdict != Verdict::Nothing, "{at}: {verdict:?}");
     }
 }
 

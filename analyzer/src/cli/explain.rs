@@ -51,7 +51,7 @@ pub(super) struct NodeArgs {
 /// partitions responsible, and whether moving them helps
 ///
 /// Without a node, all nodes, the worst first. A client-minute is one client's service failing for one minute. Where
-/// capacities are not known (`capacity_per_s` of the topology), overload is not known either, and is a dash.
+/// capacities are not known (`load_capacity` of the topology), overload is not known either, and is a dash.
 #[derive(Args)]
 pub(super) struct NodeDownArgs {
     #[command(flatten)]

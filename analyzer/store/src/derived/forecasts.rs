@@ -21,9 +21,9 @@ record! {
         pub horizon: u32,
         /// The value expected, normalised as the series.
         pub mean: Option<f64>,
-        /// Below it with a probability of a tenth.
+        /// Exceeded with a probability of .8.
         pub lower80: Option<f64>,
-        /// Above it with a probability of a tenth.
+        /// Exceeded with a probability of .2.
         pub upper80: Option<f64>,
         /// Autoregressive order of the model.
         pub p: u32,
