@@ -2,9 +2,11 @@
 //!
 //! Everything has a default, so that no file is needed. An error names the file, the line and the key.
 
+mod ingest;
 mod listen;
 mod topology;
 
+use crate::ingest::Limits;
 use crate::topology::Topology;
 use isotherm_proto::tls::ServerFiles;
 use serde::Deserialize;
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Length of a step of the entropy series, whole milliseconds above 0. Default 60 s.
     pub(crate) step: Duration,
+    /// What agents may take. Default: see there.
+    pub(crate) ingest: Limits,
     /// The topology. Default: none, and eligible nodes are those observed.
     pub(crate) topology: Topology,
 }
@@ -62,6 +66,8 @@ struct Raw {
     listen: Option<Spanned<listen::RawListen>>,
     data_dir: Option<Spanned<PathBuf>>,
     step: Option<Spanned<String>>,
+    #[serde(default)]
+    ingest: ingest::RawIngest,
     #[serde(default)]
     topology: Vec<topology::RawSystem>,
 }
@@ -111,6 +117,7 @@ impl Config {
         })?;
         let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
         let step = raw.step.map_or(Ok(STEP), |raw| step(&raw)).map_err(invalid)?;
+        let ingest = ingest::checked(&raw.ingest).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
         let data_dir = match raw.data_dir {
             Some(dir) if dir.get_ref().as_os_str().is_empty() => {
@@ -119,7 +126,7 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, topology })
+        Ok(Self { listen, tls, data_dir, step, ingest, topology })
     }
 }
 
