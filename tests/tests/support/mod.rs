@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod analyzer;
+pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod recorder;
 pub(crate) mod sample;
