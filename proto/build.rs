@@ -2,10 +2,34 @@
 
 use std::{env, fs, path::PathBuf};
 
-const CONTRACTS: [&str; 3] = [
+const CONTRACTS: [&str; 5] = [
     "isotherm/telemetry/v1/telemetry.proto",
     "isotherm/control/v1/control.proto",
     "isotherm/control/v1/risk.proto",
+    "isotherm/control/v1/nodes.proto",
+    "isotherm/adapter/v1/adapter.proto",
+];
+
+/// Answers of the risk service, which commands also print as JSON, field by field.
+const PRINTED: [&str; 18] = [
+    "GetCycleResponse",
+    "Cycle",
+    "Stage",
+    "SystemLoad",
+    "ListRisksResponse",
+    "DecisionRecord",
+    "Habitual",
+    "Foreseen",
+    "Loss",
+    "Holder",
+    "DomainPart",
+    "ExplainPartitionResponse",
+    "ExplainNodeResponse",
+    "NodeRecord",
+    "NodeDownResponse",
+    "NodeDown",
+    "Survivor",
+    "Responsible",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,6 +37,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(CONTRACTS, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), protox::prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().build_transport(true).compile_fds(descriptors)?;
+    let mut build = tonic_prost_build::configure().build_transport(true);
+    for message in PRINTED {
+        build =
+            build.message_attribute(format!("isotherm.control.v1.{message}"), "#[derive(serde::Serialize)]");
+    }
+    build.compile_fds(descriptors)?;
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 mod agents;
 mod export;
+mod nodes;
 mod peers;
 mod place;
+mod risk;
 mod wire;
 
 use crate::accept::Room;
 use crate::ingest::Ingest;
-use crate::topology::Topology;
+use crate::topology::{Topologies, Topology};
 use crate::writer::{now, with_causes};
 use isotherm_model::{Layer, Timestamp};
 use isotherm_proto::control::v1::control_service_server::ControlService;
@@ -18,6 +20,7 @@ use isotherm_proto::control::v1::{
     ListPartitionsResponse, ListPeersRequest, ListPeersResponse,
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
+pub(crate) use risk::Risk;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +45,7 @@ pub(crate) struct Intake {
 pub(crate) struct Control {
     reader: Reader,
     intake: Intake,
-    topology: Arc<Topology>,
+    topologies: Topologies,
     /// The step of those who do not name one.
     step: Step,
     questions: Arc<Semaphore>,
@@ -54,14 +57,14 @@ impl Control {
     pub(crate) fn new(
         reader: Reader,
         intake: Intake,
-        topology: Topology,
+        topologies: Topologies,
         step: Duration,
         streams: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
         let step = each(u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
-        Self { reader, intake, topology: Arc::new(topology), step, questions, streams, stop }
+        Self { reader, intake, topologies, step, questions, streams, stop }
     }
 
     /// Asks the store on a thread that may block.
@@ -73,7 +76,7 @@ impl Control {
             .acquire_owned()
             .await
             .map_err(|_| Status::unavailable("the analyzer is shutting down"))?;
-        let (reader, topology) = (self.reader.clone(), Arc::clone(&self.topology));
+        let (reader, topology) = (self.reader.clone(), self.topologies.borrow().clone());
         let asked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             question(&reader, &topology)

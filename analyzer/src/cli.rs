@@ -3,15 +3,20 @@
 mod agents;
 mod client;
 mod entropy;
+mod explain;
 mod export;
 mod forecast;
 mod layer;
+mod node;
 mod nodes;
 mod partitions;
 mod peers;
 mod plan;
 mod print;
+mod risk;
+mod store;
 mod time;
+mod topology;
 
 use crate::config::Config;
 use crate::serve;
@@ -66,13 +71,25 @@ enum Command {
     /// Compute something from the telemetry
     #[command(subcommand)]
     Analyze(AnalyzeCommand),
+    /// Say why the last cycle said what it said
+    #[command(subcommand)]
+    Explain(explain::ExplainCommand),
+    /// Say what would happen
+    #[command(subcommand)]
+    WhatIf(explain::WhatIfCommand),
     /// Take telemetry away
     #[command(subcommand)]
     Export(ExportCommand),
     Forecast(forecast::ForecastArgs),
+    /// Put on record when nodes were down, and what their hazards are
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Look after the telemetry on this host's disk
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Run the analyzer: take in telemetry, keep it, answer questions
@@ -119,11 +136,14 @@ enum GetCommand {
     Nodes(nodes::NodesArgs),
     Partitions(partitions::PartitionsArgs),
     Peers(peers::PeersArgs),
+    Topology(topology::TopologyArgs),
 }
 
 #[derive(Subcommand)]
 enum AnalyzeCommand {
     Entropy(entropy::EntropyArgs),
+    Forecast(risk::ForecastsArgs),
+    Risk(risk::RiskArgs),
 }
 
 #[derive(Subcommand)]
@@ -175,10 +195,17 @@ pub(crate) fn main() -> ExitCode {
         Command::Get(GetCommand::Nodes(args)) => client(nodes::run(args)),
         Command::Get(GetCommand::Partitions(args)) => client(partitions::run(args)),
         Command::Get(GetCommand::Peers(args)) => client(peers::run(args)),
+        Command::Get(GetCommand::Topology(args)) => client(topology::run(args)),
         Command::Analyze(AnalyzeCommand::Entropy(args)) => client(entropy::run(args)),
+        Command::Analyze(AnalyzeCommand::Forecast(args)) => client(risk::forecasts(args)),
+        Command::Analyze(AnalyzeCommand::Risk(args)) => client(risk::risks(args)),
+        Command::Explain(command) => client(explain::explain(command)),
+        Command::WhatIf(command) => client(explain::what_if(command)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
+        Command::Store(command) => store::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,13 +2,20 @@
 //!
 //! Everything has a default, so that no file is needed. An error names the file, the line and the key.
 
+mod adapter;
+mod cycle;
+mod failure;
 mod ingest;
 mod listen;
+mod store;
 mod topology;
 
 use crate::ingest::Limits;
-use crate::topology::Topology;
+use crate::topology::{Adapter, Topology};
+pub(crate) use failure::FailureConfig;
+use isotherm_model::InvalidName;
 use isotherm_proto::tls::ServerFiles;
+use isotherm_store::Upkeep;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
@@ -25,7 +32,7 @@ const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST,
 const STEP: Duration = Duration::from_secs(60);
 
 /// A checked configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     /// Address to listen on. Port 0 takes a free one. Default `127.0.0.1:7600`.
     pub(crate) listen: SocketAddr,
@@ -38,8 +45,17 @@ pub(crate) struct Config {
     pub(crate) step: Duration,
     /// What agents may take. Default: see there.
     pub(crate) ingest: Limits,
+    /// How late windows may come, and how much is kept. Default: 15 minutes, and what
+    /// [`Retention`](isotherm_store::Retention) argues.
+    pub(crate) upkeep: Upkeep,
     /// The topology. Default: none, and eligible nodes are those observed.
     pub(crate) topology: Topology,
+    /// Adapters that know the topology of other systems. Default: none.
+    pub(crate) adapters: Vec<Adapter>,
+    /// When a node counts as failed.
+    pub(crate) failure: FailureConfig,
+    /// How cycles judge.
+    pub(crate) cycle: crate::cycle::Config,
 }
 
 /// Why a configuration was refused.
@@ -69,7 +85,13 @@ struct Raw {
     #[serde(default)]
     ingest: ingest::RawIngest,
     #[serde(default)]
+    store: store::RawStore,
+    #[serde(default)]
     topology: Vec<topology::RawSystem>,
+    #[serde(default)]
+    adapter: Vec<adapter::RawAdapter>,
+    failure: Option<failure::RawFailure>,
+    cycle: Option<cycle::RawCycle>,
 }
 
 /// What is wrong, and where in the text.
@@ -116,9 +138,14 @@ impl Config {
             }
         })?;
         let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
-        let step = raw.step.map_or(Ok(STEP), |raw| step(&raw)).map_err(invalid)?;
+        let step = raw.step.map_or(Ok(STEP), |raw| duration("step", &raw)).map_err(invalid)?;
         let ingest = ingest::checked(&raw.ingest).map_err(invalid)?;
+        let upkeep = store::checked(raw.store).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
+        let adapters = adapter::checked(raw.adapter, &topology).map_err(invalid)?;
+        let failure = raw.failure.map_or(Ok(FailureConfig::default()), failure::checked).map_err(invalid)?;
+        let cycle =
+            raw.cycle.map_or_else(|| Ok(crate::cycle::Config::default()), cycle::checked).map_err(invalid)?;
         let data_dir = match raw.data_dir {
             Some(dir) if dir.get_ref().as_os_str().is_empty() => {
                 return Err(invalid(Problem::new(dir.span(), "data_dir", "is empty")));
@@ -126,19 +153,29 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, ingest, topology })
+        Ok(Self { listen, tls, data_dir, step, ingest, upkeep, topology, adapters, failure, cycle })
     }
 }
 
-fn step(raw: &Spanned<String>) -> Result<Duration, Problem> {
-    let problem = |message: String| Problem::new(raw.span(), "step", message);
-    let step = humantime::parse_duration(raw.get_ref()).map_err(|error| {
+/// Whole milliseconds above 0.
+fn duration(key: &'static str, raw: &Spanned<String>) -> Result<Duration, Problem> {
+    let problem = |message: String| Problem::new(raw.span(), key, message);
+    let duration = humantime::parse_duration(raw.get_ref()).map_err(|error| {
         problem(format!("{:?} is not a duration such as \"60s\": {error}", raw.get_ref()))
     })?;
-    if step.is_zero() || step.subsec_nanos() % 1_000_000 != 0 {
+    if duration.is_zero() || duration.subsec_nanos() % 1_000_000 != 0 {
         return Err(problem(format!("{:?} is not whole milliseconds above 0", raw.get_ref())));
     }
-    Ok(step)
+    Ok(duration)
+}
+
+fn invalid(key: &'static str, raw: &Spanned<String>) -> impl FnOnce(InvalidName) -> Problem {
+    let span = raw.span();
+    move |error| Problem::new(span, key, error.to_string())
+}
+
+fn twice(key: &'static str, raw: &Spanned<String>) -> Problem {
+    Problem::new(raw.span(), key, format!("{:?} occurs twice", raw.get_ref()))
 }
 
 fn default_data_dir() -> Result<PathBuf, ConfigError> {

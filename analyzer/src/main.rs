@@ -5,6 +5,7 @@ mod accept;
 mod api;
 mod cli;
 mod config;
+mod cycle;
 mod ingest;
 mod serve;
 mod topology;

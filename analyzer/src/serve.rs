@@ -1,12 +1,16 @@
 //! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
 
 use crate::accept::{Room, accept};
-use crate::api::{Control, Intake};
+use crate::api::{Control, Intake, Risk};
 use crate::config::Config;
+use crate::cycle::{self, Cycle, Cycles};
 use crate::ingest::{Ingest, queue};
+use crate::topology::{self, Topologies};
 use crate::writer;
 use anyhow::{Context, anyhow};
 use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
+use isotherm_proto::control::v1::node_service_server::NodeServiceServer;
+use isotherm_proto::control::v1::risk_service_server::RiskServiceServer;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
 use isotherm_proto::tls::ServerFiles;
 use isotherm_proto::{DESCRIPTORS, MAX_MESSAGE_BYTES};
@@ -17,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +30,9 @@ use tonic::transport::Server;
 /// How long connections may take to end after the signal. What is queued is committed in any case, and agents
 /// keep what was not acknowledged.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the cycle under way may take to end after the signal.
+const CYCLE_GRACE: Duration = Duration::from_secs(10);
 
 /// How often idle agents are asked whether they are still there.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -39,7 +47,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let dir = config.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || Store::open(&dir))
         .await?
-        .with_context(|| format!("cannot open the data folder {}", config.data_dir.display()))?;
+        .with_context(|| format!("cannot open the data folder {}", config.data_dir.display()))?
+        .with_upkeep(config.upkeep.clone());
     let tls =
         config.tls.as_ref().map(ServerFiles::read).transpose().context("the certificates of [listen.tls]")?;
     let listener = TcpListener::bind(config.listen)
@@ -53,17 +62,37 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let reader = store.reader();
     let done = CancellationToken::new();
     let until = done.clone();
-    let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, &until));
+    let (keep, keeps) = mpsc::channel(1);
+    let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, keeps, &until));
     let mut servers = JoinSet::new();
     let ingest = Ingest::new(jobs, reader.clone(), config.ingest.clone(), streams.clone(), stop.clone());
     let room = Room::new(config.ingest.max_connections);
     room.provide_files();
+    let topologies = topology::start(config.topology.clone(), config.adapters.clone(), &mut servers, &stop);
+    servers.spawn(topology::failure::run(
+        reader.clone(),
+        topologies.clone(),
+        config.failure.clone(),
+        stop.clone(),
+    ));
+    let cycle = Cycle {
+        reader: reader.clone(),
+        topologies: topologies.clone(),
+        keep,
+        dir: config.data_dir.clone(),
+        config: config.cycle.clone(),
+    };
+    let (publish, cycles) = watch::channel(None);
+    let ending = stop.clone();
+    let cycling = tokio::task::spawn_blocking(move || cycle::run(&cycle, &publish, &ending));
     servers.spawn(services(
         listener,
         tls.clone(),
         Intake { ingest, room },
         reader,
-        config.clone(),
+        topologies,
+        cycles,
+        config.step,
         streams.clone(),
         stop.clone(),
     ));
@@ -78,7 +107,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .context("cannot tell the service manager that all is ready")?;
     tracing::info!(
         data_dir = %config.data_dir.display(), step = %humantime::format_duration(config.step),
-        nodes = config.topology.nodes.len(), partitions = config.topology.subsets.len(), "{status}"
+        nodes = config.topology.nodes.len(), partitions = config.topology.subsets.len(),
+        adapters = config.adapters.len(), "{status}"
     );
 
     let early = tokio::select! {
@@ -106,6 +136,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!("ending connections that are still open");
         servers.shutdown().await;
     }
+    // The cycle writes its state down, and needs the writer until then.
+    if tokio::time::timeout(CYCLE_GRACE, cycling).await.is_err() {
+        tracing::warn!("a cycle did not end in time; its state is that of the last checkpoint");
+    }
     // A connection that outlives the server could keep the queue open, so the writer is told.
     done.cancel();
     let ended = match early {
@@ -115,22 +149,29 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     ended.context("the writer failed")?.context("the store cannot be written any more")
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a part that only meets the others here")]
 async fn services(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     intake: Intake,
     reader: Reader,
-    config: Config,
+    topologies: Topologies,
+    cycles: Cycles,
+    step: Duration,
     streams: TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let Intake { ingest, room } = intake.clone();
-    let control = Control::new(reader, intake, config.topology, config.step, streams, stop.clone());
-    let control = ControlServiceServer::new(control);
     let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let control = Control::new(reader, intake, topologies, step, streams, stop.clone());
+    let nodes = NodeServiceServer::new(control.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let control = ControlServiceServer::new(control);
+    let risk = RiskServiceServer::new(Risk::new(cycles)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<TelemetryServiceServer<Ingest>>().await;
     reporter.set_serving::<ControlServiceServer<Control>>().await;
+    reporter.set_serving::<NodeServiceServer<Control>>().await;
+    reporter.set_serving::<RiskServiceServer<Risk>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -142,6 +183,8 @@ async fn services(
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(telemetry)
         .add_service(control)
+        .add_service(nodes)
+        .add_service(risk)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -6,12 +6,12 @@
 use crate::ingest::{Held, Queue};
 use isotherm_model::Timestamp;
 use isotherm_store::{
-    ClockAhead, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
+    ClockAhead, Derived, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
 };
 use std::collections::BTreeSet;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Submissions in one commit: enough to share its syncs and its segment among thousands of agents that all cut their
@@ -28,12 +28,16 @@ const PATIENCE: u32 = 16;
 /// Contested nodes and wrong clocks that are remembered, so that each is warned about once.
 const WARNED: usize = 1_024;
 
+/// How often is warned about windows that come late.
+const LATE_EVERY: Duration = Duration::from_secs(60);
+
 /// What was warned about.
 #[derive(Default)]
 struct Warned {
     contested: BTreeSet<NodeContest>,
     ahead: BTreeSet<Run>,
     merging: Option<String>,
+    late: Option<Instant>,
 }
 
 /// A submission with whom to answer.
@@ -47,6 +51,19 @@ pub(crate) struct Job {
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
+/// Rows that a cycle computed, with whom to answer once they are kept.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    pub(crate) derived: Derived,
+    pub(crate) reply: oneshot::Sender<Result<(), WriteError>>,
+}
+
+/// What comes next.
+enum Next {
+    Job(Job),
+    Keep(Keep),
+}
+
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -58,11 +75,29 @@ pub(crate) enum Reply {
 
 /// Commits until `done`, and then what is still queued. Ends early, with the reason, when the store will not
 /// write again. To be called from a blocking thread of a runtime.
-pub(crate) fn run(mut store: Store, mut jobs: Queue, done: &CancellationToken) -> Result<(), WriteError> {
+pub(crate) fn run(
+    mut store: Store,
+    mut jobs: Queue,
+    mut keeps: mpsc::Receiver<Keep>,
+    done: &CancellationToken,
+) -> Result<(), WriteError> {
     let runtime = Handle::current();
     let mut warned = Warned::default();
     let mut unmerged = 0;
-    while let Some(first) = runtime.block_on(next(&mut jobs, done)) {
+    while let Some(next) = runtime.block_on(next(&mut jobs, &mut keeps, done)) {
+        let first = match next {
+            Next::Job(job) => job,
+            Next::Keep(Keep { derived, reply }) => {
+                let kept = store.append(&derived, now());
+                let doubtful = matches!(kept, Err(WriteError::Doubtful(_)));
+                // Who waits for it may have ended.
+                let _ = reply.send(kept);
+                if doubtful {
+                    return Err(WriteError::Doubtful(None));
+                }
+                continue;
+            }
+        };
         let mut rows = first.rows;
         let mut group = vec![first];
         while group.len() < GROUP
@@ -77,7 +112,7 @@ pub(crate) fn run(mut store: Store, mut jobs: Queue, done: &CancellationToken) -
         // Who submits in the meantime waits for one merge at most.
         while jobs.is_empty() || unmerged >= PATIENCE {
             unmerged = 0;
-            match store.merge(now(), Instant::now()) {
+            match store.maintain(now(), Instant::now()) {
                 Ok(Merging::MoreToDo) => {}
                 Ok(Merging::Done) => break,
                 Err(doubtful @ WriteError::Doubtful(_)) => return Err(doubtful),
@@ -91,10 +126,11 @@ pub(crate) fn run(mut store: Store, mut jobs: Queue, done: &CancellationToken) -
     Ok(())
 }
 
-async fn next(jobs: &mut Queue, done: &CancellationToken) -> Option<Job> {
+async fn next(jobs: &mut Queue, keeps: &mut mpsc::Receiver<Keep>, done: &CancellationToken) -> Option<Next> {
     tokio::select! {
         biased;
-        job = jobs.next() => Some(job),
+        Some(keep) = keeps.recv() => Some(Next::Keep(keep)),
+        job = jobs.next() => Some(Next::Job(job)),
         () = done.cancelled() => None,
     }
 }
@@ -106,7 +142,7 @@ fn commit(store: &mut Store, group: Vec<Job>, warned: &mut Warned) -> Result<(),
         submissions.push(job.submission);
         waiting.push((job.reply, job.memory));
     }
-    let Outcome { verdicts, failure, contested, ahead } = store.commit(&submissions, now());
+    let Outcome { verdicts, failure, contested, ahead, late } = store.commit(&submissions, now());
     drop(submissions);
     let reason = failure.as_ref().map(|failure| with_causes(failure));
     if let Some(reason) = &reason {
@@ -121,6 +157,7 @@ fn commit(store: &mut Store, group: Vec<Job>, warned: &mut Warned) -> Result<(),
         let _ = reply.send(answer);
     }
     warned.about(contested, ahead);
+    warned.about_late(late);
     match failure {
         Some(doubtful @ WriteError::Doubtful(_)) => Err(doubtful),
         Some(_) | None => Ok(()),
@@ -131,8 +168,19 @@ impl Warned {
     /// Merging is tried again after every commit, and fails the same way until somebody does something.
     fn about_merging(&mut self, error: String) {
         if self.merging.as_ref() != Some(&error) {
-            tracing::warn!(%error, "cannot merge segments; questions take longer");
+            tracing::warn!(%error, "cannot merge, compact or retire segments");
             self.merging = Some(error);
+        }
+    }
+
+    /// Who sends what was spooled for long sends much of it.
+    fn about_late(&mut self, windows: u64) {
+        if windows > 0 && self.late.is_none_or(|told| told.elapsed() >= LATE_EVERY) {
+            tracing::warn!(
+                windows,
+                "windows came late; they are kept in the table late: isotherm store stats"
+            );
+            self.late = Some(Instant::now());
         }
     }
 

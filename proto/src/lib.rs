@@ -3,11 +3,17 @@
 //! A message is parsed once, here, into model types whose constructors cannot be bypassed; past this crate
 //! nobody looks at a raw message of telemetry again. Malformed input is refused with the path of the field.
 
+mod cluster;
 mod compress;
 mod parse;
 mod render;
 pub mod tls;
 
+pub use cluster::{
+    Capabilities, DeviceRange, Fence, Health, KeyRange, Locator, NodeFacts, PartitionFacts, Relation,
+    ShiftReads, Switch, TopologyChanges, TopologyMessage, TopologyPart, VerifyMethod, capabilities_from_wire,
+    topology_from_wire,
+};
 pub use compress::{compressed, unpacked, unpacked_bytes};
 pub use parse::{Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload};
 pub use render::{gap_to_wire, hello_to_wire, window_set_to_payload};
@@ -29,6 +35,15 @@ pub mod control {
     #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
     pub mod v1 {
         tonic::include_proto!("isotherm.control.v1");
+    }
+}
+
+/// Generated code: analyzer to adapters.
+pub mod adapter {
+    /// Version 1.
+    #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("isotherm.adapter.v1");
     }
 }
 

@@ -55,6 +55,16 @@ pub enum Malformed {
         /// What would be right.
         expected: &'static str,
     },
+    /// More of something than is accepted.
+    #[error("{field} has {len} entries, more than the {limit} accepted")]
+    TooMany {
+        /// Path of the field.
+        field: String,
+        /// How many were sent.
+        len: usize,
+        /// The most that are accepted.
+        limit: usize,
+    },
     /// Something occurs twice that may occur once.
     #[error("{field} occurs twice")]
     Repeated {
@@ -400,19 +410,19 @@ fn node_id(field: &str, system: String, node: String) -> Result<NodeId> {
     NodeId::new(system, node).map_err(name(&format!("{field}.node")))
 }
 
-fn known<E: TryFrom<i32>>(field: &str, raw: i32) -> Result<E> {
+pub(crate) fn known<E: TryFrom<i32>>(field: &str, raw: i32) -> Result<E> {
     E::try_from(raw).map_err(|_| value(field, &raw.to_string(), "a value of its enum"))
 }
 
-fn unspecified(field: &str) -> Malformed {
+pub(crate) fn unspecified(field: &str) -> Malformed {
     value(field, "unspecified", "a value of its enum")
 }
 
-fn value(field: &str, found: &str, expected: &'static str) -> Malformed {
+pub(crate) fn value(field: &str, found: &str, expected: &'static str) -> Malformed {
     Malformed::Value { field: field.to_owned(), found: found.to_owned(), expected }
 }
 
-fn name(field: &str) -> impl FnOnce(InvalidName) -> Malformed {
+pub(crate) fn name(field: &str) -> impl FnOnce(InvalidName) -> Malformed {
     let field = field.to_owned();
     move |source| Malformed::Name { field, source }
 }

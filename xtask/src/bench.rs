@@ -5,6 +5,7 @@
 mod forecast;
 mod placement;
 mod probes;
+mod store;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -32,6 +33,12 @@ pub(crate) enum Bench {
     /// Needs python3, builds `isotherm` in release, and installs Swift (Debian's python3-swift) if it is missing, or
     /// says that it skips it. The largest clusters take the judge most of an hour; see --quick and --scale.
     Placement(placement::Options),
+    /// What telemetry costs: rows per CPU-second from a decoded batch to a durable segment, and the entropy of ten
+    /// million histogram rows beside DuckDB and pandas on the same file.
+    ///
+    /// Installs the peers if they are missing, or says that it skips them. Builds in release, and needs 300 MB of disk
+    /// for the file; see --rows.
+    Store(store::Options),
 }
 
 /// How to report.
@@ -130,6 +137,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Probes(options) => (probes::measure(options.runs)?, options.output),
         Bench::Forecast(options) => (forecast::measure(options)?, options.output),
         Bench::Placement(options) => (placement::measure(options)?, options.output),
+        Bench::Store(options) => (store::measure(options)?, options.output),
     };
     match output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),

@@ -18,9 +18,9 @@ const PATHS: usize = 32;
 /// Places of the table over z: at a kink interpolation is exact to a hundredth of the range of the exposure.
 const PLACES: usize = 65;
 
-/// Where one series hands over to the next, in hours.
-const MINUTES_UNTIL_H: f64 = 0.5;
-const QUARTERS_UNTIL_H: f64 = 6.0;
+/// Where one series hands over to the next, in the shortest steps: half an hour, six hours.
+const MINUTES_UNTIL: f64 = 30.0;
+const QUARTERS_UNTIL: f64 = 360.0;
 
 /// The exposure at any entropy, tabulated.
 #[derive(Debug, Clone)]
@@ -33,6 +33,38 @@ impl Table {
     pub fn new(mut exposure_per_hour: impl FnMut(f64) -> f64) -> Self {
         let z = |place: usize| FRAC_PI_2 * place as f64 / (PLACES - 1) as f64;
         Self { per_hour: std::array::from_fn(|place| exposure_per_hour(z(place).sin().powi(2))) }
+    }
+
+    /// From exposures at some entropies, in any order: straight lines over z between them, and beyond the outermost
+    /// their values. `None` without a point.
+    #[must_use]
+    pub fn of_points(mut points: Vec<(f64, f64)>) -> Option<Self> {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let z: Vec<f64> = points.iter().map(|(h, _)| h.clamp(0.0, 1.0).sqrt().asin()).collect();
+        let (first, last) = (points.first()?.1, points.last()?.1);
+        let mut right = 0;
+        let per_hour = std::array::from_fn(|place| {
+            let at = FRAC_PI_2 * place as f64 / (PLACES - 1) as f64;
+            while right < z.len() && z[right] < at {
+                right += 1;
+            }
+            match right {
+                0 => first,
+                right if right == z.len() => last,
+                right => {
+                    let width = z[right] - z[right - 1];
+                    let share = if width > 0.0 { (at - z[right - 1]) / width } else { 1.0 };
+                    points[right - 1].1 * (1.0 - share) + points[right].1 * share
+                }
+            }
+        });
+        Some(Self { per_hour })
+    }
+
+    /// The exposure at an entropy, 0 to 1.
+    #[must_use]
+    pub fn at_entropy(&self, h: f64) -> f64 {
+        self.at(h.clamp(0.0, 1.0).sqrt().asin())
     }
 
     /// The exposure at `z`, which is held within 0 and pi / 2.
@@ -69,21 +101,21 @@ pub struct Ladder<'a> {
     pub hour: &'a Series,
 }
 
-/// Integrates over `horizon_h` hours (above 0). `present_per_hour` is the exposure where nothing is forecast.
+/// Integrates over `horizon_h` hours (above 0), where the shortest step has `step_h`. `present_per_hour` is the exposure where nothing is forecast.
 #[must_use]
 pub fn integrate(
     ladder: Ladder<'_>,
     table: &Table,
     present_per_hour: f64,
-    horizon_h: f64,
+    [horizon_h, step_h]: [f64; 2],
     seed: u64,
 ) -> Integrated {
     let mut paths = [0.0; PATHS];
     let mut forecast_h = 0.0;
     let rungs = [
-        (ladder.minute, 1.0 / 60.0, 0.0, MINUTES_UNTIL_H),
-        (ladder.quarter, 0.25, MINUTES_UNTIL_H, QUARTERS_UNTIL_H),
-        (ladder.hour, 1.0, QUARTERS_UNTIL_H, f64::INFINITY),
+        (ladder.minute, step_h, 0.0, MINUTES_UNTIL * step_h),
+        (ladder.quarter, 15.0 * step_h, MINUTES_UNTIL * step_h, QUARTERS_UNTIL * step_h),
+        (ladder.hour, 60.0 * step_h, QUARTERS_UNTIL * step_h, f64::INFINITY),
     ];
     for (rung, (series, step_h, from_h, until_h)) in rungs.into_iter().enumerate() {
         let until_h = until_h.min(horizon_h);
@@ -142,6 +174,8 @@ mod tests {
     use crate::series::Due;
     use isotherm_forecast::Select;
 
+    const MINUTE_H: f64 = 1.0 / 60.0;
+
     fn series(values: impl Iterator<Item = f64>) -> Series {
         let mut series = Series::new(120, 0);
         for value in values {
@@ -162,7 +196,7 @@ mod tests {
         let empty = Series::new(120, 0);
         let ladder = Ladder { minute: &empty, quarter: &empty, hour: &empty };
         let table = Table::new(|h| h);
-        let all = integrate(ladder, &table, 0.01, 24.0, 7);
+        let all = integrate(ladder, &table, 0.01, [24.0, MINUTE_H], 7);
         assert!((all.mean - 0.24).abs() < 1e-12);
         assert!(all.variance < 1e-24);
         assert_eq!(all.forecast_share, 0.0);
@@ -172,7 +206,7 @@ mod tests {
     fn an_exposure_that_does_not_depend_on_the_entropy_is_its_product_with_the_horizon() {
         let minute = noise(0.6);
         let ladder = Ladder { minute: &minute, quarter: &minute, hour: &minute };
-        let all = integrate(ladder, &Table::new(|_| 0.002), 5.0, 24.0, 7);
+        let all = integrate(ladder, &Table::new(|_| 0.002), 5.0, [24.0, MINUTE_H], 7);
         assert!((all.mean - 0.048).abs() < 1e-12, "{}", all.mean);
         assert_eq!(all.forecast_share, 1.0);
     }
@@ -182,7 +216,7 @@ mod tests {
         let (low, high) = (noise(0.3), noise(0.8));
         let of = |series: &Series, seed| {
             let ladder = Ladder { minute: series, quarter: series, hour: series };
-            integrate(ladder, &Table::new(|h| h / 1_000.0), 0.0, 24.0, seed)
+            integrate(ladder, &Table::new(|h| h / 1_000.0), 0.0, [24.0, MINUTE_H], seed)
         };
         let (below, above) = (of(&low, 7), of(&high, 7));
         assert!((below.mean / 24.0 * 1_000.0 - 0.3).abs() < 0.03, "{}", below.mean);

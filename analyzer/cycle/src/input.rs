@@ -4,9 +4,10 @@
 
 use isotherm_model::entropy::NodeEntropy;
 use isotherm_model::{NodeId, PartitionId, Timestamp};
+use isotherm_risk::gray::Latency;
 use serde::{Deserialize, Serialize};
 
-/// The lengths of steps that series have.
+/// The lengths of steps that series have, in units of the shortest: a minute, unless the settings say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StepLength {
     /// A minute: every cycle.
@@ -21,14 +22,20 @@ impl StepLength {
     /// All, short ones first.
     pub const ALL: [Self; 3] = [Self::Minute, Self::Quarter, Self::Hour];
 
-    /// In milliseconds.
+    /// How many of the shortest it is.
     #[must_use]
-    pub fn ms(self) -> u64 {
+    pub fn steps(self) -> u64 {
         match self {
-            Self::Minute => 60_000,
-            Self::Quarter => 900_000,
-            Self::Hour => 3_600_000,
+            Self::Minute => 1,
+            Self::Quarter => 15,
+            Self::Hour => 60,
         }
+    }
+
+    /// In milliseconds, if the shortest has so many.
+    #[must_use]
+    pub fn ms(self, step_ms: u64) -> u64 {
+        self.steps() * step_ms
     }
 }
 
@@ -52,8 +59,8 @@ pub struct NodeStep {
     pub node: NodeId,
     /// Reads it served; `None` if it was not watched all the time.
     pub reads: Option<u64>,
-    /// Median latency of its reads, in nanoseconds; `None` where nobody measured it.
-    pub latency_ns: Option<f64>,
+    /// How long its reads took; `None` where nobody measured it, or with too few.
+    pub latency: Option<Latency>,
 }
 
 /// What was done with a partition in a step.

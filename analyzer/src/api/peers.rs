@@ -1,7 +1,7 @@
 //! Peers of nodes, and what can be told of who they are.
 //!
 //! An address says who a peer is only if it is known to be one other node's and nobody else's. What is known are
-//! names in the topology that are addresses, addresses that nodes listen on, and their own side of connections;
+//! addresses in the topology and names there that are addresses, addresses that nodes listen on, and their own side of connections;
 //! never loopback, which every host has. A peer is a client (or a server, if the node opened the connection) only
 //! if the addresses of all nodes of the system are known and its is none of them.
 
@@ -145,6 +145,9 @@ impl Addresses {
                 known.add(node, ip);
             }
         }
+        for (node, facts) in topology.nodes.iter() {
+            facts.addresses.iter().for_each(|socket| known.add_socket(node, *socket));
+        }
         for report in reports {
             report.listening.iter().for_each(|socket| known.add_socket(&report.node, *socket));
         }
@@ -207,6 +210,8 @@ fn tells(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
     use isotherm_model::SystemId;
+    use isotherm_proto::NodeFacts;
+    use std::sync::Arc;
 
     fn id(name: &str) -> NodeId {
         NodeId::new(SystemId::new("s").unwrap(), name).unwrap()
@@ -230,7 +235,8 @@ mod tests {
     }
 
     fn topology(names: &[&str]) -> Topology {
-        Topology { nodes: names.iter().map(|name| (id(name), Vec::new())).collect(), ..Topology::default() }
+        let nodes = names.iter().map(|name| (id(name), NodeFacts::default())).collect();
+        Topology { nodes: Arc::new(nodes), ..Topology::default() }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use super::place::{counts_to_wire, layer_to_wire, operation_to_wire};
 use crate::topology::Topology;
+use crate::topology::join::{Join, Match};
 use isotherm_model::entropy::NodeEntropy;
 use isotherm_model::{Counts, Layer, NodeId, Operation, PartitionId, Timestamp};
+use isotherm_proto::Health;
 use isotherm_proto::control::v1 as wire;
 use isotherm_store::{
     Accesses, EligibleSource, Missing, NodeActivity, NodeReport, PartitionActivity, PartitionEntropy,
@@ -22,6 +24,7 @@ pub(super) fn nodes(
 ) -> Vec<wire::Node> {
     let reports: BTreeMap<&NodeId, &NodeReport> =
         reports.iter().map(|report| (&report.node, report)).collect();
+    let join = Join::new(topology, &reports);
     let names: BTreeSet<&NodeId> =
         topology.nodes.keys().chain(reports.keys().copied()).chain(activity.keys()).collect();
     let node = |id: &NodeId| {
@@ -36,11 +39,20 @@ pub(super) fn nodes(
         let missing = |of: fn(&Missing) -> u64| {
             agents.iter().filter_map(|agent| missing.get(agent)).map(of).fold(0, u64::saturating_add)
         };
+        let facts = topology.nodes.get(id);
+        let (matched, match_reason) = join.of(id, report, &agents);
         wire::Node {
             system: id.system().to_string(),
             name: id.name().to_owned(),
-            domains: topology.nodes.get(id).cloned().unwrap_or_default(),
-            in_topology: topology.nodes.contains_key(id),
+            domains: facts.map(|facts| facts.domains.clone()).unwrap_or_default(),
+            in_topology: facts.is_some(),
+            r#match: match_to_wire(matched).into(),
+            match_reason,
+            health: health_to_wire(topology.health(id)).into(),
+            addresses: facts.map(|facts| strings(&facts.addresses)).unwrap_or_default(),
+            capacity_bytes: facts.and_then(|facts| facts.capacity_bytes),
+            load_capacity_ops_per_s: facts.and_then(|facts| facts.load_capacity_ops_per_s),
+            class: facts.and_then(|facts| facts.class.clone()).unwrap_or_default(),
             state: state(report, now).into(),
             gaps: missing(|missing| missing.batches),
             gap_ms: missing(|missing| missing.ms),
@@ -54,7 +66,7 @@ pub(super) fn nodes(
             lost: seen.map_or(0, |seen| seen.lost),
             host: id.is_host(),
             accesses: seen.map(node_accesses).unwrap_or_default(),
-            listening: report.map(listening).unwrap_or_default(),
+            listening: report.map(|report| strings(&report.listening)).unwrap_or_default(),
             // The agents know.
             clock: wire::ClockState::Unspecified.into(),
             lag_ms: None,
@@ -78,8 +90,29 @@ fn node_accesses(seen: &NodeActivity) -> Vec<wire::NodeAccesses> {
     seen.total.keys().map(accesses).collect()
 }
 
-fn listening(report: &NodeReport) -> Vec<String> {
-    report.listening.iter().map(SocketAddr::to_string).collect()
+fn strings(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(SocketAddr::to_string).collect()
+}
+
+fn match_to_wire(found: Match) -> wire::NodeMatch {
+    match found {
+        Match::NotCompared => wire::NodeMatch::Unspecified,
+        Match::Matched => wire::NodeMatch::Matched,
+        Match::NotInTopology => wire::NodeMatch::NotInTopology,
+        Match::NoAgent => wire::NodeMatch::NoAgent,
+        Match::OtherAddresses => wire::NodeMatch::OtherAddresses,
+        Match::TwoAgents => wire::NodeMatch::TwoAgents,
+    }
+}
+
+fn health_to_wire(health: Option<Health>) -> wire::NodeHealth {
+    match health {
+        None => wire::NodeHealth::Unspecified,
+        Some(Health::Unknown) => wire::NodeHealth::Unknown,
+        Some(Health::Up) => wire::NodeHealth::Up,
+        Some(Health::Down) => wire::NodeHealth::Down,
+        Some(Health::Draining) => wire::NodeHealth::Draining,
+    }
 }
 
 fn state(report: Option<&NodeReport>, now: Timestamp) -> wire::NodeState {
@@ -192,6 +225,8 @@ fn logical(accesses: &Accesses) -> Option<wire::Activity> {
 mod tests {
     use super::*;
     use isotherm_model::SystemId;
+    use isotherm_proto::NodeFacts;
+    use std::sync::Arc;
 
     fn id(name: &str) -> NodeId {
         NodeId::new(SystemId::new("s").unwrap(), name).unwrap()
@@ -199,8 +234,8 @@ mod tests {
 
     #[test]
     fn nodes_that_never_reported_or_stopped_are_told_apart() {
-        let topology =
-            Topology { nodes: BTreeMap::from([(id("cold"), vec!["rack".into()])]), ..Topology::default() };
+        let nodes_of = BTreeMap::from([(id("cold"), NodeFacts::default())]);
+        let topology = Topology { nodes: Arc::new(nodes_of), ..Topology::default() };
         let report = NodeReport {
             node: id("n"),
             agent: "a".into(),

@@ -6,6 +6,8 @@ use crate::writer::with_causes;
 use clap::Args;
 use isotherm_proto::MAX_MESSAGE_BYTES;
 use isotherm_proto::control::v1::control_service_client::ControlServiceClient;
+use isotherm_proto::control::v1::node_service_client::NodeServiceClient;
+use isotherm_proto::control::v1::risk_service_client::RiskServiceClient;
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use std::error::Error;
 use std::path::PathBuf;
@@ -47,6 +49,8 @@ pub(super) struct ClientArgs {
 /// A client that knows whom it asks.
 pub(super) struct Client {
     pub(super) control: ControlServiceClient<Channel>,
+    pub(super) risk: RiskServiceClient<Channel>,
+    pub(super) nodes: NodeServiceClient<Channel>,
     server: String,
 }
 
@@ -63,8 +67,10 @@ impl ClientArgs {
             .connect()
             .await
             .map_err(|error| Failure::Unreachable { server: server.clone(), cause: root_cause(&error) })?;
-        let control = ControlServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Client { control, server })
+        let control = ControlServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let nodes = NodeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let risk = RiskServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Client { control, risk, nodes, server })
     }
 
     /// What an encrypted connection takes; `None` for `http://`.

@@ -8,7 +8,8 @@ use super::print::{self, Column, Format};
 use super::time::{SpanArgs, rfc3339};
 use clap::Args;
 use isotherm_proto::control::v1::{
-    Activity, ClockState, Counts, Layer, ListNodesRequest, Node, NodeAccesses, NodeState, Operation,
+    Activity, ClockState, Counts, Layer, ListNodesRequest, Node, NodeAccesses, NodeHealth, NodeMatch,
+    NodeState, Operation,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,8 +21,9 @@ use std::time::Duration;
 /// lengths, `never_reported` when only the topology names it. A dash says that nobody was watching in that
 /// time, 0 that somebody was and nothing happened. LAYERS are those that were watched in that time, if only in
 /// one window. TOPOLOGY says whether the topology names the node: two rows for one node are two spellings. GAPS
-/// are batches of its agents that will never come, with their time. CLOCK is that of its agent, as
-/// `isotherm get agents` has it, with the lag where it is not in step.
+/// are batches of its agents that will never come, with their time. HEALTH is what the topology says, MATCH how it
+/// and the agents' reports fit together. CLOCK is that of its agent, as `isotherm get agents` has it, with the lag
+/// where it is not in step.
 ///
 /// A node of the system `host` stands for a host, by its agent's name: what happens on its block devices and is
 /// no other node's. It has no processes, so it cannot be down, and it belongs to no topology.
@@ -62,6 +64,13 @@ struct NodeJson {
     clock: Option<&'static str>,
     lag_ms: Option<i64>,
     listening: Vec<String>,
+    health: Option<&'static str>,
+    r#match: Option<&'static str>,
+    match_reason: Option<String>,
+    addresses: Vec<String>,
+    capacity_bytes: Option<u64>,
+    load_capacity_ops_per_s: Option<u64>,
+    class: Option<String>,
     layers: BTreeMap<&'static str, BTreeMap<&'static str, AccessesJson>>,
 }
 
@@ -122,6 +131,13 @@ fn json(node: Node) -> NodeJson {
         state: state(node.state()),
         lost: lost(&node),
         clock: clock(node.clock()),
+        health: health(node.health()),
+        r#match: fits(node.r#match()),
+        match_reason: some(node.match_reason),
+        addresses: node.addresses,
+        capacity_bytes: node.capacity_bytes,
+        load_capacity_ops_per_s: node.load_capacity_ops_per_s,
+        class: some(node.class),
         host: node.host,
         system: node.system,
         node: node.name,
@@ -167,6 +183,32 @@ fn state(state: NodeState) -> &'static str {
     }
 }
 
+fn health(health: NodeHealth) -> Option<&'static str> {
+    match health {
+        NodeHealth::Unspecified => None,
+        NodeHealth::Unknown => Some("unknown"),
+        NodeHealth::Up => Some("up"),
+        NodeHealth::Down => Some("down"),
+        NodeHealth::Draining => Some("draining"),
+    }
+}
+
+fn fits(found: NodeMatch) -> Option<&'static str> {
+    match found {
+        NodeMatch::Unspecified => None,
+        NodeMatch::Matched => Some("matched"),
+        NodeMatch::NotInTopology => Some("not_in_topology"),
+        NodeMatch::NoAgent => Some("no_agent"),
+        NodeMatch::OtherAddresses => Some("other_addresses"),
+        NodeMatch::TwoAgents => Some("two_agents"),
+    }
+}
+
+/// Empty text is nothing.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
 fn table(nodes: &[Node], layer: LayerArg) -> Result<(), Failure> {
     let mut header = vec![
         Column::Text("SYSTEM"),
@@ -180,6 +222,7 @@ fn table(nodes: &[Node], layer: LayerArg) -> Result<(), Failure> {
     ];
     header.extend(headers(layer));
     header.extend(["UNATTRIBUTED", "LOST", "GAPS"].map(Column::Number));
+    header.extend(["HEALTH", "MATCH"].map(Column::Text));
     header.push(Column::Text("CLOCK"));
     let rows = nodes.iter().map(|node| row(node, layer)).collect();
     print::table(&header, rows, "no nodes: no agent has reported yet")
@@ -213,6 +256,12 @@ fn row(node: &Node, layer: LayerArg) -> Vec<String> {
         unattributed.map_or_else(dash, |ops| ops.to_string()),
         lost(node).map_or_else(dash, |lost| lost.to_string()),
         gaps(node),
+        health(node.health()).unwrap_or("-").to_owned(),
+        match fits(node.r#match()) {
+            Some("matched") => "yes".to_owned(),
+            Some(_) => node.match_reason.clone(),
+            None => dash(),
+        },
         clock_cell(node),
     ]);
     cells

@@ -2,7 +2,7 @@
 
 mod cluster;
 mod copysets;
-mod csv;
+pub(super) mod csv;
 mod event;
 mod names;
 mod nodes;

@@ -56,11 +56,35 @@ impl ExportSpanArgs {
     }
 }
 
+impl Moment {
+    /// Milliseconds since the epoch.
+    pub(super) fn ms(self, now_ms: u64) -> u64 {
+        match self {
+            Self::Ago(ago) => now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+            Self::AtMs(ms) => ms,
+        }
+    }
+}
+
+/// A moment to come, in milliseconds since the epoch: a duration from now, or as a [`Moment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deadline(pub(super) u64);
+
+impl FromStr for Deadline {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let from_now =
+            |after: Duration| now().plus_ms(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)).as_ms();
+        text.parse().map(|moment| match moment {
+            Moment::Ago(after) => Self(from_now(after)),
+            Moment::AtMs(ms) => Self(ms),
+        })
+    }
+}
+
 fn resolved(since: Moment, until: Option<Moment>, now_ms: u64) -> Result<SpanMs, Failure> {
-    let ms = |moment| match moment {
-        Moment::Ago(ago) => now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
-        Moment::AtMs(ms) => ms,
-    };
+    let ms = |moment: Moment| moment.ms(now_ms);
     let span = SpanMs { since: ms(since), until: until.map_or(0, ms) };
     if until.is_some() && span.until <= span.since {
         return Err(Failure::Usage("--since is not before --until".to_owned()));

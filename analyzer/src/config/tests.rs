@@ -1,6 +1,7 @@
 use super::*;
 use isotherm_model::{NodeId, PartitionId, SystemId};
 use isotherm_proto::tls::IdentityFiles;
+use isotherm_store::{Limit, Table};
 
 const FULL: &str = r#"listen = "127.0.0.1:7601"
 data_dir = "/srv/isotherm"
@@ -29,7 +30,7 @@ fn a_full_file_is_understood() {
     assert_eq!(config.step, Duration::from_secs(120));
     let system = SystemId::new("seaweedfs").unwrap();
     let node = NodeId::new(system.clone(), "10.77.0.1:8080").unwrap();
-    assert_eq!(config.topology.nodes[&node], ["dc1", "rackA"]);
+    assert_eq!(config.topology.nodes[&node].domains, ["dc1", "rackA"]);
     assert_eq!(config.topology.subsets[&PartitionId::new(system, "1").unwrap()].len(), 2);
 }
 
@@ -83,7 +84,7 @@ fn mistakes_are_named_by_file_line_and_key() {
         (with("\"2m\"", "60"), "c.toml:3: step: invalid type: integer `60`, expected a string"),
         (
             with("data_dir", "datadir"),
-            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `ingest`, `topology`",
+            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `ingest`, `store`, `topology`, `adapter`, `failure`, `cycle`",
         ),
         (with("\"seaweedfs\"", "\"\""), "c.toml:5: topology.system: system is empty"),
         (
@@ -117,6 +118,97 @@ fn mistakes_are_named_by_file_line_and_key() {
         assert_eq!(refused(&text), want);
     }
     assert!(refused("listen = \"127.0.0.1:1\"\nstep = \n").starts_with("c.toml:2: step: "));
+}
+
+const FACTS: &str = r#"[[topology]]
+system = "s"
+[[topology.node]]
+name = "a"
+addresses = ["10.0.0.1:80"]
+domains = ["dc1"]
+capacity = "2TiB"
+load_capacity = 500
+class = "hdd"
+[[topology.node]]
+name = "b"
+[[topology.partition]]
+name = "1"
+size = "3 MB"
+nodes = ["b", "a"]
+[[adapter]]
+system = "t"
+endpoint = "https://10.0.0.9:7700"
+ca = "/ca.pem"
+cert = "/c.pem"
+key = "/k.pem"
+heartbeat = "1s"
+stale_after = "10s"
+[failure]
+hold_down = "5s"
+probe = true
+"#;
+
+#[test]
+fn facts_of_nodes_and_sources_of_topologies_are_understood() {
+    let config = Config::from_text(Path::new("c.toml"), FACTS).unwrap();
+    let system = SystemId::new("s").unwrap();
+    let node = |name: &str| NodeId::new(system.clone(), name).unwrap();
+    let facts = &config.topology.nodes[&node("a")];
+    assert_eq!(facts.capacity_bytes, Some(2 << 40));
+    assert_eq!((facts.load_capacity_ops_per_s, facts.class.as_deref()), (Some(500), Some("hdd")));
+    assert_eq!(config.topology.nodes[&node("b")].capacity_bytes, None, "unknown is not 0");
+    let partition = &config.topology.partitions[&PartitionId::new(system.clone(), "1").unwrap()];
+    assert_eq!((&partition.leader, partition.size_bytes), (&node("b"), Some(3_000_000)));
+    let [adapter] = &config.adapters[..] else { panic!("one adapter") };
+    assert_eq!((adapter.system.as_str(), adapter.heartbeat), ("t", Duration::from_secs(1)));
+    assert_eq!(adapter.tls.as_ref().unwrap().ca.as_deref(), Some(Path::new("/ca.pem")));
+    assert_eq!(config.failure, FailureConfig { hold_down: Duration::from_secs(5), probe: true });
+}
+
+#[test]
+fn mistakes_about_facts_and_sources_are_named_by_line_and_key() {
+    let with = |from: &str, to: &str| {
+        assert!(FACTS.contains(from), "{from}");
+        FACTS.replacen(from, to, 1)
+    };
+    for (text, want) in [
+        (
+            with("10.0.0.1:80", "a:80"),
+            r#"c.toml:5: topology.node.addresses: "a:80" is not an address and port, such as "10.0.0.1:8080""#,
+        ),
+        (with("\"dc1\"", "\"\""), r#"c.toml:6: topology.node.domains: "" is no name of 1 to 256 bytes"#),
+        (with("2TiB", "big"), r#"c.toml:7: topology.node.capacity: "big" is not a size such as "8TiB""#),
+        (with("500", "0"), "c.toml:8: topology.node.load_capacity: is 0; leave it out where it is not known"),
+        (with("3 MB", "-3"), r#"c.toml:14: topology.partition.size: "-3" is not a size such as "8TiB""#),
+        (
+            with("system = \"t\"", "system = \"s\""),
+            r#"c.toml:17: adapter.system: "s" has a [[topology]] already"#,
+        ),
+        (
+            format!("{FACTS}[[adapter]]\nsystem = \"t\"\nendpoint = \"http://h:1\"\n"),
+            r#"c.toml:28: adapter.system: "t" occurs twice"#,
+        ),
+        (
+            with("https://10.0.0.9:7700", "10.0.0.9:7700"),
+            r#"c.toml:18: adapter.endpoint: "10.0.0.9:7700" is no address such as "https://10.0.0.1:7700""#,
+        ),
+        (
+            with("https:", "http:"),
+            r#"c.toml:19: adapter.endpoint: "http://10.0.0.9:7700" is not encrypted; certificates need https://"#,
+        ),
+        (with("key = \"/k.pem\"\n", ""), "c.toml:20: adapter.key: is missing beside cert"),
+        (with("\"10s\"", "\"10ms\""), "c.toml:23: adapter.stale_after: is shorter than a heartbeat"),
+        (
+            with("\"5s\"", "\"soon\""),
+            r#"c.toml:25: failure.hold_down: "soon" is not a duration such as "60s": expected number at 0"#,
+        ),
+        (
+            with("system = \"s\"", "system = \"host\""),
+            r#"c.toml:2: topology.system: "host" stands for the hosts of agents, and has no topology"#,
+        ),
+    ] {
+        assert_eq!(refused(&text), want);
+    }
 }
 
 #[test]
@@ -157,4 +249,40 @@ fn limits_of_ingest_that_cannot_be_are_named() {
         assert_eq!(refused(&format!("[ingest]\n{line}\n")), want);
     }
     assert!(refused("[ingest]\nstreams = 7\n").starts_with("c.toml:2: streams: unknown field `streams`"));
+}
+
+#[test]
+fn retention_is_by_age_and_size_and_what_is_not_said_is_by_default() {
+    let upkeep = |text: &str| Config::from_text(Path::new("c.toml"), text).unwrap().upkeep;
+    assert_eq!(upkeep(""), Upkeep::default());
+    let said = upkeep(
+        "[store]\nlateness = \"5m\"\nretention = { windows = \"2d\", risks = { age = \"1h\", bytes = \"2GiB\" }, \
+         entropy = \"forever\", bytes = \"unlimited\" }\n",
+    );
+    assert_eq!((said.lateness_ms, said.retention.bytes), (300_000, None));
+    let of = |table| said.retention.tables[&table];
+    assert_eq!(of(Table::Windows), Limit { age_ms: Some(2 * 86_400_000), bytes: None });
+    assert_eq!(of(Table::Risks), Limit { age_ms: Some(3_600_000), bytes: Some(2 << 30) });
+    assert_eq!(of(Table::Entropy), Limit { age_ms: None, bytes: None });
+    assert_eq!(of(Table::Late), Upkeep::default().retention.tables[&Table::Late]);
+    for (text, want) in [
+        ("lateness = \"2d\"", r#"c.toml:2: store.lateness: "2d" is more than a day"#),
+        ("retention = { windows = \"0s\" }", r#"c.toml:2: store.retention: "0s" keeps nothing"#),
+        (
+            "retention = { bytes = \"50\" }",
+            r#"c.toml:2: store.retention: "50" is not a size such as "50GiB", or "unlimited""#,
+        ),
+        (
+            "retention = { bytes = \"-1GiB\" }",
+            r#"c.toml:2: store.retention: "-1GiB" is not a size such as "50GiB", or "unlimited""#,
+        ),
+    ] {
+        assert_eq!(refused(&format!("[store]\n{text}\n")), want);
+    }
+    let age = refused("[store]\nretention = { windows = \"a while\" }\n");
+    assert!(
+        age.starts_with("c.toml:2: store.retention: \"a while\" is not a duration such as \"30d\": "),
+        "{age}"
+    );
+    assert!(refused("[store]\nretention = { peers = \"1d\" }\n").contains("unknown field `peers`"));
 }

@@ -74,6 +74,7 @@ fn refused(malformed: Malformed) -> Refusal {
         | Malformed::Encoding(_)
         | Malformed::Name { .. }
         | Malformed::Value { .. }
+        | Malformed::TooMany { .. }
         | Malformed::Repeated { .. }
         | Malformed::NotConserved { .. } => NackReason::Malformed,
     };

@@ -3,81 +3,28 @@
 //! An SQLite database in WAL mode with `synchronous = FULL`, so that a transaction that returned is on the
 //! disk. Numbers are stored as signed 64 bits; callers hold sequence numbers below 2^63.
 
-use crate::error::OpenError;
-use crate::segment::{Written, next_hour};
+mod segments;
+mod upkeep;
+mod version;
+
 use crate::write::{Gap, Run};
 use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+pub(crate) use segments::{
+    Segment, add_segment, counts, hours, mergeable, mergeable_hours, of_hour, remove_segment, segments,
+    segments_overlapping, uncompacted,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Version of the tables below, and of the columns of segments.
-pub const SCHEMA_VERSION: i64 = 3;
+pub use upkeep::{LateWindows, Retired};
+pub(crate) use upkeep::{
+    Settled, count_late, count_retired, forget_before, hour_sizes, late, retired, settle, settled,
+};
+pub use version::SCHEMA_VERSION;
+pub(crate) use version::{check_readable, open, open_to_read};
 
 /// File of the catalog within the data folder.
 pub(crate) const FILE: &str = "catalog.db";
-
-/// "isot": tells the catalog from databases of other programs.
-const APPLICATION_ID: i64 = 0x6973_6f74;
-
-const TABLES: &str = "
-    CREATE TABLE segments (
-        path TEXT PRIMARY KEY,
-        rows INTEGER NOT NULL,
-        bytes INTEGER NOT NULL,
-        level INTEGER NOT NULL,
-        first_start_ms INTEGER NOT NULL,
-        last_end_ms INTEGER NOT NULL,
-        created_ms INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX segments_by_time ON segments (last_end_ms, first_start_ms);
-    CREATE INDEX segments_by_start ON segments (first_start_ms, level);
-    CREATE TABLE runs (
-        agent TEXT NOT NULL,
-        boot TEXT NOT NULL,
-        committed_seq INTEGER NOT NULL,
-        updated_ms INTEGER NOT NULL,
-        PRIMARY KEY (agent, boot)
-    ) STRICT;
-    CREATE TABLE gaps (
-        agent TEXT NOT NULL,
-        boot TEXT NOT NULL,
-        first_seq INTEGER NOT NULL,
-        last_seq INTEGER NOT NULL,
-        start_ms INTEGER NOT NULL,
-        end_ms INTEGER NOT NULL,
-        reason TEXT NOT NULL,
-        PRIMARY KEY (agent, boot, first_seq)
-    ) STRICT;
-    CREATE TABLE nodes (
-        system TEXT NOT NULL,
-        node TEXT NOT NULL,
-        agent TEXT NOT NULL,
-        first_watched_ms INTEGER,
-        last_end_ms INTEGER NOT NULL,
-        window_ms INTEGER NOT NULL,
-        processes INTEGER NOT NULL,
-        last_watched_ms INTEGER,
-        listening TEXT NOT NULL DEFAULT '',
-        PRIMARY KEY (system, node)
-    ) STRICT;
-";
-
-/// What makes the tables of version 1 those of version 2. Version 1 did not tell the last window of a node from the
-/// last that was watched; the next window puts that right.
-const FROM_VERSION_1: &str = "
-    ALTER TABLE segments DROP COLUMN last_start_ms;
-    ALTER TABLE segments DROP COLUMN sha256;
-    ALTER TABLE nodes RENAME COLUMN first_complete_ms TO first_watched_ms;
-    ALTER TABLE nodes ADD COLUMN last_watched_ms INTEGER;
-    UPDATE nodes SET last_watched_ms = last_end_ms WHERE first_watched_ms IS NOT NULL;
-";
-
-/// What makes the tables of version 2 those above. Its segments lack the columns of latency and peers, and are
-/// read without them until a merge rewrites them.
-const FROM_VERSION_2: &str = "ALTER TABLE nodes ADD COLUMN listening TEXT NOT NULL DEFAULT '';";
 
 /// What is known of a node from all windows of it that were ever committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,109 +54,6 @@ pub struct Missing {
     pub batches: u64,
     /// The time they were about, in milliseconds; where two gaps overlap it counts twice.
     pub ms: u64,
-}
-
-/// A segment with the time it spans.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    pub(crate) written: Written,
-    /// How often its rows were merged.
-    pub(crate) level: u32,
-    pub(crate) first_start: Timestamp,
-    pub(crate) last_end: Timestamp,
-}
-
-/// Opens the catalog of a data folder for writing. It is created if it is not there, unless there is a
-/// `segment` already: under an empty catalog that would count for nothing, and be removed.
-pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, OpenError> {
-    let path = dir.join(FILE);
-    let mut connection = Connection::open(&path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let fresh = tables == 0 && version == 0 && application == 0;
-    if !fresh && application != APPLICATION_ID {
-        return Err(OpenError::Foreign { path });
-    }
-    if version > SCHEMA_VERSION {
-        return Err(OpenError::Newer { path, found: version, known: SCHEMA_VERSION });
-    }
-    if fresh && let Some(segment) = segment {
-        return Err(OpenError::CatalogMissing { dir: dir.to_owned(), segment: segment.to_owned() });
-    }
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "full")?;
-    if version == SCHEMA_VERSION {
-        return Ok(connection);
-    }
-    let transaction = connection.transaction()?;
-    if fresh {
-        transaction.execute_batch(TABLES)?;
-    }
-    if !fresh && version < 2 {
-        transaction.execute_batch(FROM_VERSION_1)?;
-    }
-    if !fresh && version < 3 {
-        transaction.execute_batch(FROM_VERSION_2)?;
-    }
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.commit()?;
-    Ok(connection)
-}
-
-/// Opens the catalog beside its writer. It cannot be changed through this connection, and what is read through
-/// it is of one moment, that of the first question.
-pub(crate) fn open_to_read(dir: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open_with_flags(
-        dir.join(FILE),
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.execute_batch("BEGIN")?;
-    Ok(connection)
-}
-
-/// Path and size of every segment that counts.
-pub(crate) fn segment_sizes(connection: &Connection) -> Result<Vec<(PathBuf, u64)>, rusqlite::Error> {
-    connection
-        .prepare("SELECT path, bytes FROM segments ORDER BY path")?
-        .query_map([], |row| {
-            Ok((PathBuf::from(row.get::<_, String>(0)?), row.get::<_, i64>(1)?.cast_unsigned()))
-        })?
-        .collect()
-}
-
-/// Paths of the segments with a window that overlaps `start .. end`.
-pub(crate) fn segments_overlapping(
-    connection: &Connection,
-    start: Timestamp,
-    end: Timestamp,
-) -> Result<Vec<String>, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "SELECT path FROM segments WHERE last_end_ms > ?1 AND first_start_ms < ?2 ORDER BY path",
-        )?
-        .query_map(params![signed(start.as_ms()), signed(end.as_ms())], |row| row.get(0))?
-        .collect()
-}
-
-/// Starts of the hours that have a segment which overlaps `start .. end`, in order. A segment lies in one hour.
-pub(crate) fn hours(
-    connection: &Connection,
-    start: Timestamp,
-    end: Timestamp,
-) -> Result<Vec<Timestamp>, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "SELECT DISTINCT first_start_ms / 3600000 AS hour FROM segments
-             WHERE last_end_ms > ?1 AND first_start_ms < ?2 ORDER BY hour",
-        )?
-        .query_map(params![signed(start.as_ms()), signed(end.as_ms())], |row| {
-            Ok(time(row.get::<_, i64>(0)? * 3_600_000))
-        })?
-        .collect()
 }
 
 /// The last committed sequence number of a run; `None` before the first.
@@ -257,90 +101,6 @@ pub(crate) fn node(
         .prepare_cached("SELECT agent, last_end_ms FROM nodes WHERE system = ?1 AND node = ?2")?
         .query_row([node.system().as_str(), node.name()], |row| Ok((row.get(0)?, time(row.get(1)?))))
         .optional()
-}
-
-/// Makes a segment count.
-pub(crate) fn add_segment(
-    transaction: &Transaction<'_>,
-    segment: &Segment,
-    now: Timestamp,
-) -> Result<(), rusqlite::Error> {
-    transaction
-        .prepare_cached("INSERT INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![
-            segment.written.path.to_string_lossy(),
-            signed(segment.written.rows),
-            signed(segment.written.bytes),
-            segment.level,
-            signed(segment.first_start.as_ms()),
-            signed(segment.last_end.as_ms()),
-            signed(now.as_ms()),
-        ])
-        .map(drop)
-}
-
-/// Makes a segment count no longer.
-pub(crate) fn remove_segment(
-    transaction: &Transaction<'_>,
-    segment: &Segment,
-) -> Result<(), rusqlite::Error> {
-    transaction
-        .prepare_cached("DELETE FROM segments WHERE path = ?1")?
-        .execute([segment.written.path.to_string_lossy()])
-        .map(drop)
-}
-
-/// The oldest segments of an hour that have a level and at most so many rows.
-pub(crate) fn mergeable(
-    connection: &Connection,
-    hour: Timestamp,
-    level: u32,
-    max_rows: u64,
-    limit: usize,
-) -> Result<Vec<Segment>, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "SELECT path, rows, bytes, first_start_ms, last_end_ms FROM segments
-             WHERE first_start_ms >= ?1 AND first_start_ms < ?2 AND level = ?3 AND rows <= ?4
-             ORDER BY created_ms, path LIMIT ?5",
-        )?
-        .query_map(
-            params![
-                signed(hour.as_ms()),
-                signed(next_hour(hour).as_ms()),
-                level,
-                signed(max_rows),
-                signed(limit as u64)
-            ],
-            |row| {
-                let written = Written {
-                    path: PathBuf::from(row.get::<_, String>(0)?),
-                    rows: row.get::<_, i64>(1)?.cast_unsigned(),
-                    bytes: row.get::<_, i64>(2)?.cast_unsigned(),
-                };
-                let (first_start, last_end) = (time(row.get(3)?), time(row.get(4)?));
-                Ok(Segment { written, level, first_start, last_end })
-            },
-        )?
-        .collect()
-}
-
-/// The hours with a level below `levels` of which they have at least `enough` segments with at most so many rows.
-pub(crate) fn mergeable_hours(
-    connection: &Connection,
-    levels: u32,
-    max_rows: u64,
-    enough: usize,
-) -> Result<Vec<Timestamp>, rusqlite::Error> {
-    connection
-        .prepare(
-            "SELECT DISTINCT first_start_ms / 3600000 AS hour FROM segments WHERE level < ?1 AND rows <= ?2
-             GROUP BY hour, level HAVING count(*) >= ?3 ORDER BY hour",
-        )?
-        .query_map(params![levels, signed(max_rows), signed(enough as u64)], |row| {
-            Ok(time(row.get::<_, i64>(0)? * 3_600_000))
-        })?
-        .collect()
 }
 
 /// What the gaps of each agent that overlap `start .. end` make up.
@@ -432,10 +192,10 @@ fn addresses(text: &str) -> Vec<SocketAddr> {
     text.split(' ').filter_map(|address| address.parse().ok()).collect()
 }
 
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn time(ms: i64) -> Timestamp {
+pub(crate) fn time(ms: i64) -> Timestamp {
     Timestamp::from_ms(ms.cast_unsigned())
 }

@@ -4,7 +4,7 @@ use crate::read::scan;
 use crate::sample::{
     at, batch, commit, device_reads, node, node_window, partition, reads, receiving, run, window,
 };
-use crate::{Merging, PartitionFilter, Run, Span, Store, Submission, catalog, encode, schema};
+use crate::{Merging, PartitionFilter, Run, Span, Store, Submission, Table, catalog, encode, schema};
 use isotherm_model::{Layer, Operation};
 use polars::prelude::{DataFrame, IntoLazy, ParquetReader, SerReader};
 use rusqlite::{Connection, params};
@@ -15,12 +15,31 @@ use std::time::Instant;
 const ADDED: [&str; 5] =
     [schema::LOCAL, schema::REMOTE, schema::PEER_SYSTEM, schema::PEER_NODE, schema::LATENCY_OPS];
 
+/// Makes the tables of a catalog those of version 3.
+pub(crate) fn make_tables_of_version_3(catalog: &Connection) {
+    catalog
+        .execute_batch(
+            "DROP INDEX segments_by_time;
+             DROP INDEX segments_by_start;
+             ALTER TABLE segments DROP COLUMN table_name;
+             ALTER TABLE segments DROP COLUMN checksum;
+             CREATE INDEX segments_by_time ON segments (last_end_ms, first_start_ms);
+             CREATE INDEX segments_by_start ON segments (first_start_ms, level);
+             DROP TABLE watermark;
+             DROP TABLE late;
+             DROP TABLE retired;
+             PRAGMA user_version = 3;",
+        )
+        .unwrap();
+}
+
 /// Makes a folder what version 2 of the catalog would have left: the same rows in files of fewer columns.
 fn make_version_2(dir: &Path) {
     let catalog = Connection::open(dir.join(catalog::FILE)).unwrap();
-    for (path, _) in catalog::segment_sizes(&catalog).unwrap() {
+    for segment in catalog::segments(&catalog).unwrap() {
+        let path = segment.written.path;
         let whole = dir.join(&path);
-        let frame = scan(std::slice::from_ref(&whole)).unwrap().collect().unwrap();
+        let frame = scan(Table::Windows, std::slice::from_ref(&whole)).unwrap().collect().unwrap();
         let frame = frame.drop_many(schema::latencies()).drop_many(ADDED);
         assert_eq!(frame.width(), 17 + 64, "the columns of version 2");
         let data = encode::parquet(frame).unwrap();
@@ -29,7 +48,9 @@ fn make_version_2(dir: &Path) {
         let named = path.to_string_lossy();
         catalog.execute("UPDATE segments SET bytes = ?1 WHERE path = ?2", params![bytes, named]).unwrap();
     }
-    catalog.execute_batch("ALTER TABLE nodes DROP COLUMN listening; PRAGMA user_version = 2;").unwrap();
+    catalog.execute_batch("ALTER TABLE nodes DROP COLUMN listening;").unwrap();
+    make_tables_of_version_3(&catalog);
+    catalog.execute_batch("PRAGMA user_version = 2;").unwrap();
 }
 
 fn old(run: &Run, number: u64) -> Submission {
@@ -45,9 +66,9 @@ fn new(run: &Run, number: u64) -> Submission {
 
 fn segment(dir: &Path) -> DataFrame {
     let catalog = Connection::open(dir.join(catalog::FILE)).unwrap();
-    let found = catalog::segment_sizes(&catalog).unwrap();
+    let found = catalog::segments(&catalog).unwrap();
     assert_eq!(found.len(), 1);
-    ParquetReader::new(File::open(dir.join(&found[0].0)).unwrap()).finish().unwrap()
+    ParquetReader::new(File::open(dir.join(&found[0].written.path)).unwrap()).finish().unwrap()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Why the store could not do something, by what the caller can do about it.
 
+use crate::verify::Flaw;
 use polars::error::PolarsError;
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +27,25 @@ pub enum OpenError {
         /// Its version.
         found: i64,
         /// The newest version that is understood.
+        known: i64,
+    },
+    /// There is no catalog, so nothing was ever kept here.
+    #[error("{} has no catalog: it is not the data folder of isotherm serve", dir.display())]
+    NoCatalog {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The catalog was written by an older version, and this is not the one who may change it.
+    #[error(
+        "the catalog {} has schema version {found} and not {known}; start isotherm serve once, which brings it \
+         up to date", path.display()
+    )]
+    Older {
+        /// The catalog's file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that is read.
         known: i64,
     },
     /// The file is a database of something else.
@@ -95,6 +115,34 @@ pub enum WriteError {
         /// The cause.
         #[source]
         source: PolarsError,
+    },
+    /// A segment that was to be merged cannot be decoded.
+    #[error("cannot read {what}")]
+    Read {
+        /// What was being read.
+        what: String,
+        /// The cause.
+        #[source]
+        source: PolarsError,
+    },
+    /// A segment that was to be merged is not what was committed. It stays as it is.
+    #[error("the segment {} is damaged", path.display())]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// How.
+        #[source]
+        source: Flaw,
+    },
+    /// A merge would have lost or made rows. Nothing was changed.
+    #[error("{} has {found} rows when it is read, the catalog says {expected}", path.display())]
+    RowsChanged {
+        /// Folder of the hour.
+        path: PathBuf,
+        /// Rows by the catalog.
+        expected: u64,
+        /// Rows that were found.
+        found: u64,
     },
     /// The catalog refused the transaction.
     #[error("cannot commit to the catalog")]

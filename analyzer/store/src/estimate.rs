@@ -1,5 +1,7 @@
 //! Node entropy as polars expressions, tested equal to the scalar definitions of `isotherm_model::entropy`.
 
+use crate::plug_in;
+use isotherm_model::entropy::{MIN_ACCESSES, Measured};
 use polars::prelude::{DataFrame, IntoLazy};
 use polars::prelude::{DataType, Expr, PolarsResult, col, lit, when};
 use std::f64::consts::LN_2;
@@ -19,6 +21,20 @@ pub(crate) struct Estimate {
     pub(crate) accesses: u64,
 }
 
+impl Estimate {
+    /// As a measured entropy, if there are enough accesses over enough places.
+    pub(crate) fn measured(self) -> Option<Measured> {
+        (self.accesses >= MIN_ACCESSES).then_some(())?;
+        Some(Measured {
+            bits: self.bits?,
+            normalised: self.normalised?,
+            effective: self.effective?,
+            places: usize::try_from(self.places).ok()?,
+            accesses: self.accesses,
+        })
+    }
+}
+
 const GROUP: &str = "group";
 const COUNT: &str = "count";
 const BITS: &str = "bits";
@@ -30,10 +46,19 @@ const ACCESSES: &str = "accesses";
 pub(crate) fn estimates(groups: &[Vec<u64>]) -> PolarsResult<Vec<Option<Estimate>>> {
     let mut keys = Vec::new();
     let mut counts = Vec::new();
-    for (key, group) in groups.iter().enumerate() {
-        keys.extend(std::iter::repeat_n(key as u64, group.len()));
+    for (key, group) in (0..).zip(groups) {
+        keys.extend(std::iter::repeat_n(key, group.len()));
         counts.extend_from_slice(group);
     }
+    estimates_by_group(keys, counts, groups.len())
+}
+
+/// The estimates of `groups` groups, whose counts lie one after the other: `keys` says which group a count is of.
+pub(crate) fn estimates_by_group(
+    keys: Vec<u32>,
+    counts: Vec<u64>,
+    groups: usize,
+) -> PolarsResult<Vec<Option<Estimate>>> {
     let frame = polars::df!(GROUP => keys, COUNT => counts)?
         .lazy()
         .group_by([col(GROUP)])
@@ -44,41 +69,31 @@ pub(crate) fn estimates(groups: &[Vec<u64>]) -> PolarsResult<Vec<Option<Estimate
         ])
         .with_columns([
             when(col(PLACES).gt(lit(1u64)))
-                .then(col(BITS) / log2(col(PLACES)))
+                .then(col(BITS) / plug_in::log2(col(PLACES).cast(DataType::Float64)))
                 .otherwise(lit(polars::prelude::NULL))
                 .alias("normalised"),
             (col(BITS) * lit(LN_2)).exp().alias("effective"),
         ])
         .collect()?;
-    read(&frame, groups.len())
+    read(&frame, groups)
 }
 
 /// Plug-in entropy plus `(m - 1) / (2 n ln 2)`, kept within `0 ..= log2(rows)`; null without accesses.
 /// `count` must be the counts of one group, as in an aggregation.
 fn miller_madow(count: &str) -> Expr {
-    let x = col(count).cast(DataType::Float64);
-    let n = x.clone().sum();
+    let n = col(count).cast(DataType::Float64).sum();
     let occupied = col(count).gt(lit(0u64)).cast(DataType::Float64).sum();
-    let weighted = when(col(count).gt(lit(0u64))).then(x.clone() * log2(x)).otherwise(lit(0.0)).sum();
-    let plug_in = at_least_zero(log2(n.clone()) - weighted / n.clone());
+    let plug_in = plug_in::bits(n.clone(), plug_in::weighted(col(count)).sum());
     let corrected = plug_in + (occupied - lit(1.0)) / (lit(2.0 * LN_2) * n.clone());
-    let cap = log2(col(count).len());
+    let cap = plug_in::log2(col(count).len().cast(DataType::Float64));
     let capped = when(corrected.clone().gt(cap.clone())).then(cap).otherwise(corrected);
     when(n.gt(lit(0.0))).then(capped).otherwise(lit(polars::prelude::NULL))
-}
-
-fn log2(x: Expr) -> Expr {
-    x.cast(DataType::Float64).log(lit(2.0))
-}
-
-fn at_least_zero(x: Expr) -> Expr {
-    when(x.clone().lt(lit(0.0))).then(lit(0.0)).otherwise(x)
 }
 
 fn read(frame: &DataFrame, groups: usize) -> PolarsResult<Vec<Option<Estimate>>> {
     let mut found = vec![None; groups];
     let (keys, places, accesses) =
-        (frame.column(GROUP)?.u64()?, frame.column(PLACES)?.u64()?, frame.column(ACCESSES)?.u64()?);
+        (frame.column(GROUP)?.u32()?, frame.column(PLACES)?.u64()?, frame.column(ACCESSES)?.u64()?);
     let bits = frame.column(BITS)?.f64()?;
     let (normalised, effective) = (frame.column("normalised")?.f64()?, frame.column("effective")?.f64()?);
     for row in 0..frame.height() {

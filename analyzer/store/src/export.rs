@@ -9,6 +9,7 @@ use crate::error::QueryError;
 use crate::read::{Reader, Span};
 use crate::schema;
 use crate::segment::{hive_folder, next_hour};
+use crate::table::Table;
 use isotherm_model::Timestamp;
 use polars::prelude::{DataType, SortMultipleOptions, col, len};
 
@@ -53,7 +54,7 @@ pub struct ExportFile {
 impl Reader {
     /// Starts of the hours, in order, in which windows of `span` may start.
     pub fn export_hours(&self, span: Span) -> Result<Vec<Timestamp>, QueryError> {
-        Ok(catalog::hours(&self.catalog()?, span.start(), span.end())?)
+        Ok(catalog::hours(&self.catalog()?, Table::Windows, span.start(), span.end())?)
     }
 
     /// Cuts the part of an hour that lies in `span` into files, without reading more than the starts of its

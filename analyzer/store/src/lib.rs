@@ -11,17 +11,25 @@ mod activity;
 mod catalog;
 mod columns;
 mod coverage;
+mod derived;
 mod encode;
 mod entropy;
 mod error;
 mod estimate;
 mod export;
+mod history;
 mod latency;
 mod offset;
 mod peer;
+mod plug_in;
 mod read;
+mod risk_columns;
 mod schema;
 mod segment;
+mod stats;
+mod steps;
+mod table;
+mod verify;
 mod write;
 
 #[cfg(test)]
@@ -32,15 +40,31 @@ mod earlier;
 mod sample;
 
 pub use activity::{Accesses, NodeActivity, PartitionActivity, PartitionShare, Place};
-pub use catalog::{Missing, NodeReport, SCHEMA_VERSION};
+pub use catalog::{LateWindows, Missing, NodeReport, Retired, SCHEMA_VERSION};
 pub use coverage::SILENT_WINDOWS;
+pub use derived::{Derived, EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow};
 pub use entropy::{
     EligibleSource, EntropyQuery, MAX_ANSWERS, PartitionEntropy, PartitionFilter, PeerEntropy, Share, Step,
     Subsets,
 };
 pub use error::{OpenError, QueryError, WriteError};
 pub use export::{ExportFile, ExportSlice};
+pub use history::{
+    Cause, Changed, DomainEvent, DomainSize, DownInterval, Histories, History, HistoryError, Keep, MAX_WORDS,
+    NodeHistory, Outage, OutageCause, Override, Recorder, Recording, Witness, Word,
+};
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use read::{Reader, Span};
+pub use risk_columns::{LOSS_PARTS, RiskColumns, RiskFactor, RiskFactors, RiskWeights, risk_columns};
 pub use segment::hours_of;
-pub use write::{ClockAhead, Entry, Gap, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict};
+pub use stats::{StoreStats, TableStats};
+pub use steps::{
+    Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
+    StepQuery, SystemLoad, Watched,
+};
+pub use table::Table;
+pub use verify::{Flaw, SegmentFile};
+pub use write::{
+    ClockAhead, Entry, Gap, LATENESS_MS, Limit, Merging, NodeContest, Outcome, Retention, Run, Store,
+    Submission, Upkeep, Verdict,
+};

@@ -3,7 +3,7 @@
 use crate::error::QueryError;
 use crate::schema;
 use isotherm_model::{BUCKETS, OffsetHistogram};
-use polars::prelude::{DataFrame, Expr, LazyFrame, PolarsResult, UInt64Chunked, col};
+use polars::prelude::{DataFrame, Expr, LazyFrame, PolarsResult, UInt8Chunked, UInt64Chunked, col};
 
 /// The rows of `rows` that know their offsets, summed by `keys` and layout. Merging the layouts of a group
 /// afterwards is exact, and there are few of them.
@@ -17,18 +17,31 @@ pub(crate) fn summed_by_layout(rows: LazyFrame, keys: &[Expr]) -> LazyFrame {
 
 /// The histograms of a collected frame, one per row. `None` for a layout that the model does not know.
 pub(crate) fn histograms(frame: &DataFrame) -> Result<Vec<Option<OffsetHistogram>>, QueryError> {
-    let shifts = frame.column(schema::OFFSET_SHIFT)?.u8()?;
-    let buckets: Vec<&UInt64Chunked> =
-        schema::buckets().map(|name| frame.column(&name)?.u64()).collect::<PolarsResult<_>>()?;
-    Ok((0..frame.height())
-        .map(|row| {
-            let mut counts = [0; BUCKETS];
-            for (count, bucket) in counts.iter_mut().zip(&buckets) {
-                *count = bucket.get(row).unwrap_or(0);
-            }
-            OffsetHistogram::new(shifts.get(row)?, counts)
-        })
-        .collect())
+    let histograms = Histograms::of(frame)?;
+    Ok((0..frame.height()).map(|row| histograms.at(row)).collect())
+}
+
+/// The histograms of a collected frame, to be taken one by one: all at once need as much memory as the frame.
+pub(crate) struct Histograms<'a> {
+    shifts: &'a UInt8Chunked,
+    buckets: Vec<&'a UInt64Chunked>,
+}
+
+impl<'a> Histograms<'a> {
+    pub(crate) fn of(frame: &'a DataFrame) -> PolarsResult<Self> {
+        let buckets =
+            schema::buckets().map(|name| frame.column(&name)?.u64()).collect::<PolarsResult<_>>()?;
+        Ok(Self { shifts: frame.column(schema::OFFSET_SHIFT)?.u8()?, buckets })
+    }
+
+    /// That of a row; `None` for a layout that the model does not know.
+    pub(crate) fn at(&self, row: usize) -> Option<OffsetHistogram> {
+        let mut counts = [0; BUCKETS];
+        for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
+            *count = bucket.get(row).unwrap_or(0);
+        }
+        OffsetHistogram::new(self.shifts.get(row)?, counts)
+    }
 }
 
 #[cfg(test)]

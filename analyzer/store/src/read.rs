@@ -5,17 +5,19 @@
 //! the catalog as it was when it began, and segments are never changed, so no commit can disturb it.
 
 use crate::catalog::{self, Missing, NodeReport};
-use crate::error::QueryError;
+use crate::derived::{EntropyRow, ForecastRow, Record, RiskRow};
+use crate::error::{OpenError, QueryError};
 use crate::schema;
+use crate::table::Table;
 use crate::write::Run;
 use isotherm_model::{Seq, Timestamp};
 use polars::prelude::{
     DataFrame, Expr, HiveOptions, IntoLazy, LazyFrame, LiteralValue, PlRefPath, PolarsResult, Scalar,
-    ScanArgsParquet, ScanSources, TimeUnit, TimeZone, col,
+    ScanArgsParquet, ScanSources, SortMultipleOptions, TimeUnit, TimeZone, col,
 };
 use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A stretch of time whose ends may be open. A window lies in it when it starts in it.
@@ -37,7 +39,7 @@ impl Span {
     }
 }
 
-/// Reads a data folder whose [`Store`](crate::Store) is open. Cheap to clone; every call blocks.
+/// Reads a data folder, whether or not its [`Store`](crate::Store) is open. Cheap to clone; every call blocks.
 #[derive(Debug, Clone)]
 pub struct Reader {
     dir: PathBuf,
@@ -46,6 +48,16 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir }
+    }
+
+    /// A reader of a data folder that another process may be writing to.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        catalog::check_readable(dir)?;
+        Ok(Self::new(dir.to_owned()))
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The last committed sequence number of a run; `None` before its first.
@@ -85,21 +97,60 @@ impl Reader {
         start: Timestamp,
         end: Timestamp,
     ) -> Result<LazyFrame, QueryError> {
-        let segments = catalog::segments_overlapping(catalog, start, end)?;
+        self.segments(catalog, Table::Windows, start, end)
+    }
+
+    /// Rows of a table that overlap `start .. end`, and perhaps others.
+    pub(crate) fn segments(
+        &self,
+        catalog: &Connection,
+        table: Table,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<LazyFrame, QueryError> {
+        let segments = catalog::segments_overlapping(catalog, table, start, end)?;
         let paths: Vec<PathBuf> = segments.iter().map(|path| self.dir.join(path)).collect();
-        Ok(scan(&paths)?)
+        Ok(scan(table, &paths)?)
+    }
+
+    /// Rows of a table whose time lies in `span`, in the order of the table.
+    fn derived<R: Record>(&self, table: Table, span: Span) -> Result<Vec<R>, QueryError> {
+        let (start, end) = (span.start(), span.end());
+        let time = || col(table.time());
+        let frame = self
+            .segments(&self.catalog()?, table, start, end)?
+            .filter(time().gt_eq(moment(start)).and(time().lt(moment(end))))
+            .sort(table.order().iter().copied(), SortMultipleOptions::default())
+            .collect()?;
+        Ok(R::rows(&frame)?)
+    }
+
+    /// Steps of entropy that start in `span`, by start, length and partition.
+    pub fn entropy_rows(&self, span: Span) -> Result<Vec<EntropyRow>, QueryError> {
+        self.derived(Table::Entropy, span)
+    }
+
+    /// Forecasts that were made in `span`, by then.
+    pub fn forecast_rows(&self, span: Span) -> Result<Vec<ForecastRow>, QueryError> {
+        self.derived(Table::Forecasts, span)
+    }
+
+    /// Decision records of cycles in `span`, by time and partition.
+    pub fn risk_rows(&self, span: Span) -> Result<Vec<RiskRow>, QueryError> {
+        self.derived(Table::Risks, span)
     }
 }
 
 /// The rows of segments, read when they are asked for. No segments have no rows. Columns that segments of
 /// earlier versions do not have are null there, or 0 for counts of latency.
-pub(crate) fn scan(segments: &[PathBuf]) -> PolarsResult<LazyFrame> {
+pub(crate) fn scan(table: Table, segments: &[PathBuf]) -> PolarsResult<LazyFrame> {
+    let schema = table.schema();
     if segments.is_empty() {
-        return Ok(DataFrame::empty_with_schema(&schema::windows()).lazy());
+        return Ok(DataFrame::empty_with_schema(&schema).lazy());
     }
     let paths = segments.iter().map(|path| PlRefPath::try_from_path(path)).collect::<PolarsResult<_>>()?;
     let args = ScanArgsParquet {
-        schema: Some(Arc::new(schema::windows())),
+        schema: Some(Arc::new(schema)),
         hive_options: HiveOptions::new_disabled(),
         glob: false,
         cache: false,
@@ -107,7 +158,10 @@ pub(crate) fn scan(segments: &[PathBuf]) -> PolarsResult<LazyFrame> {
         ..ScanArgsParquet::default()
     };
     let rows = LazyFrame::scan_parquet_sources(ScanSources::Paths(paths), args)?;
-    Ok(rows.with_columns(schema::latencies_or_zero()))
+    Ok(match table {
+        Table::Windows | Table::Late => rows.with_columns(schema::latencies_or_zero()),
+        Table::Entropy | Table::Forecasts | Table::Risks => rows,
+    })
 }
 
 fn start_from(at: Timestamp) -> Expr {
@@ -119,7 +173,7 @@ pub(crate) fn start_before(at: Timestamp) -> Expr {
 }
 
 /// A literal of the column's own type: a cast one loses its time zone where row groups are skipped.
-fn moment(at: Timestamp) -> Expr {
+pub(crate) fn moment(at: Timestamp) -> Expr {
     let ms = i64::try_from(at.as_ms()).unwrap_or(i64::MAX);
     let moment = Scalar::new_datetime(ms, TimeUnit::Milliseconds, Some(TimeZone::UTC));
     Expr::Literal(LiteralValue::Scalar(moment))

@@ -4,12 +4,14 @@
 //! file durable; only the catalog makes it count.
 
 use crate::error::WriteError;
+use crate::verify::Flaw;
 use chrono::{DateTime, Timelike, Utc};
 use isotherm_model::{Timestamp, Window};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Folder of the segments within the data folder.
 pub(crate) const FOLDER: &str = "segments";
@@ -50,6 +52,8 @@ pub(crate) struct Written {
     pub(crate) path: PathBuf,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// XXH3 of its content, 64 bits; `None` for files that were written before there were checksums.
+    pub(crate) checksum: Option<u64>,
 }
 
 /// Writes an encoded segment to `path` below the root and makes it durable. After an error neither the file nor
@@ -77,7 +81,116 @@ pub(crate) fn write(
         discard(&whole);
         return Err(error);
     }
-    Ok(Written { path, rows, bytes: data.len() as u64 })
+    Ok(Written { path, rows, bytes: data.len() as u64, checksum: Some(xxh3_64(data)) })
+}
+
+/// A segment that is written piece by piece. Dropped before it is finished, it is removed.
+pub(crate) struct Unfinished {
+    file: BufWriter<File>,
+    hash: Xxh3,
+    bytes: u64,
+    root: PathBuf,
+    path: PathBuf,
+    done: bool,
+}
+
+impl Unfinished {
+    /// Creates a segment at `path` below the root.
+    pub(crate) fn create(folders: &mut Folders, path: PathBuf) -> Result<Self, WriteError> {
+        let root = folders.root.clone();
+        let whole = root.join(&path);
+        let unfinished = whole.with_extension(UNFINISHED);
+        let made = folders.make(path.parent().unwrap_or(&path));
+        let file = made.and_then(|()| File::create_new(&unfinished));
+        let file = file.map_err(|source| WriteError::Io { path: unfinished, source })?;
+        Ok(Self { file: BufWriter::new(file), hash: Xxh3::new(), bytes: 0, root, path, done: false })
+    }
+
+    /// Its place within the data folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes it durable under its name.
+    pub(crate) fn finish(mut self, rows: u64) -> Result<Written, WriteError> {
+        let whole = self.root.join(&self.path);
+        let result = self.publish(&whole);
+        if let Err(source) = result {
+            discard(&whole);
+            return Err(WriteError::Io { path: whole, source });
+        }
+        self.done = true;
+        let checksum = Some(self.hash.digest());
+        Ok(Written { path: self.path.clone(), rows, bytes: self.bytes, checksum })
+    }
+
+    fn publish(&mut self, whole: &Path) -> io::Result<()> {
+        fail::fail_point!("store::write", |_| {
+            Err(io::Error::new(io::ErrorKind::StorageFull, "failpoint store::write"))
+        });
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(whole.with_extension(UNFINISHED), whole)?;
+        sync_folder(whole.parent().unwrap_or(&self.root))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.done {
+            discard(&self.root.join(&self.path).with_extension(UNFINISHED));
+        }
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(data)?;
+        self.hash.update(&data[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// What is wrong with a segment's file, before its content is looked at.
+pub(crate) fn flaw(dir: &Path, written: &Written) -> Result<(), Flaw> {
+    let unreadable = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Flaw::Missing
+        } else {
+            Flaw::Unreadable(error.to_string())
+        }
+    };
+    let mut file = File::open(dir.join(&written.path)).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?.len();
+    if found != written.bytes {
+        return Err(Flaw::Size { expected: written.bytes, found });
+    }
+    let Some(expected) = written.checksum else { return Ok(()) };
+    let mut hash = Xxh3::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece).map_err(unreadable)? {
+            0 => break,
+            read => hash.update(&piece[..read]),
+        }
+    }
+    let found = hash.digest();
+    if found == expected { Ok(()) } else { Err(Flaw::Checksum { expected, found }) }
+}
+
+/// Makes sure that a segment is what was committed, before what is read from it is written as good.
+pub(crate) fn check(dir: &Path, written: &Written) -> Result<(), WriteError> {
+    flaw(dir, written).map_err(|source| WriteError::Damaged { path: dir.join(&written.path), source })
 }
 
 /// Removes a file that does not count. What cannot be removed is removed at the next start.

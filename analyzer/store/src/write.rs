@@ -4,23 +4,32 @@
 //! segments, the high-water marks of the runs and the gaps true; only then does the caller learn it and may
 //! acknowledge. A crash in between leaves files that no catalog names, and the next start removes them.
 
+mod append;
+pub(crate) mod compact;
 mod group;
 mod merge;
 mod recover;
+mod retire;
+mod watermark;
 
 use crate::catalog::{self, NodeReport, Segment};
 use crate::encode;
 use crate::error::{OpenError, WriteError};
 use crate::read::Reader;
 use crate::segment::{self, Folders};
+use crate::table::Table;
+use compact::Compaction;
 use group::Group;
 use isotherm_model::{AgentId, BootId, Interval, Seq, Timestamp, Window};
 pub use merge::Merging;
+use polars::prelude::{DataFrame, PolarsResult};
+pub use retire::{Limit, Retention};
 use rusqlite::{Connection, Transaction};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+pub use watermark::LATENESS_MS;
 
 /// One run of an agent: the space in which sequence numbers count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +95,7 @@ pub enum Verdict {
 }
 
 /// What became of a group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// One verdict per submission, in their order.
     pub verdicts: Vec<Verdict>,
@@ -96,6 +105,8 @@ pub struct Outcome {
     pub contested: Vec<NodeContest>,
     /// Runs whose clock is wrong, or ours is.
     pub ahead: Vec<ClockAhead>,
+    /// Windows that came late: they are kept and acknowledged, and change no answer.
+    pub late: u64,
 }
 
 /// A run that sent windows which end well after now. They are kept and answered for like others, but say
@@ -117,6 +128,24 @@ pub struct NodeContest {
     pub agents: [String; 2],
 }
 
+/// How the store is kept in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How late windows may come, in milliseconds; see [`LATENESS_MS`].
+    pub lateness_ms: u64,
+    /// How much is kept.
+    pub retention: Retention,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { lateness_ms: LATENESS_MS, retention: Retention::default() }
+    }
+}
+
+/// How often is looked for what is too old or too much.
+const RETIRE_EVERY: Duration = Duration::from_secs(60);
+
 /// The writer of a data folder. There is at most one per folder, over all processes.
 #[derive(Debug)]
 pub struct Store {
@@ -129,9 +158,15 @@ pub struct Store {
     /// Folders of segments whose entries are known to be durable.
     folders: Folders,
     /// Hours that may have enough segments to merge, each once.
-    touched: VecDeque<Timestamp>,
+    touched: VecDeque<(Table, Timestamp)>,
     /// Files that merges replaced, since when, until no question can be reading them.
     replaced: Vec<(Instant, PathBuf)>,
+    upkeep: Upkeep,
+    compaction: Compaction,
+    /// When the first group came since the start.
+    listening_since: Option<Timestamp>,
+    /// When was last looked for what is too old or too much.
+    retired_at: Option<Instant>,
 }
 
 impl Store {
@@ -154,7 +189,36 @@ impl Store {
             folders: Folders::new(dir),
             touched,
             replaced: Vec::new(),
+            upkeep: Upkeep::default(),
+            compaction: Compaction::default(),
+            listening_since: None,
+            retired_at: None,
         })
+    }
+
+    /// The same, kept in order in another way than by default.
+    #[must_use]
+    pub fn with_upkeep(self, upkeep: Upkeep) -> Self {
+        Self { upkeep, ..self }
+    }
+
+    /// Takes one step of what keeps the store in order, when nobody waits for a commit: merges, compacts closed
+    /// hours, retires old ones. `elapsed` is the time on a clock that is never set, `now` is what the catalog notes.
+    ///
+    /// After an error everything is as before, and a later call tries again.
+    pub fn maintain(&mut self, now: Timestamp, elapsed: Instant) -> Result<Merging, WriteError> {
+        if self.merge(now, elapsed)? == Merging::MoreToDo || self.compact(now, elapsed)? == Merging::MoreToDo
+        {
+            return Ok(Merging::MoreToDo);
+        }
+        let due = |at: Instant| elapsed.saturating_duration_since(at) >= RETIRE_EVERY;
+        if self.retired_at.is_none_or(due) {
+            if self.retire(elapsed)? == Merging::MoreToDo {
+                return Ok(Merging::MoreToDo);
+            }
+            self.retired_at = Some(elapsed);
+        }
+        Ok(Merging::Done)
     }
 
     /// A reader of what is committed. It stays valid as long as the store.
@@ -168,8 +232,7 @@ impl Store {
     /// Entries at or below the run's high-water mark are committed already and change nothing. The memory
     /// used is proportional to the group's rows, about 1 KB each.
     pub fn commit(&mut self, submissions: &[Submission], now: Timestamp) -> Outcome {
-        let mut outcome =
-            Outcome { verdicts: Vec::new(), failure: None, contested: Vec::new(), ahead: Vec::new() };
+        let mut outcome = Outcome::default();
         match self.try_commit(submissions, now, &mut outcome) {
             Ok(verdicts) => outcome.verdicts = verdicts,
             Err(failure) => {
@@ -194,25 +257,15 @@ impl Store {
             return Ok(group.verdicts);
         }
         outcome.ahead = group.ahead(now);
+        outcome.late = group.late().values().sum();
         let mut segments = Vec::new();
         let written = write_segments(&mut self.folders, &group, &mut segments);
         let result = written.and_then(|()| {
             fail::fail_point!("store::segment_written");
             self.commit_group(&group, &segments, now, &mut outcome.contested)
         });
-        if let Err(error) = result {
-            // Files of a doubtful commit may count; only the next start can tell.
-            if !self.doubtful {
-                segments.iter().for_each(|segment| segment::discard(&self.dir.join(&segment.written.path)));
-            }
-            return Err(error);
-        }
+        self.after_publishing(&segments, result)?;
         fail::fail_point!("store::committed");
-        for hour in segments.iter().map(|segment| segment::hour_of(segment.first_start)) {
-            if !self.touched.contains(&hour) {
-                self.touched.push_back(hour);
-            }
-        }
         Ok(group.verdicts)
     }
 
@@ -223,9 +276,11 @@ impl Store {
         now: Timestamp,
         contested: &mut Vec<NodeContest>,
     ) -> Result<(), WriteError> {
-        self.commit_to_catalog(|transaction| {
-            for segment in segments {
-                catalog::add_segment(transaction, segment, now)?;
+        let settled = self.settled_by(group, now);
+        self.publish(segments, now, |transaction| {
+            settled.map_or(Ok(()), |settled| catalog::settle(transaction, settled))?;
+            for (agent, windows) in group.late() {
+                catalog::count_late(transaction, agent, windows, now)?;
             }
             for (run, seq) in &group.marks {
                 catalog::set_committed(transaction, run, *seq, now)?;
@@ -239,6 +294,52 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Makes segments count, and `change` with them, in one transaction.
+    fn publish(
+        &mut self,
+        segments: &[Segment],
+        now: Timestamp,
+        change: impl FnOnce(&Transaction<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), WriteError> {
+        self.commit_to_catalog(|transaction| {
+            segments.iter().try_for_each(|segment| catalog::add_segment(transaction, segment, now))?;
+            change(transaction)
+        })
+    }
+
+    /// Puts right what is left of segments that were to be published: their hours may have something to merge, or
+    /// the files are in the way.
+    fn after_publishing(
+        &mut self,
+        segments: &[Segment],
+        result: Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        if let Err(error) = result {
+            // Files of a doubtful commit may count; only the next start can tell.
+            if !self.doubtful {
+                segments.iter().for_each(|segment| self.discard(segment));
+            }
+            return Err(error);
+        }
+        for segment in segments {
+            let hour = (segment.table, segment::hour_of(segment.first_start));
+            if !self.touched.contains(&hour) {
+                self.touched.push_back(hour);
+            }
+        }
+        Ok(())
+    }
+
+    fn discard(&self, segment: &Segment) {
+        segment::discard(&self.dir.join(&segment.written.path));
+    }
+
+    /// Keeps the files of segments that count no longer until no question can be reading them.
+    fn replace(&mut self, segments: &[Segment], elapsed: Instant) {
+        let replaced = segments.iter().map(|segment| (elapsed, self.dir.join(&segment.written.path)));
+        self.replaced.extend(replaced);
     }
 
     /// Runs `change` in a transaction. After a commit that does not tell its outcome the store is doubtful.
@@ -300,19 +401,26 @@ fn write_segments(
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
     for (hour, windows) in group.by_hour() {
-        let path = merge::segment_path(hour);
-        let encode_error = |source| WriteError::Encode { path: folders.root().join(&path), source };
-        let frame = windows.frame().map_err(encode_error)?;
-        let rows = frame.height() as u64;
-        let data = encode::parquet(frame).map_err(encode_error)?;
-        segments.push(Segment {
-            written: segment::write(folders, path, rows, &data)?,
-            level: 0,
-            first_start: windows.first_start(),
-            last_end: windows.last_end(),
-        });
+        let time = (windows.first_start(), windows.last_end());
+        segments.push(write_segment(folders, hour, time, || windows.frame())?);
     }
     Ok(())
+}
+
+/// Writes rows of an hour of a table as a segment that does not count yet. They span `(first_start, last_end)`.
+fn write_segment(
+    folders: &mut Folders,
+    (table, hour): (Table, Timestamp),
+    (first_start, last_end): (Timestamp, Timestamp),
+    frame: impl FnOnce() -> PolarsResult<DataFrame>,
+) -> Result<Segment, WriteError> {
+    let path = merge::segment_path(table, hour);
+    let encode_error = |source| WriteError::Encode { path: folders.root().join(&path), source };
+    let frame = frame().map_err(encode_error)?;
+    let rows = frame.height() as u64;
+    let data = encode::parquet(frame).map_err(encode_error)?;
+    let written = segment::write(folders, path, rows, &data)?;
+    Ok(Segment { table, written, level: 0, first_start, last_end })
 }
 
 fn contest(known: Option<(String, Timestamp)>, report: &NodeReport) -> Option<NodeContest> {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod adapter;
 pub(crate) mod analyzer;
 pub(crate) mod fleet;
 pub(crate) mod proxy;

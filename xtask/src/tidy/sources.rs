@@ -6,8 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders of the pure crates.
-const PURE: [&str; 5] =
-    ["model", "analyzer/forecast", "analyzer/risk", "analyzer/placement", "analyzer/migration"];
+const PURE: [&str; 7] = [
+    "model",
+    "analyzer/cycle",
+    "analyzer/forecast",
+    "analyzer/migration",
+    "analyzer/placement",
+    "analyzer/risk",
+    "analyzer/simulate",
+];
 
 /// Words by which a pure crate would reach a clock, a file, a socket, a process or chance. Addresses of
 /// `std::net` are plain values.

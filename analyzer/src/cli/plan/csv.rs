@@ -19,7 +19,7 @@ const CHUNK: usize = 1 << 18;
 
 /// Why a file cannot be read.
 #[derive(Debug, Error)]
-pub(super) enum CsvError {
+pub(in crate::cli) enum CsvError {
     #[error("{file} cannot be opened")]
     Open {
         file: String,
@@ -50,7 +50,7 @@ pub(super) enum CsvError {
 }
 
 /// An open file, and the row that was read last.
-pub(super) struct Rows<R> {
+pub(in crate::cli) struct Rows<R> {
     /// What errors call it.
     file: String,
     input: R,
@@ -68,7 +68,7 @@ pub(super) struct Rows<R> {
 }
 
 /// Opens a file of a folder and reads its header.
-pub(super) fn open(folder: &Path, name: &str) -> Result<Rows<BufReader<File>>, CsvError> {
+pub(in crate::cli) fn open(folder: &Path, name: &str) -> Result<Rows<BufReader<File>>, CsvError> {
     let path = folder.join(name);
     let file = path.display().to_string();
     match File::open(&path) {
@@ -79,7 +79,7 @@ pub(super) fn open(folder: &Path, name: &str) -> Result<Rows<BufReader<File>>, C
 
 impl<R: BufRead> Rows<R> {
     /// Reads the header.
-    pub(super) fn new(file: String, input: R) -> Result<Self, CsvError> {
+    pub(in crate::cli) fn new(file: String, input: R) -> Result<Self, CsvError> {
         let mut rows = Self {
             file,
             input,
@@ -108,17 +108,22 @@ impl<R: BufRead> Rows<R> {
         Ok(rows)
     }
 
-    pub(super) fn header(&self) -> &[String] {
+    pub(in crate::cli) fn header(&self) -> &[String] {
         &self.header
     }
 
+    /// The number of the line that was read last, from 1.
+    pub(in crate::cli) fn line(&self) -> u64 {
+        self.line
+    }
+
     /// The position of a column that may be there.
-    pub(super) fn find(&self, column: &str) -> Option<usize> {
+    pub(in crate::cli) fn find(&self, column: &str) -> Option<usize> {
         self.header.iter().position(|name| name == column)
     }
 
     /// The position of a column that must be there.
-    pub(super) fn need(&self, column: &str) -> Result<usize, CsvError> {
+    pub(in crate::cli) fn need(&self, column: &str) -> Result<usize, CsvError> {
         self.find(column).ok_or_else(|| CsvError::NoColumn {
             file: self.file.clone(),
             column: column.to_owned(),
@@ -127,7 +132,7 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// Reads the next row. Whether there was one.
-    pub(super) fn next(&mut self) -> Result<bool, CsvError> {
+    pub(in crate::cli) fn next(&mut self) -> Result<bool, CsvError> {
         if !self.filled()? {
             return Ok(false);
         }
@@ -140,20 +145,20 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// A field of the row, without white space around it.
-    pub(super) fn bytes(&self, column: usize) -> &[u8] {
+    pub(in crate::cli) fn bytes(&self, column: usize) -> &[u8] {
         let (text, between) = if self.quoted { (&self.unquoted, 0) } else { (&self.text, 1) };
         let start = if column == 0 { 0 } else { self.ends[column - 1] + between };
         text[start..self.ends[column]].trim_ascii()
     }
 
     /// A field that is a number.
-    pub(super) fn number<T: FromStr>(&self, column: usize, what: &str) -> Result<T, CsvError> {
+    pub(in crate::cli) fn number<T: FromStr>(&self, column: usize, what: &str) -> Result<T, CsvError> {
         let parsed = str::from_utf8(self.bytes(column)).ok().and_then(|text| text.parse().ok());
         parsed.ok_or_else(|| self.fault(column, format!("{:?} is not {what}", self.lossy(column))))
     }
 
     /// A field that is a finite number of at least 0.
-    pub(super) fn quantity(&self, column: usize) -> Result<f64, CsvError> {
+    pub(in crate::cli) fn quantity(&self, column: usize) -> Result<f64, CsvError> {
         const WHAT: &str = "a number of 0 or more";
         let number: f64 = self.number(column, WHAT)?;
         if number.is_finite() && number >= 0.0 {
@@ -164,17 +169,17 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// The same, or nothing where the field is empty.
-    pub(super) fn maybe(&self, column: usize) -> Result<Option<f64>, CsvError> {
+    pub(in crate::cli) fn maybe(&self, column: usize) -> Result<Option<f64>, CsvError> {
         if self.bytes(column).is_empty() { Ok(None) } else { self.quantity(column).map(Some) }
     }
 
     /// A field as text for people.
-    pub(super) fn lossy(&self, column: usize) -> String {
+    pub(in crate::cli) fn lossy(&self, column: usize) -> String {
         String::from_utf8_lossy(self.bytes(column)).into_owned()
     }
 
     /// What is wrong with a field of the row.
-    pub(super) fn fault(&self, column: usize, cause: String) -> CsvError {
+    pub(in crate::cli) fn fault(&self, column: usize, cause: String) -> CsvError {
         let column = self.header[column].clone();
         CsvError::Field { file: self.file.clone(), line: self.line, column, cause }
     }

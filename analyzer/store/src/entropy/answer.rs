@@ -4,7 +4,7 @@ use super::{EligibleSource, PartitionEntropy, PeerEntropy, Share, Step};
 use crate::coverage::Coverage;
 use crate::error::QueryError;
 use crate::estimate::{Estimate, estimates};
-use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy, grassberger, over_offsets};
+use isotherm_model::entropy::{MIN_ACCESSES, NodeEntropy, grassberger, over_offsets};
 use isotherm_model::{Interval, NodeId, OffsetHistogram, PartitionId, SystemId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -57,17 +57,6 @@ impl Cell {
             Some(_) => {}
             None => self.not_told_apart = self.not_told_apart.saturating_add(ops),
         }
-    }
-
-    fn peer_entropy(mut self) -> Option<PeerEntropy> {
-        let remotes = self.remotes.len() as u64;
-        match self.remotes.iter_mut().max() {
-            Some(busiest) => *busiest = busiest.saturating_add(self.not_told_apart),
-            None => self.remotes.push(self.not_told_apart),
-        }
-        let received = self.remotes.iter().fold(0u64, |sum, ops| sum.saturating_add(*ops));
-        let bits = (received >= MIN_ACCESSES).then(|| grassberger(&self.remotes))??;
-        Some(PeerEntropy { bits, remotes, not_told_apart: self.not_told_apart })
     }
 
     pub(super) fn add(&mut self, node: NodeId, reads: u64, writes: u64) {
@@ -152,7 +141,7 @@ impl System {
         }
         for (answer, estimate) in answers.iter_mut().zip(estimates(&counts)?) {
             if let NodeEntropy::Insufficient { .. } = answer.node_entropy
-                && let Some(known) = estimate.and_then(measured)
+                && let Some(known) = estimate.and_then(Estimate::measured)
             {
                 answer.node_entropy = NodeEntropy::Known(known);
             }
@@ -204,17 +193,24 @@ fn undecided(
         source: candidate.source,
         node_entropy,
         offset_bits: over_offsets(&cell.offsets),
-        peer_entropy: if silent.is_empty() { cell.peer_entropy() } else { None },
+        peer_entropy: if silent.is_empty() {
+            PeerEntropy::of(cell.remotes, cell.not_told_apart)
+        } else {
+            None
+        },
     }
 }
 
-fn measured(estimate: Estimate) -> Option<Measured> {
-    (estimate.accesses >= MIN_ACCESSES).then_some(())?;
-    Some(Measured {
-        bits: estimate.bits?,
-        normalised: estimate.normalised?,
-        effective: estimate.effective?,
-        places: usize::try_from(estimate.places).ok()?,
-        accesses: estimate.accesses,
-    })
+impl PeerEntropy {
+    /// Of what was received from each peer that is told apart, and from all others together.
+    pub(crate) fn of(mut received: Vec<u64>, not_told_apart: u64) -> Option<Self> {
+        let remotes = received.len() as u64;
+        match received.iter_mut().max() {
+            Some(busiest) => *busiest = busiest.saturating_add(not_told_apart),
+            None => received.push(not_told_apart),
+        }
+        let sum = received.iter().fold(0u64, |sum, ops| sum.saturating_add(*ops));
+        let bits = (sum >= MIN_ACCESSES).then(|| grassberger(&received))??;
+        Some(Self { bits, remotes, not_told_apart })
+    }
 }

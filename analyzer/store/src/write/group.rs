@@ -4,6 +4,7 @@ use super::{ClockAhead, Entry, Gap, Run, Submission, Verdict};
 use crate::catalog::{self, NodeReport};
 use crate::columns::Columns;
 use crate::segment::hour_of;
+use crate::table::Table;
 use isotherm_model::{Completeness, NodeId, Seq, Timestamp, Window};
 use polars::prelude::{DataFrame, PolarsResult};
 use rusqlite::Connection;
@@ -23,6 +24,8 @@ pub(super) struct Group<'a> {
     /// New gaps, cut to what was not committed before.
     pub(super) gaps: Vec<(&'a Run, Gap)>,
     batches: Vec<(&'a Run, Seq, &'a [Window])>,
+    /// Windows that start before it are late.
+    watermark: Timestamp,
 }
 
 /// Windows that start in the same hour. Never empty.
@@ -40,6 +43,7 @@ impl<'a> Group<'a> {
             marks: BTreeMap::new(),
             gaps: Vec::new(),
             batches: Vec::new(),
+            watermark: catalog::settled(catalog)?.map_or(Timestamp::from_ms(0), |settled| settled.watermark),
         };
         for submission in submissions {
             let run = &submission.run;
@@ -76,16 +80,39 @@ impl<'a> Group<'a> {
         self.marks.is_empty()
     }
 
-    pub(super) fn by_hour(&self) -> BTreeMap<Timestamp, HourWindows<'a>> {
-        let mut hours: BTreeMap<Timestamp, HourWindows<'a>> = BTreeMap::new();
+    /// Windows by the table and hour that they belong to.
+    pub(super) fn by_hour(&self) -> BTreeMap<(Table, Timestamp), HourWindows<'a>> {
+        let mut hours: BTreeMap<(Table, Timestamp), HourWindows<'a>> = BTreeMap::new();
         for (run, seq, windows) in &self.batches {
             for window in *windows {
-                hours.entry(hour_of(window.start)).or_default().0.push((*run, *seq, window));
+                let table = if self.is_late(window) { Table::Late } else { Table::Windows };
+                hours.entry((table, hour_of(window.start))).or_default().0.push((*run, *seq, window));
             }
         }
         // Windows without nodes have no rows, and an hour of them has no segment.
         hours.retain(|_, windows| windows.0.iter().any(|(_, _, window)| !window.nodes.is_empty()));
         hours
+    }
+
+    fn is_late(&self, window: &Window) -> bool {
+        window.start < self.watermark
+    }
+
+    /// Windows that are late, by agent.
+    pub(super) fn late(&self) -> BTreeMap<&'a str, u64> {
+        let mut late = BTreeMap::new();
+        for (run, _, windows) in &self.batches {
+            let windows = windows.iter().filter(|window| self.is_late(window)).count() as u64;
+            if windows > 0 {
+                *late.entry(run.agent.as_str()).or_default() += windows;
+            }
+        }
+        late
+    }
+
+    /// The end of the newest window; `None` without windows.
+    pub(super) fn newest_end(&self) -> Option<Timestamp> {
+        self.batches.iter().flat_map(|(_, _, windows)| windows.iter().map(Window::end)).max()
     }
 
     /// One report per node and agent of the group, by the newest window that is not [ahead](AHEAD_MS).
@@ -96,7 +123,9 @@ impl<'a> Group<'a> {
                 for node in &window.nodes {
                     // A host has no processes that could be gone.
                     let alive = node.processes > 0 || node.node.is_host();
-                    let watched = window.completeness == Completeness::Complete && alive;
+                    // What came late is in no answer, so nobody can say that it was watched.
+                    let counts = window.completeness == Completeness::Complete && !self.is_late(window);
+                    let watched = counts && alive;
                     let new = NodeReport {
                         node: node.node.clone(),
                         agent: run.agent.to_string(),

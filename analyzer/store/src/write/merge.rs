@@ -15,6 +15,7 @@ use crate::encode;
 use crate::error::WriteError;
 use crate::read::scan;
 use crate::segment::{self, Folders};
+use crate::table::Table;
 use isotherm_model::Timestamp;
 use polars::prelude::LazyFrame;
 use rusqlite::Connection;
@@ -27,7 +28,7 @@ use uuid::Uuid;
 const FAN_IN: usize = 16;
 
 /// Segments of this level are final.
-const LAST_LEVEL: u32 = 3;
+pub(super) const LAST_LEVEL: u32 = 3;
 
 /// Larger segments are final too, so that merging takes at most [`FAN_IN`] times as many rows of memory
 /// (130 MB).
@@ -46,7 +47,7 @@ pub enum Merging {
 }
 
 /// The hours that a start finds with enough segments to merge, as after errors or a crash.
-pub(super) fn unmerged(catalog: &Connection) -> Result<VecDeque<Timestamp>, rusqlite::Error> {
+pub(super) fn unmerged(catalog: &Connection) -> Result<VecDeque<(Table, Timestamp)>, rusqlite::Error> {
     Ok(catalog::mergeable_hours(catalog, LAST_LEVEL, MAX_ROWS, FAN_IN)?.into())
 }
 
@@ -73,12 +74,15 @@ impl Store {
 
     fn merge_hour(
         &mut self,
-        hour: Timestamp,
+        hour: (Table, Timestamp),
         now: Timestamp,
         elapsed: Instant,
     ) -> Result<Merging, WriteError> {
         if self.doubtful {
             return Err(WriteError::Doubtful(None));
+        }
+        if self.compaction.is_at(hour) {
+            return Ok(Merging::Done);
         }
         for level in 0..LAST_LEVEL {
             let small = catalog::mergeable(&self.catalog, hour, level, MAX_ROWS, FAN_IN)?;
@@ -92,7 +96,7 @@ impl Store {
 
     fn merge_into_one(
         &mut self,
-        hour: Timestamp,
+        hour: (Table, Timestamp),
         level: u32,
         small: &[Segment],
         now: Timestamp,
@@ -105,13 +109,12 @@ impl Store {
         });
         match result {
             Ok(()) => {
-                let replaced = small.iter().map(|segment| (elapsed, self.dir.join(&segment.written.path)));
-                self.replaced.extend(replaced);
+                self.replace(small, elapsed);
                 Ok(())
             }
             Err(error) => {
                 if !self.doubtful {
-                    segment::discard(&self.dir.join(&merged.written.path));
+                    self.discard(&merged);
                 }
                 Err(error)
             }
@@ -119,7 +122,7 @@ impl Store {
     }
 
     /// Removes replaced files that no question can still be reading.
-    fn bury(&mut self, elapsed: Instant) {
+    pub(super) fn bury(&mut self, elapsed: Instant) {
         self.replaced.retain(|(since, path)| {
             let read = elapsed.saturating_duration_since(*since) < READERS;
             if !read {
@@ -132,19 +135,21 @@ impl Store {
 
 fn merged(
     folders: &mut Folders,
-    hour: Timestamp,
+    (table, hour): (Table, Timestamp),
     level: u32,
     small: &[Segment],
 ) -> Result<Segment, WriteError> {
     let dir = folders.root().to_owned();
-    let path = segment_path(hour);
+    let path = segment_path(table, hour);
     let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
+    small.iter().try_for_each(|segment| segment::check(&dir, &segment.written))?;
     let paths: Vec<PathBuf> = small.iter().map(|segment| dir.join(&segment.written.path)).collect();
-    let frame = scan(&paths).and_then(LazyFrame::collect).map_err(encode_error)?;
+    let frame = scan(table, &paths).and_then(LazyFrame::collect).map_err(encode_error)?;
     let rows = frame.height() as u64;
     let data = encode::parquet(frame).map_err(encode_error)?;
     let bounds = |of: fn(&Segment) -> Timestamp| small.iter().map(of);
     Ok(Segment {
+        table,
         written: segment::write(folders, path.clone(), rows, &data)?,
         level,
         first_start: bounds(|segment| segment.first_start).min().unwrap_or(hour),
@@ -153,7 +158,7 @@ fn merged(
 }
 
 /// A new segment's place within the data folder.
-pub(super) fn segment_path(hour: Timestamp) -> PathBuf {
+pub(super) fn segment_path(table: Table, hour: Timestamp) -> PathBuf {
     let name = format!("{}.{}", Uuid::new_v4(), segment::ENDING);
-    Path::new(segment::FOLDER).join(segment::hive_folder(hour)).join(name)
+    Path::new(segment::FOLDER).join(table.folder(hour)).join(name)
 }

@@ -59,8 +59,8 @@ impl Found {
 /// Removes segments that do not count and checks that those which do are there in full.
 pub(super) fn segments(dir: &Path, catalog: &Connection, found: Found) -> Result<(), OpenError> {
     let mut counted = BTreeSet::new();
-    for (path, expected) in catalog::segment_sizes(catalog)? {
-        let path = dir.join(path);
+    for segment in catalog::segments(catalog)? {
+        let (path, expected) = (dir.join(&segment.written.path), segment.written.bytes);
         let size = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

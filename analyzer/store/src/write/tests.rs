@@ -1,11 +1,16 @@
 use super::*;
 use crate::PartitionShare;
 use crate::catalog::Missing;
+use crate::derived::Derived;
+use crate::derived::tests::{entropy_row, forecast_row, risk_row};
+use crate::earlier::make_tables_of_version_3;
 use crate::read::Span;
 use crate::sample::{at, batch, commit, gap, node_window, partition, reads, run, seq, window, with_lost};
 use isotherm_model::{Layer, Operation};
 use std::fs;
 use std::time::Duration;
+
+mod upkeep;
 
 const HOUR: &str = "segments/date=1970-01-01/hour=00";
 
@@ -21,7 +26,7 @@ fn counted(store: &Store) -> u64 {
 }
 
 fn catalogued(store: &Store) -> usize {
-    catalog::segment_sizes(&store.catalog).unwrap().len()
+    catalog::segments(&store.catalog).unwrap().len()
 }
 
 /// Merges all there is to merge.
@@ -164,7 +169,7 @@ fn a_catalog_of_a_newer_version_is_refused() {
     drop(catalog);
     let error = Store::open(dir.path()).unwrap_err().to_string();
     assert!(error.ends_with(
-        "catalog.db has schema version 99, this isotherm knows versions up to 3; use a newer isotherm"
+        "catalog.db has schema version 99, this isotherm knows versions up to 4; use a newer isotherm"
     ));
 }
 
@@ -259,6 +264,7 @@ fn a_catalog_of_version_1_is_taken_over() {
     commit(&mut store, &[one(&a, 1)]);
     drop(store);
     let old = Connection::open(dir.path().join(catalog::FILE)).unwrap();
+    make_tables_of_version_3(&old);
     old.execute_batch(
         "ALTER TABLE nodes DROP COLUMN listening;
          ALTER TABLE segments ADD COLUMN last_start_ms INTEGER NOT NULL DEFAULT 0;
@@ -275,6 +281,129 @@ fn a_catalog_of_version_1_is_taken_over() {
         commit(&mut store, &[one(&a, number)]);
         assert_eq!(counted(&store), number * 10);
     }
+}
+
+#[test]
+fn catalogs_of_earlier_versions_become_what_a_new_one_is() {
+    let tables = |dir: &Path| -> Vec<(String, String, String, i64)> {
+        let catalog = Connection::open(dir.join(catalog::FILE)).unwrap();
+        let columns =
+            "SELECT t.name, c.name, c.type, c.\"notnull\" FROM sqlite_schema t, pragma_table_info(t.name) c
+                       ORDER BY t.name, c.name";
+        let mut statement = catalog.prepare(columns).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let new = tempfile::tempdir().unwrap();
+    drop(Store::open(new.path()).unwrap());
+    let back = [
+        "",
+        "ALTER TABLE nodes DROP COLUMN listening; PRAGMA user_version = 2;",
+        "ALTER TABLE segments ADD COLUMN last_start_ms INTEGER NOT NULL DEFAULT 0;
+         ALTER TABLE segments ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+         ALTER TABLE nodes RENAME COLUMN first_watched_ms TO first_complete_ms;
+         ALTER TABLE nodes DROP COLUMN last_watched_ms;
+         PRAGMA user_version = 1;",
+    ];
+    for steps in 1..=back.len() {
+        let old = tempfile::tempdir().unwrap();
+        drop(Store::open(old.path()).unwrap());
+        let catalog = Connection::open(old.path().join(catalog::FILE)).unwrap();
+        make_tables_of_version_3(&catalog);
+        back[..steps].iter().for_each(|back| catalog.execute_batch(back).unwrap());
+        drop(catalog);
+        assert_ne!(tables(old.path()), tables(new.path()), "it was made an old one");
+        let error = Reader::open(old.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Older { .. }), "who only reads leaves it alone: {error}");
+        drop(Store::open(old.path()).unwrap());
+        assert_eq!(tables(old.path()), tables(new.path()), "from version {}", 4 - steps);
+        Reader::open(old.path()).unwrap();
+    }
+}
+
+#[test]
+fn segments_of_version_3_are_windows_whose_checksum_nobody_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = run("a");
+    let mut store = Store::open(dir.path()).unwrap();
+    (1..=17).for_each(|number| commit(&mut store, &[one(&a, number)]));
+    drop(store);
+    make_tables_of_version_3(&Connection::open(dir.path().join(catalog::FILE)).unwrap());
+    let mut store = Store::open(dir.path()).unwrap();
+    let known = |store: &Store| -> Vec<bool> {
+        let segments = catalog::segments(&store.catalog).unwrap();
+        assert!(segments.iter().all(|segment| segment.table == Table::Windows));
+        segments.iter().map(|segment| segment.written.checksum.is_some()).collect()
+    };
+    assert_eq!((known(&store), counted(&store)), (vec![false; 17], 170));
+    merge(&mut store, Instant::now());
+    let (mut known, counted) = (known(&store), counted(&store));
+    known.sort_unstable();
+    assert_eq!((known, counted), (vec![false, true], 170), "what is rewritten has one");
+}
+
+fn derived(at_ms: u64) -> Derived {
+    Derived {
+        entropy: vec![entropy_row(at_ms, "p"), entropy_row(at_ms, "q")],
+        forecasts: vec![forecast_row(at_ms, 1)],
+        risks: vec![risk_row(at_ms, "p")],
+    }
+}
+
+#[test]
+fn what_a_cycle_computed_is_there_after_a_restart_with_all_its_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    commit(&mut store, &[one(&run("a"), 1)]);
+    let cycles = [3_600_000, 3_660_000, 7_200_000].map(derived);
+    cycles.iter().for_each(|cycle| store.append(cycle, at(0)).unwrap());
+    store.append(&Derived::default(), at(0)).unwrap();
+    assert_eq!(catalogued(&store), 1 + 3 * 3);
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let reader = store.reader();
+    let all = |rows: fn(&Derived) -> usize| cycles.iter().map(rows).sum::<usize>();
+    assert_eq!(reader.entropy_rows(Span::default()).unwrap().len(), all(|cycle| cycle.entropy.len()));
+    let second = Span { since: Some(at(3_660_000)), until: Some(at(3_660_001)) };
+    let found = Derived {
+        entropy: reader.entropy_rows(second).unwrap(),
+        forecasts: reader.forecast_rows(second).unwrap(),
+        risks: reader.risk_rows(second).unwrap(),
+    };
+    assert_eq!(found, cycles[1]);
+    assert_eq!(counted(&store), 10, "tables do not mix");
+    let none = Span { since: Some(at(9_000_000)), until: None };
+    assert_eq!(reader.risk_rows(none).unwrap(), []);
+}
+
+#[test]
+fn an_append_that_cannot_be_written_leaves_no_table_with_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    // The table that is written last cannot have a folder, as a file has its name.
+    let blocked = dir.path().join("segments/risks");
+    fs::create_dir_all(blocked.parent().unwrap()).unwrap();
+    fs::write(&blocked, "").unwrap();
+    assert!(matches!(store.append(&derived(0), at(0)).unwrap_err(), WriteError::Io { .. }));
+    assert_eq!(catalogued(&store), 0);
+    assert_eq!(store.reader().entropy_rows(Span::default()).unwrap(), []);
+    fs::remove_file(&blocked).unwrap();
+    store.append(&derived(0), at(0)).unwrap();
+    assert_eq!(store.reader().risk_rows(Span::default()).unwrap(), derived(0).risks);
+}
+
+#[test]
+fn derived_rows_are_merged_as_windows_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    for cycle in 0..32 {
+        store.append(&derived(cycle * 60_000), at(0)).unwrap();
+    }
+    let rows = |store: &Store| store.reader().risk_rows(Span::default()).unwrap();
+    let before = rows(&store);
+    merge(&mut store, Instant::now());
+    assert_eq!((catalogued(&store), before.len()), (3 * 2, 32));
+    assert_eq!(rows(&store), before);
 }
 
 #[test]

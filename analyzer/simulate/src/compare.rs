@@ -1,0 +1,139 @@
+//! Policies compared on the same clusters.
+//!
+//! Paired: every policy runs every seed, and a ratio is that of two runs of one seed. What clients lose is so skewed
+//! (a hot node without headroom costs more than a month of failures) that ratios are averaged as logarithms; their
+//! interval is a bootstrap over seeds.
+
+use crate::policy::{Limits, Policy};
+use crate::run::{Outcome, run};
+use crate::world::{Spec, SpecError, World};
+use rand_distr::{Distribution, StandardUniform};
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::SeedableRng;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use serde::Serialize;
+
+/// A mean ratio, and an interval that it lies in with a probability of 95 %.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratio {
+    /// The geometric mean over seeds.
+    pub mean: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// What a policy came to, over all seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    /// Its name.
+    pub name: String,
+    /// The policy.
+    pub policy: Policy,
+    /// Client-minutes lost, over those of the first policy.
+    pub total: Ratio,
+    /// The part of failovers, over that of the first policy.
+    pub failover: Ratio,
+    /// Of all seeds: this policy's sum over the first one's.
+    pub of_sums: f64,
+    /// Bytes that it copied, in percent of all there are, in the mean of the seeds.
+    pub copied_percent: f64,
+    /// Moves in the mean of the seeds.
+    pub moves: f64,
+    /// Shifts in the mean of the seeds.
+    pub shifts: f64,
+    /// Each seed's run.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Runs all policies on all seeds. The first policy is what the others are compared with.
+///
+/// The same arguments give the same result, whatever the number of threads.
+///
+/// # Errors
+/// A spec that cannot be.
+pub fn compare(
+    spec: &Spec,
+    limits: &Limits,
+    seeds: &[u64],
+    policies: &[(&str, Policy)],
+) -> Result<Vec<Compared>, SpecError> {
+    spec.check()?;
+    let of_seed: Vec<Vec<Outcome>> = seeds
+        .into_par_iter()
+        .map(|seed| {
+            let world = World::new(spec.clone(), *seed)?;
+            Ok(policies.into_par_iter().map(|(_, policy)| run(&world, *policy, limits)).collect())
+        })
+        .collect::<Result<_, SpecError>>()?;
+    let outcomes = |at: usize| of_seed.iter().map(move |seed| &seed[at]);
+    let compared = |(at, (name, policy)): (usize, &(&str, Policy))| {
+        let ratio = |part: fn(&Outcome) -> f64| {
+            paired(&outcomes(at).map(part).collect::<Vec<_>>(), &outcomes(0).map(part).collect::<Vec<_>>())
+        };
+        let mean = |part: fn(&Outcome) -> f64| outcomes(at).map(part).sum::<f64>() / seeds.len() as f64;
+        let sum = |at: usize| outcomes(at).map(|outcome| outcome.toll.total()).sum::<f64>();
+        Compared {
+            name: (*name).to_owned(),
+            policy: *policy,
+            total: ratio(|outcome| outcome.toll.total()),
+            failover: ratio(|outcome| outcome.toll.failover),
+            of_sums: sum(at) / sum(0),
+            copied_percent: mean(|outcome| 100.0 * outcome.record.bytes / outcome.all_bytes),
+            moves: mean(|outcome| f64::from(outcome.record.moves)),
+            shifts: mean(|outcome| f64::from(outcome.record.shifts)),
+            outcomes: outcomes(at).cloned().collect(),
+        }
+    };
+    Ok(policies.iter().enumerate().map(compared).collect())
+}
+
+/// Bootstrap samples: the ends of the interval then move by less than a hundredth of it.
+const SAMPLES: usize = 4_000;
+
+/// The mean ratio of numbers that belong together, one of each seed. Not a number without seeds. A number of 0 or less
+/// counts as one client-minute, as there is no logarithm of nothing.
+#[must_use]
+pub fn paired(these: &[f64], those: &[f64]) -> Ratio {
+    let logs: Vec<f64> =
+        these.iter().zip(those).map(|(this, that)| (this.max(1.0) / that.max(1.0)).ln()).collect();
+    let mean = |sum: f64| (sum / logs.len() as f64).exp();
+    let mut dice = Pcg64Mcg::seed_from_u64(1);
+    let mut sample = || {
+        let draw = || {
+            let unit: f64 = StandardUniform.sample(&mut dice);
+            logs[((unit * logs.len() as f64) as usize).min(logs.len() - 1)]
+        };
+        mean(std::iter::repeat_with(draw).take(logs.len()).sum())
+    };
+    let mut samples: Vec<f64> =
+        (0..SAMPLES).map(|_| if logs.is_empty() { f64::NAN } else { sample() }).collect();
+    samples.sort_by(f64::total_cmp);
+    let at = |q: f64| samples[(q * (SAMPLES - 1) as f64) as usize];
+    Ratio { mean: mean(logs.iter().sum()), low: at(0.025), high: at(0.975) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_that_is_always_the_same_is_certain() {
+        let ratio = paired(&[10.0, 200.0, 3e5], &[20.0, 400.0, 6e5]);
+        for value in [ratio.mean, ratio.low, ratio.high] {
+            assert!((value - 0.5).abs() < 1e-12, "{ratio:?}");
+        }
+    }
+
+    #[test]
+    fn the_interval_holds_the_mean_and_widens_with_what_differs() {
+        let those = [100.0; 8];
+        let near = paired(&[48.0, 52.0, 50.0, 49.0, 51.0, 50.0, 47.0, 53.0], &those);
+        let far = paired(&[20.0, 125.0, 50.0, 30.0, 80.0, 50.0, 25.0, 100.0], &those);
+        for ratio in [near, far] {
+            assert!(ratio.low <= ratio.mean && ratio.mean <= ratio.high, "{ratio:?}");
+        }
+        assert!(far.high - far.low > 5.0 * (near.high - near.low), "{near:?} {far:?}");
+    }
+}
