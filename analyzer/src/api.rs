@@ -1,5 +1,6 @@
 //! The control service: questions of people and tools, answered from what is committed and the topology.
 
+mod agents;
 mod export;
 mod nodes;
 mod peers;
@@ -8,14 +9,17 @@ mod query;
 mod risk;
 mod wire;
 
+use crate::accept::Room;
+use crate::ingest::Ingest;
 use crate::topology::{Topologies, Topology};
 use crate::writer::{now, with_causes};
 use isotherm_model::{Layer, Timestamp};
 use isotherm_proto::control::v1::control_service_server::ControlService;
 use isotherm_proto::control::v1::{
     AnalyzeEntropyRequest, AnalyzeEntropyResponse, ExportParquetRequest, ExportParquetResponse,
-    ExportRequest, ExportResponse, ListNodesRequest, ListNodesResponse, ListPartitionsRequest,
-    ListPartitionsResponse, ListPeersRequest, ListPeersResponse, QueryRequest,
+    ExportRequest, ExportResponse, ListAgentsRequest, ListAgentsResponse, ListNodesRequest,
+    ListNodesResponse, ListPartitionsRequest, ListPartitionsResponse, ListPeersRequest, ListPeersResponse,
+    QueryRequest,
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
 pub(crate) use risk::Risk;
@@ -31,10 +35,18 @@ use tonic::{Request, Response, Status};
 /// Questions that are answered at the same time; more wait. Each may use every core and a few hundred MB.
 const QUESTIONS: usize = 4;
 
+/// What takes telemetry in.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    pub(crate) ingest: Ingest,
+    pub(crate) room: Room,
+}
+
 /// The service. Clones share the limit on questions.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
     reader: Reader,
+    intake: Intake,
     topologies: Topologies,
     /// The step of those who do not name one.
     step: Step,
@@ -47,6 +59,7 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(
         reader: Reader,
+        intake: Intake,
         topologies: Topologies,
         step: Duration,
         streams: TaskTracker,
@@ -55,7 +68,7 @@ impl Control {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
         let step = each(u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
         let workers = Arc::new(Semaphore::new(query::WORKERS));
-        Self { reader, topologies, step, questions, workers, streams, stop }
+        Self { reader, intake, topologies, step, questions, workers, streams, stop }
     }
 
     /// Asks the store on a thread that may block.
@@ -101,9 +114,21 @@ impl ControlService for Control {
         let span = span(request.since_ms, request.until_ms)?;
         let answer = self.ask(move |reader, topology| {
             let activity = reader.node_activity(span)?;
-            Ok(wire::nodes(topology, &reader.nodes()?, &activity, &reader.missing(span)?, now()))
+            let reports = reader.nodes()?;
+            let nodes = wire::nodes(topology, &reports, &activity, &reader.missing(span)?, now());
+            Ok((reports, nodes))
         });
-        Ok(Response::new(ListNodesResponse { nodes: answer.await? }))
+        let (reports, mut nodes) = answer.await?;
+        agents::add_clocks(&mut nodes, &reports, &self.intake.ingest.agents().statuses());
+        Ok(Response::new(ListNodesResponse { nodes }))
+    }
+
+    async fn list_agents(
+        &self,
+        _: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        let agents = self.intake.ingest.agents().statuses().into_iter().map(agents::agent).collect();
+        Ok(Response::new(ListAgentsResponse { agents, intake: Some(agents::intake(&self.intake)) }))
     }
 
     async fn list_partitions(

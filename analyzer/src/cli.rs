@@ -1,5 +1,6 @@
 //! The command line: what it accepts, what it exits with.
 
+mod agents;
 mod client;
 mod entropy;
 mod explain;
@@ -139,6 +140,7 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum GetCommand {
+    Agents(agents::AgentsArgs),
     Nodes(nodes::NodesArgs),
     Partitions(partitions::PartitionsArgs),
     Peers(peers::PeersArgs),
@@ -202,6 +204,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve(args),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Get(GetCommand::Agents(args)) => client(agents::run(args)),
         Command::Get(GetCommand::Nodes(args)) => client(nodes::run(args)),
         Command::Get(GetCommand::Partitions(args)) => client(partitions::run(args)),
         Command::Get(GetCommand::Peers(args)) => client(peers::run(args)),

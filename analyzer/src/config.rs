@@ -5,10 +5,12 @@
 mod adapter;
 mod cycle;
 mod failure;
+mod ingest;
 mod listen;
 mod store;
 mod topology;
 
+use crate::ingest::Limits;
 use crate::topology::{Adapter, Topology};
 pub(crate) use failure::FailureConfig;
 use isotherm_model::InvalidName;
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Length of a step of the entropy series, whole milliseconds above 0. Default 60 s.
     pub(crate) step: Duration,
+    /// What agents may take. Default: see there.
+    pub(crate) ingest: Limits,
     /// How late windows may come, and how much is kept. Default: 15 minutes, and what
     /// [`Retention`](isotherm_store::Retention) argues.
     pub(crate) upkeep: Upkeep,
@@ -78,6 +82,8 @@ struct Raw {
     listen: Option<Spanned<listen::RawListen>>,
     data_dir: Option<Spanned<PathBuf>>,
     step: Option<Spanned<String>>,
+    #[serde(default)]
+    ingest: ingest::RawIngest,
     #[serde(default)]
     store: store::RawStore,
     #[serde(default)]
@@ -133,6 +139,7 @@ impl Config {
         })?;
         let (listen, tls) = raw.listen.map_or(Ok((LISTEN, None)), listen::checked).map_err(invalid)?;
         let step = raw.step.map_or(Ok(STEP), |raw| duration("step", &raw)).map_err(invalid)?;
+        let ingest = ingest::checked(&raw.ingest).map_err(invalid)?;
         let upkeep = store::checked(raw.store).map_err(invalid)?;
         let topology = topology::checked(raw.topology).map_err(invalid)?;
         let adapters = adapter::checked(raw.adapter, &topology).map_err(invalid)?;
@@ -146,7 +153,7 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, upkeep, topology, adapters, failure, cycle })
+        Ok(Self { listen, tls, data_dir, step, ingest, upkeep, topology, adapters, failure, cycle })
     }
 }
 

@@ -1,32 +1,50 @@
 //! The telemetry service: one stream per run of an agent.
 //!
-//! A stream gives its agent [credit](Credit) for what the writer's queue has room for, and ends where an agent
-//! sends more than that. What all streams together parse and hold takes at most [`MEMORY_KIB`]; beyond that nothing
-//! is read, and HTTP/2 flow control holds the agents back. Beside it each stream holds the one message that it has
-//! read and waits to parse, and [`UNPACKING`] of them together a payload that was unpacked to count its rows.
+//! A stream gives its agent [credit](Credit) for what is worth to wait in the writer's queue, and ends where an agent
+//! sends more than that. What streams parse and hold takes its part of a [memory](memory) that does not depend on
+//! how many they are; while there is none, nothing more is read of the stream, and HTTP/2 flow control holds its agent
+//! back. Beside it each stream holds the one message that it has read and waits to parse, and each of the
+//! [hands](hands) a payload that is unpacked. Every agent has an [account](agents) of what it may take, and the writer
+//! takes from agents in [turns](turns).
+//!
 //! Answers come in the order of what they answer. What cannot be understood is refused alone; only a stream
 //! that does not follow the protocol is ended.
 
+mod agents;
+mod batch;
+mod clock;
 mod credit;
+mod limits;
+mod memory;
+mod names;
+mod queue;
+mod turns;
 
-use crate::writer::{Job, Reply, with_causes};
+use crate::writer::{Job, Reply, now, rows_of, with_causes};
+pub(crate) use agents::{AgentStatus, Agents, Totals};
+use agents::{Arrival, Visit};
+use batch::Parsed;
+pub(crate) use clock::ClockState;
 use credit::Credit;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use isotherm_model::{Seq, Window};
+use isotherm_model::Seq;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryService;
 use isotherm_proto::telemetry::v1::{
     Ack, Batch, Gap, Hello, Nack, NackReason, StreamRequest, StreamResponse, Welcome, stream_request,
     stream_response,
 };
-use isotherm_proto::{
-    MAX_PAYLOAD_BYTES, Malformed, gap_from_wire, hello_from_wire, rows_in_payload, unpacked, unpacked_bytes,
-    window_set_from_payload,
-};
-use isotherm_store::{Entry, Reader, Run, Submission, Verdict, hours_of};
-use std::borrow::Cow;
+use isotherm_proto::{MAX_PAYLOAD_BYTES, gap_from_wire, hello_from_wire};
+use isotherm_store::{Entry, Reader, Run, Submission, Verdict};
+pub(crate) use limits::Limits;
+pub(crate) use memory::Held;
+use memory::Memory;
+pub(crate) use queue::{Depth, Queue, Submitting, queue};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,48 +53,65 @@ use tonic::{Request, Response, Status, Streaming};
 /// Answers that wait for the agent to read them.
 const ANSWERS: usize = 16;
 
-/// Memory for batches that are being parsed or wait for a commit, of all streams together, in KiB. The largest
-/// batch that is accepted takes nearly all of it.
-const MEMORY_KIB: u32 = 400 << 10;
+/// Submissions in the writer's queue beyond which more would only wait longer.
+const QUEUE: usize = 64;
 
-/// Bytes that a row takes beside its part of the payload while a batch is parsed: a message that is freed row by
-/// row, a model row with half a KiB of histogram, and a key to find repeated ones; 1 KiB, and half as much where
-/// the system's name is as long as a name may be.
-const ROW_BYTES: usize = 1_536;
+/// How long a stream may take to say whose it is. It counts as one from the beginning.
+const GREETING: Duration = Duration::from_secs(10);
 
-/// Compressed payloads that are unpacked, to at most 8 MiB, and wait for memory to be parsed in. They do not
-/// count as [`MEMORY_KIB`], as nobody may wait for memory while holding some.
-const UNPACKING: usize = 4;
-
-/// Hours that the windows of one batch may start in: each makes a segment.
-const MAX_HOURS: usize = 24;
+/// How long an agent may take to read an answer before its stream ends. It holds nobody up, but its own place.
+const UNREAD: Duration = Duration::from_secs(60);
 
 /// Sequence numbers that the catalog can hold.
 const MAX_SEQ: u64 = i64::MAX.cast_unsigned();
 
-/// The service. Clones share their queue and their memory.
+/// The service. Clones share everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
-    jobs: mpsc::Sender<Job>,
+    jobs: Submitting,
     reader: Reader,
-    memory: Arc<Semaphore>,
-    unpacking: Arc<Semaphore>,
-    /// Shared by the service and every open stream, each of which works on a clone.
-    open: Arc<()>,
+    memory: Memory,
+    /// Threads that unpack, parse and look into the catalog: as many as there are processors, and two at least.
+    hands: Arc<Semaphore>,
+    agents: Agents,
     streams: TaskTracker,
     stop: CancellationToken,
 }
 
+/// How near the limits the service is.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) totals: Totals,
+    pub(crate) depth: Depth,
+    pub(crate) memory_bytes: u64,
+    pub(crate) max_memory_bytes: u64,
+}
+
 impl Ingest {
     pub(crate) fn new(
-        jobs: mpsc::Sender<Job>,
+        jobs: Submitting,
         reader: Reader,
+        limits: Limits,
         streams: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let memory = Arc::new(Semaphore::new(MEMORY_KIB as usize));
-        let unpacking = Arc::new(Semaphore::new(UNPACKING));
-        Self { jobs, reader, memory, unpacking, open: Arc::new(()), streams, stop }
+        let memory = Memory::new(&limits);
+        let hands = thread::available_parallelism().map_or(2, |processors| processors.get().max(2));
+        let (hands, agents) = (Arc::new(Semaphore::new(hands)), Agents::new(limits, memory.clone()));
+        Self { jobs, reader, memory, hands, agents, streams, stop }
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            totals: self.agents.totals(),
+            depth: self.jobs.depth(),
+            memory_bytes: self.memory.taken().as_u64(),
+            max_memory_bytes: self.memory.limit().as_u64(),
+        }
     }
 }
 
@@ -90,13 +125,15 @@ impl TelemetryService for Ingest {
         &self,
         request: Request<Streaming<StreamRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
+        let arrival =
+            self.agents.arrive().map_err(|exceeded| Status::resource_exhausted(exceeded.to_string()))?;
         let (answers, stream) = mpsc::channel(ANSWERS);
         let (ingest, requests) = (self.clone(), request.into_inner());
         self.streams.spawn(async move {
             let ended = tokio::select! {
                 biased;
                 () = ingest.stop.cancelled() => Err(Status::unavailable("the analyzer is shutting down")),
-                ended = ingest.serve(requests, &answers) => ended,
+                ended = ingest.serve(arrival, requests, &answers) => ended,
             };
             if let Err(status) = ended {
                 tracing::debug!(%status, "telemetry stream ended");
@@ -109,36 +146,66 @@ impl TelemetryService for Ingest {
 }
 
 impl Ingest {
-    async fn serve(&self, mut requests: Streaming<StreamRequest>, answers: &Answers) -> Result<(), Status> {
+    async fn serve(
+        &self,
+        arrival: Arrival,
+        mut requests: Streaming<StreamRequest>,
+        answers: &Answers,
+    ) -> Result<(), Status> {
+        let greeting = timeout(GREETING, requests.message()).await.map_err(|_| {
+            Status::deadline_exceeded(format!("no hello came within {} s", GREETING.as_secs()))
+        })?;
         let mut credit = Credit::default();
-        let run = match requests.message().await? {
+        let visit = match greeting? {
             Some(StreamRequest { message: Some(stream_request::Message::Hello(hello)) }) => {
                 let granted = credit.grant(0, self.room());
-                self.welcome(hello, granted, answers).await?
+                self.welcome(arrival, hello, granted, answers).await?
             }
             Some(_) => return Err(Status::invalid_argument("the first message must be a hello")),
             None => return Ok(()),
         };
+        tokio::select! {
+            () = visit.replaced.cancelled() => {
+                Err(Status::aborted("a newer stream of this run took its place"))
+            }
+            ended = self.converse(&visit, credit, requests, answers) => ended,
+        }
+    }
+
+    async fn converse(
+        &self,
+        visit: &Visit,
+        mut credit: Credit,
+        mut requests: Streaming<StreamRequest>,
+        answers: &Answers,
+    ) -> Result<(), Status> {
         let mut waiting: FuturesOrdered<BoxFuture<'static, StreamResponse>> = FuturesOrdered::new();
         let mut open = true;
         loop {
             tokio::select! {
                 Some(mut answer) = waiting.next(), if !waiting.is_empty() => {
                     credit.answered();
-                    if let Some(stream_response::Message::Ack(ack)) = &mut answer.message {
-                        ack.credit = credit.grant(waiting.len(), self.room());
+                    match &mut answer.message {
+                        Some(stream_response::Message::Ack(ack)) => {
+                            ack.credit = credit.grant(waiting.len(), self.room());
+                            visit.acknowledged();
+                        }
+                        Some(stream_response::Message::Nack(nack)) => tell(visit, nack),
+                        Some(stream_response::Message::Welcome(_) | stream_response::Message::Locators(_)) | None => {}
                     }
-                    if answers.send(Ok(answer)).await.is_err() {
-                        return Ok(());
+                    match timeout(UNREAD, answers.send(Ok(answer))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Ok(()),
+                        Err(_) => return Err(Status::aborted("answers are not read")),
                     }
                 }
                 message = requests.message(), if open => match message? {
                     Some(request) => {
                         credit.received().map_err(|overdrawn| {
-                            tracing::warn!(agent = %run.agent, boot = %run.boot, "{overdrawn}");
+                            tracing::warn!(agent = %visit.run.agent, boot = %visit.run.boot, "{overdrawn}");
                             Status::resource_exhausted(overdrawn.to_string())
                         })?;
-                        waiting.push_back(self.accept(&run, request).await?);
+                        waiting.push_back(self.accept(visit, request).await?);
                     }
                     None => open = false,
                 },
@@ -147,23 +214,33 @@ impl Ingest {
         }
     }
 
-    /// The part of the queue's free room that is one stream's.
+    /// The part of what may wait for the writer that is one stream's.
     fn room(&self) -> usize {
-        // One of those who share it is the service.
-        self.jobs.capacity() / (Arc::strong_count(&self.open) - 1).max(1)
+        let free = QUEUE.saturating_sub(self.jobs.depth().submissions);
+        free / self.agents.totals().streams.max(1)
     }
 
-    async fn welcome(&self, hello: Hello, credit: u32, answers: &Answers) -> Result<Run, Status> {
+    async fn welcome(
+        &self,
+        arrival: Arrival,
+        hello: Hello,
+        credit: u32,
+        answers: &Answers,
+    ) -> Result<Visit, Status> {
         let hello =
             hello_from_wire(hello).map_err(|malformed| Status::invalid_argument(with_causes(&malformed)))?;
         let run = Run { agent: hello.agent, boot: hello.boot };
-        let (reader, asked) = (self.reader.clone(), run.clone());
-        let committed = tokio::task::spawn_blocking(move || reader.committed(&asked))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
+        let visit = self.agents.enter(arrival, run, Instant::now()).map_err(|exceeded| {
+            tracing::warn!("refused a stream: {exceeded}");
+            Status::resource_exhausted(exceeded.to_string())
+        })?;
+        let (reader, asked) = (self.reader.clone(), visit.run.clone());
+        let committed = self
+            .by_hand(move || reader.committed(&asked))
+            .await?
             .map_err(|error| Status::internal(with_causes(&error)))?;
         tracing::info!(
-            agent = %run.agent, boot = %run.boot, version = %hello.version,
+            agent = %visit.run.agent, boot = %visit.run.boot, version = %hello.version,
             committed = committed.map_or(0, Seq::get), targets = hello.targets.len(), "agent connected"
         );
         let welcome = Welcome {
@@ -173,18 +250,18 @@ impl Ingest {
         };
         // An agent that is gone already is noticed by the next read.
         let _ = answers.send(Ok(response(stream_response::Message::Welcome(welcome)))).await;
-        Ok(run)
+        Ok(visit)
     }
 
     /// Takes one request, and returns what will be its answer.
     async fn accept(
         &self,
-        run: &Run,
+        visit: &Visit,
         request: StreamRequest,
     ) -> Result<BoxFuture<'static, StreamResponse>, Status> {
         match request.message {
-            Some(stream_request::Message::Batch(batch)) => self.accept_batch(run, batch).await,
-            Some(stream_request::Message::Gap(gap)) => self.accept_gap(run, gap).await,
+            Some(stream_request::Message::Batch(batch)) => self.accept_batch(visit, batch).await,
+            Some(stream_request::Message::Gap(gap)) => self.accept_gap(visit, gap),
             Some(stream_request::Message::Hello(_)) => {
                 Err(Status::invalid_argument("a stream has one hello, its first message"))
             }
@@ -194,36 +271,52 @@ impl Ingest {
 
     async fn accept_batch(
         &self,
-        run: &Run,
+        visit: &Visit,
         batch: Batch,
     ) -> Result<BoxFuture<'static, StreamResponse>, Status> {
+        let arrival = now();
         let number = batch.seq;
         let Some(seq) = valid_seq(number) else {
             return Ok(refusal(number, NackReason::Malformed, "batch.seq is out of range".to_owned()));
         };
-        let unpacked_bytes = match unpacked_bytes(batch.encoding, &batch.payload) {
-            Ok(bytes) => bytes,
-            Err(malformed) => return Ok(refusal(number, refused(&malformed), with_causes(&malformed))),
+        let (batch, most) = (Arc::new(batch), self.agents.limits().max_batch_rows);
+        let unpacking = Arc::clone(&batch);
+        let unpacked = match self.by_hand(move || batch::unpack(&unpacking, most)).await? {
+            Ok(unpacked) => unpacked,
+            Err((reason, detail)) => return Ok(refusal(number, reason, detail)),
         };
-        let unpacking = match unpacked_bytes {
-            0 => None,
-            _ => Some(permits(&self.unpacking, 1).await?),
+        let bytes = unpacked.memory_bytes();
+        let (memory, content) = match self.memory.try_reserve(&visit.share, bytes) {
+            Some(memory) => (memory, unpacked.content),
+            None => {
+                // Whoever waits for memory holds none but its message.
+                drop(unpacked);
+                let memory = self.memory.reserve(&visit.share, bytes).await;
+                (memory.map_err(|_| Status::unavailable("the analyzer is shutting down"))?, None)
+            }
         };
-        let content = blocking(move || unpack(batch)).await?;
-        let (payload, rows) = match content {
-            Ok(content) => content,
-            Err(malformed) => return Ok(refusal(number, refused(&malformed), with_causes(&malformed))),
-        };
-        let memory = self.reserve(payload.len() + rows * ROW_BYTES).await?;
-        drop(unpacking);
-        let parsed = blocking(move || parse(&payload)).await?;
-        match parsed {
-            Ok(windows) => self.submit(run, Entry::Batch { seq, windows }, Some(memory)).await,
-            Err((reason, detail)) => Ok(refusal(number, reason, detail)),
+        let keys = self.agents.keys().clone();
+        let Parsed { windows, names } =
+            match self.by_hand(move || batch::parse(&batch, content, &keys)).await? {
+                Ok(parsed) => parsed,
+                Err((reason, detail)) => return Ok(refusal(number, reason, detail)),
+            };
+        if let Err(exceeded) = visit.admit(&names, Instant::now()) {
+            // Who raises the limit loses nothing.
+            return Ok(refusal(number, NackReason::Retry, exceeded.to_string()));
         }
+        let newest =
+            windows.iter().max_by_key(|window| window.end()).map(|window| (window.end(), window.length_ms));
+        let entry = Entry::Batch { seq, windows };
+        if let Some((end, window_ms)) = newest
+            && let Some((state, lag_ms)) = visit.batch(rows_of(&entry), arrival, end, window_ms)
+        {
+            state.tell(&visit.run, lag_ms);
+        }
+        self.submit(visit, entry, Some(memory))
     }
 
-    async fn accept_gap(&self, run: &Run, gap: Gap) -> Result<BoxFuture<'static, StreamResponse>, Status> {
+    fn accept_gap(&self, visit: &Visit, gap: Gap) -> Result<BoxFuture<'static, StreamResponse>, Status> {
         let number = gap.last_seq;
         let gap = match gap_from_wire(gap) {
             Ok(gap) if valid_seq(gap.last.get()).is_some() => gap,
@@ -234,21 +327,20 @@ impl Ingest {
         };
         let (first, last, time) = (gap.first, gap.last, gap.time);
         let gap = isotherm_store::Gap { first, last, time, reason: gap.reason.as_str() };
-        self.submit(run, Entry::Gap(gap), None).await
+        self.submit(visit, Entry::Gap(gap), None)
     }
 
-    async fn submit(
+    fn submit(
         &self,
-        run: &Run,
+        visit: &Visit,
         entry: Entry,
-        memory: Option<OwnedSemaphorePermit>,
+        memory: Option<Held>,
     ) -> Result<BoxFuture<'static, StreamResponse>, Status> {
-        let number = entry.last().get();
+        let (number, rows) = (entry.last().get(), rows_of(&entry));
         let (reply, answer) = oneshot::channel();
-        let submission = Submission { run: run.clone(), entry };
+        let submission = Submission { run: visit.run.clone(), entry };
         self.jobs
-            .send(Job { submission, memory, reply })
-            .await
+            .submit(Job { submission, rows, memory, reply })
             .map_err(|_| Status::unavailable("the analyzer is shutting down"))?;
         Ok(Box::pin(async move {
             match answer.await {
@@ -258,53 +350,30 @@ impl Ingest {
         }))
     }
 
-    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(MEMORY_KIB).clamp(1, MEMORY_KIB);
-        permits(&self.memory, kib).await
+    /// Runs what takes its time where it holds up nobody, and no more of it at a time than there are processors: a
+    /// thread for each of a thousand streams would take more memory than what they parse.
+    async fn by_hand<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let hand = Arc::clone(&self.hands).acquire_owned().await;
+        let hand = hand.map_err(|_| Status::unavailable("the analyzer is shutting down"))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(hand);
+            done
+        });
+        done.await.map_err(|error| Status::internal(error.to_string()))
     }
 }
 
-async fn permits(of: &Arc<Semaphore>, number: u32) -> Result<OwnedSemaphorePermit, Status> {
-    let permits = Arc::clone(of).acquire_many_owned(number).await;
-    permits.map_err(|_| Status::unavailable("the analyzer is shutting down"))
-}
-
-/// Runs what takes its time where it holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
-}
-
-/// The payload without its compression, and its rows.
-fn unpack(batch: Batch) -> Result<(Vec<u8>, usize), Malformed> {
-    let content = match unpacked(batch.encoding, &batch.payload)? {
-        Cow::Owned(content) => content,
-        Cow::Borrowed(_) => batch.payload,
-    };
-    let rows = rows_in_payload(&content)?;
-    Ok((content, rows))
-}
-
-fn parse(payload: &[u8]) -> Result<Vec<Window>, (NackReason, String)> {
-    let windows = window_set_from_payload(payload)
-        .map_err(|malformed| (refused(&malformed), with_causes(&malformed)))?;
-    let hours = hours_of(&windows);
-    if hours > MAX_HOURS {
-        let detail = format!("windows of {hours} different hours are more than the {MAX_HOURS} accepted");
-        return Err((NackReason::TooLarge, detail));
-    }
-    Ok(windows)
-}
-
-fn refused(malformed: &Malformed) -> NackReason {
-    match malformed {
-        Malformed::TooLarge { .. } | Malformed::TooManyRows => NackReason::TooLarge,
-        Malformed::Frame { .. }
-        | Malformed::Encoding(_)
-        | Malformed::Name { .. }
-        | Malformed::Value { .. }
-        | Malformed::TooMany { .. }
-        | Malformed::Repeated { .. }
-        | Malformed::NotConserved { .. } => NackReason::Malformed,
+/// Counts a refusal, and tells it unless that agent's were told often enough.
+fn tell(visit: &Visit, nack: &Nack) {
+    if visit.refused(&nack.detail, Instant::now()) {
+        tracing::warn!(
+            agent = %visit.run.agent, boot = %visit.run.boot, seq = nack.seq,
+            reason = nack.reason().as_str_name(), detail = %nack.detail, "refused"
+        );
     }
 }
 
@@ -327,7 +396,6 @@ fn decided(number: u64, reply: Reply) -> StreamResponse {
 }
 
 fn refusal(number: u64, reason: NackReason, detail: String) -> BoxFuture<'static, StreamResponse> {
-    tracing::warn!(seq = number, reason = reason.as_str_name(), %detail, "refused");
     Box::pin(std::future::ready(nack(number, reason, detail)))
 }
 

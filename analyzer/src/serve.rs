@@ -1,10 +1,10 @@
 //! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
 
-use crate::accept::accept;
-use crate::api::{Control, Risk};
+use crate::accept::{Room, accept};
+use crate::api::{Control, Intake, Risk};
 use crate::config::Config;
 use crate::cycle::{self, Cycle, Cycles};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, queue};
 use crate::topology::{self, Topologies};
 use crate::writer;
 use anyhow::{Context, anyhow};
@@ -26,7 +26,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 /// How long connections may take to end after the signal. What is queued is committed in any case, and agents
 /// keep what was not acknowledged.
@@ -37,6 +36,10 @@ const CYCLE_GRACE: Duration = Duration::from_secs(10);
 
 /// How often idle agents are asked whether they are still there.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// What a peer may send before it is read, for a connection as for a stream. It is memory that each of thousands may
+/// take at any time; a way of 100 ms still carries 2.5 MiB a second, and a batch is some ten KiB.
+const WINDOW_BYTES: u32 = 256 << 10;
 
 /// Serves until SIGINT or SIGTERM, then finishes the commit under way. Returns early only with an error.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
@@ -55,14 +58,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let streams = TaskTracker::new();
-    let (jobs, queue) = mpsc::channel(writer::QUEUE);
+    let (jobs, queue) = queue();
     let reader = store.reader();
     let done = CancellationToken::new();
     let until = done.clone();
     let (keep, keeps) = mpsc::channel(1);
     let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, keeps, &until));
     let mut servers = JoinSet::new();
-    let ingest = Ingest::new(jobs, reader.clone(), streams.clone(), stop.clone());
+    let ingest = Ingest::new(jobs, reader.clone(), config.ingest.clone(), streams.clone(), stop.clone());
+    let room = Room::new(config.ingest.max_connections);
+    room.provide_files();
     let topologies = topology::start(config.topology.clone(), config.adapters.clone(), &mut servers, &stop);
     servers.spawn(topology::failure::run(
         reader.clone(),
@@ -83,7 +88,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     servers.spawn(services(
         listener,
         tls.clone(),
-        ingest,
+        Intake { ingest, room },
         reader,
         topologies,
         cycles,
@@ -148,7 +153,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 async fn services(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
-    ingest: Ingest,
+    intake: Intake,
     reader: Reader,
     topologies: Topologies,
     cycles: Cycles,
@@ -156,8 +161,9 @@ async fn services(
     streams: TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Intake { ingest, room } = intake.clone();
     let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let control = Control::new(reader, topologies, step, streams, stop.clone());
+    let control = Control::new(reader, intake, topologies, step, streams, stop.clone());
     let nodes = NodeServiceServer::new(control.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = ControlServiceServer::new(control);
     let risk = RiskServiceServer::new(Risk::new(cycles)).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -173,6 +179,8 @@ async fn services(
     };
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .add_service(telemetry)
         .add_service(control)
         .add_service(nodes)
@@ -181,13 +189,7 @@ async fn services(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let stopped = stop.cancelled_owned();
-    let served = match tls {
-        Some(tls) => router.serve_with_incoming_shutdown(accept(listener, tls), stopped).await,
-        None => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            router.serve_with_incoming_shutdown(incoming, stopped).await
-        }
-    };
+    let served = router.serve_with_incoming_shutdown(accept(listener, tls, room), stopped).await;
     served.context("the server failed")
 }
 

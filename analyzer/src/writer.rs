@@ -3,6 +3,7 @@
 //! It runs on a thread of its own, because a commit waits for the disk. It answers through one-shot channels,
 //! so that no slow reader can hold up a commit.
 
+use crate::ingest::{Held, Queue};
 use isotherm_model::Timestamp;
 use isotherm_store::{
     ClockAhead, Derived, Entry, Merging, NodeContest, Outcome, Run, Store, Submission, Verdict, WriteError,
@@ -10,14 +11,12 @@ use isotherm_store::{
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Submissions that wait for a commit. More would only wait longer.
-pub(crate) const QUEUE: usize = 64;
-
-/// Submissions in one commit: enough to share its syncs among agents, few enough to answer soon.
-const GROUP: usize = 64;
+/// Submissions in one commit: enough to share its syncs and its segment among thousands of agents that all cut their
+/// windows at the same time, few enough to answer soon.
+const GROUP: usize = 256;
 
 /// Rows at which a commit takes no more. One takes about 1 KB of columns, so these are 130 MB; the batch that
 /// goes past it may add as many again as a batch may have.
@@ -45,8 +44,10 @@ struct Warned {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) submission: Submission,
+    /// Its rows in a segment.
+    pub(crate) rows: usize,
     /// Its part of the memory that submissions may take; given back when it is answered.
-    pub(crate) memory: Option<OwnedSemaphorePermit>,
+    pub(crate) memory: Option<Held>,
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
@@ -76,7 +77,7 @@ pub(crate) enum Reply {
 /// write again. To be called from a blocking thread of a runtime.
 pub(crate) fn run(
     mut store: Store,
-    mut jobs: mpsc::Receiver<Job>,
+    mut jobs: Queue,
     mut keeps: mpsc::Receiver<Keep>,
     done: &CancellationToken,
 ) -> Result<(), WriteError> {
@@ -97,13 +98,13 @@ pub(crate) fn run(
                 continue;
             }
         };
-        let mut rows = rows_of(&first.submission);
+        let mut rows = first.rows;
         let mut group = vec![first];
         while group.len() < GROUP
             && rows < GROUP_ROWS
-            && let Ok(job) = jobs.try_recv()
+            && let Some(job) = jobs.try_next()
         {
-            rows += rows_of(&job.submission);
+            rows += job.rows;
             group.push(job);
         }
         commit(&mut store, group, &mut warned)?;
@@ -125,15 +126,11 @@ pub(crate) fn run(
     Ok(())
 }
 
-async fn next(
-    jobs: &mut mpsc::Receiver<Job>,
-    keeps: &mut mpsc::Receiver<Keep>,
-    done: &CancellationToken,
-) -> Option<Next> {
+async fn next(jobs: &mut Queue, keeps: &mut mpsc::Receiver<Keep>, done: &CancellationToken) -> Option<Next> {
     tokio::select! {
         biased;
         Some(keep) = keeps.recv() => Some(Next::Keep(keep)),
-        job = jobs.recv() => job.map(Next::Job),
+        job = jobs.next() => Some(Next::Job(job)),
         () = done.cancelled() => None,
     }
 }
@@ -208,8 +205,9 @@ impl Warned {
     }
 }
 
-fn rows_of(submission: &Submission) -> usize {
-    match &submission.entry {
+/// Rows that an entry has in a segment.
+pub(crate) fn rows_of(entry: &Entry) -> usize {
+    match entry {
         Entry::Batch { windows, .. } => {
             let nodes = windows.iter().flat_map(|window| &window.nodes);
             nodes.map(|node| node.rows.len() + node.peers.len() + node.lost.len() + node.totals.len()).sum()

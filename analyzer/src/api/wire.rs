@@ -67,6 +67,9 @@ pub(super) fn nodes(
             host: id.is_host(),
             accesses: seen.map(node_accesses).unwrap_or_default(),
             listening: report.map(|report| strings(&report.listening)).unwrap_or_default(),
+            // The agents know.
+            clock: wire::ClockState::Unspecified.into(),
+            lag_ms: None,
         }
     };
     names.into_iter().map(node).collect()

@@ -1,14 +1,15 @@
 //! `isotherm get nodes`.
 
 use super::Failure;
+use super::agents::{clock, lag};
 use super::client::ClientArgs;
 use super::layer::{CountsJson, LayerArg, columns, headers, layer_word, operation_word};
 use super::print::{self, Column, Format};
 use super::time::{SpanArgs, rfc3339};
 use clap::Args;
 use isotherm_proto::control::v1::{
-    Activity, Counts, Layer, ListNodesRequest, Node, NodeAccesses, NodeHealth, NodeMatch, NodeState,
-    Operation,
+    Activity, ClockState, Counts, Layer, ListNodesRequest, Node, NodeAccesses, NodeHealth, NodeMatch,
+    NodeState, Operation,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,7 +22,8 @@ use std::time::Duration;
 /// time, 0 that somebody was and nothing happened. LAYERS are those that were watched in that time, if only in
 /// one window. TOPOLOGY says whether the topology names the node: two rows for one node are two spellings. GAPS
 /// are batches of its agents that will never come, with their time. HEALTH is what the topology says, MATCH how it
-/// and the agents' reports fit together.
+/// and the agents' reports fit together. CLOCK is that of its agent, as `isotherm get agents` has it, with the lag
+/// where it is not in step.
 ///
 /// A node of the system `host` stands for a host, by its agent's name: what happens on its block devices and is
 /// no other node's. It has no processes, so it cannot be down, and it belongs to no topology.
@@ -59,6 +61,8 @@ struct NodeJson {
     lost: Option<u64>,
     gaps: u64,
     gap_ms: u64,
+    clock: Option<&'static str>,
+    lag_ms: Option<i64>,
     listening: Vec<String>,
     health: Option<&'static str>,
     r#match: Option<&'static str>,
@@ -126,6 +130,7 @@ fn json(node: Node) -> NodeJson {
     NodeJson {
         state: state(node.state()),
         lost: lost(&node),
+        clock: clock(node.clock()),
         health: health(node.health()),
         r#match: fits(node.r#match()),
         match_reason: some(node.match_reason),
@@ -147,6 +152,7 @@ fn json(node: Node) -> NodeJson {
         unattributed: node.unattributed.map(ActivityJson::from),
         gaps: node.gaps,
         gap_ms: node.gap_ms,
+        lag_ms: node.lag_ms,
         listening: node.listening,
         layers,
     }
@@ -217,6 +223,7 @@ fn table(nodes: &[Node], layer: LayerArg) -> Result<(), Failure> {
     header.extend(headers(layer));
     header.extend(["UNATTRIBUTED", "LOST", "GAPS"].map(Column::Number));
     header.extend(["HEALTH", "MATCH"].map(Column::Text));
+    header.push(Column::Text("CLOCK"));
     let rows = nodes.iter().map(|node| row(node, layer)).collect();
     print::table(&header, rows, "no nodes: no agent has reported yet")
 }
@@ -255,8 +262,19 @@ fn row(node: &Node, layer: LayerArg) -> Vec<String> {
             Some(_) => node.match_reason.clone(),
             None => dash(),
         },
+        clock_cell(node),
     ]);
     cells
+}
+
+fn clock_cell(node: &Node) -> String {
+    match (clock(node.clock()), node.lag_ms) {
+        (Some(word), Some(lag_ms)) if node.clock() != ClockState::InStep => {
+            format!("{word} ({})", lag(lag_ms))
+        }
+        (Some(word), _) => word.to_owned(),
+        (None, _) => "-".to_owned(),
+    }
 }
 
 fn gaps(node: &Node) -> String {

@@ -84,7 +84,7 @@ fn mistakes_are_named_by_file_line_and_key() {
         (with("\"2m\"", "60"), "c.toml:3: step: invalid type: integer `60`, expected a string"),
         (
             with("data_dir", "datadir"),
-            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `store`, `topology`, `adapter`, `failure`, `cycle`",
+            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `ingest`, `store`, `topology`, `adapter`, `failure`, `cycle`",
         ),
         (with("\"seaweedfs\"", "\"\""), "c.toml:5: topology.system: system is empty"),
         (
@@ -215,6 +215,40 @@ fn mistakes_about_facts_and_sources_are_named_by_line_and_key() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::from_file(Path::new("/nonexistent/c.toml")).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nonexistent/c.toml");
+}
+
+#[test]
+fn limits_of_ingest_are_read_with_their_units() {
+    let text = "[ingest]\nmax_streams = 7\nmemory = \"1GiB\"\nagent_memory = \"2MiB\"\n";
+    let limits = Config::from_text(Path::new("c.toml"), text).unwrap().ingest;
+    assert_eq!(
+        (limits.max_streams, limits.memory, limits.agent_memory.as_u64()),
+        (7, bytesize::ByteSize::gib(1), 2 << 20)
+    );
+    assert_eq!(limits.max_agents, Limits::default().max_agents);
+}
+
+#[test]
+fn limits_of_ingest_that_cannot_be_are_named() {
+    for (line, want) in [
+        ("max_streams = 0", "c.toml:2: ingest.max_streams: 0 is not within 1 and 1073741824"),
+        ("max_agents = -1", "c.toml:2: ingest.max_agents: -1 is not within 1 and 1073741824"),
+        ("max_batch_rows = 300000", "c.toml:2: ingest.max_batch_rows: 300000 is not within 1 and 262144"),
+        (
+            "memory = \"lots\"",
+            r#"c.toml:2: ingest.memory: "lots" is not a size such as "64MiB": couldn't parse "lots" into a ByteSize, cannot parse float from empty string"#,
+        ),
+        ("memory = \"1KiB\"", r#"c.toml:2: ingest.memory: "1KiB" is not within 1.0 MiB and 512.0 GiB"#),
+        ("memory = \"16MiB\"", "c.toml:2: ingest.agent_memory: is 32.0 MiB, more than memory = 16.0 MiB"),
+        (
+            "agent_memory = \"1GiB\"",
+            "c.toml:2: ingest.agent_memory: is 1.0 GiB, more than memory = 256.0 MiB",
+        ),
+        ("memory = 7", "c.toml:2: memory: invalid type: integer `7`, expected a string"),
+    ] {
+        assert_eq!(refused(&format!("[ingest]\n{line}\n")), want);
+    }
+    assert!(refused("[ingest]\nstreams = 7\n").starts_with("c.toml:2: streams: unknown field `streams`"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub(crate) mod adapter;
 pub(crate) mod analyzer;
 pub(crate) mod command;
+pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod recorder;
 pub(crate) mod sample;
