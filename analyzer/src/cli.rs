@@ -1,5 +1,6 @@
 //! The command line: what it accepts, what it exits with.
 
+mod backtest;
 mod client;
 mod entropy;
 mod explain;
@@ -13,6 +14,7 @@ mod peers;
 mod plan;
 mod print;
 mod risk;
+mod simulate;
 mod store;
 mod time;
 mod topology;
@@ -80,6 +82,8 @@ enum Command {
     #[command(subcommand)]
     Export(ExportCommand),
     Forecast(forecast::ForecastArgs),
+    Simulate(simulate::SimulateArgs),
+    Backtest(backtest::BacktestArgs),
     /// Put on record when nodes were down, and what their hazards are
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -200,6 +204,8 @@ pub(crate) fn main() -> ExitCode {
         Command::WhatIf(command) => client(explain::what_if(command)),
         Command::Export(ExportCommand::Parquet(args)) => client(export::run(args)),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
         Command::Store(command) => store::run(command),

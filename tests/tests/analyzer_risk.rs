@@ -194,18 +194,7 @@ async fn every_step_has_a_record_that_explains_itself_and_a_restart_goes_on() {
     let before = one["exposure_per_hour"].as_f64().unwrap();
     said(
         &analyzer,
-        &[
-            "node",
-            "hazard",
-            "set",
-            "a",
-            "--per-hour",
-            "0.05",
-            "--until",
-            "1h",
-            "--reason",
-            "its fan",
-        ],
+        &["node", "hazard", "set", "a", "--per-hour", "0.05", "--until", "1h", "--reason", "its fan"],
     );
     let answer = until(&analyzer, &mut agent, &mut seq, |answer| {
         record(answer, "1")["exposure_per_hour"].as_f64().is_some_and(|exposure| exposure > 10.0 * before)
