@@ -110,12 +110,12 @@ mod tests {
             assert!(!typed(name).contains([',', ' ']));
             assert_eq!(super::policy(&typed(name)), Ok(Named { name, policy }));
         }
-        assert!(super::policy("oracle").unwrap_err().contains("full-model, no-entropy-forecast"));
+        assert!(policy("oracle").unwrap_err().contains("full-model, no-entropy-forecast"));
     }
 
     #[test]
     fn the_first_policy_is_what_others_are_compared_with() {
-        let named = ["full-model", "hazard-only", "full-model"].map(|text| super::policy(text).unwrap());
+        let named = ["full-model", "hazard-only", "full-model"].map(|text| policy(text).unwrap());
         let names: Vec<_> = with_reactive(&named).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["reactive only", "hazard only", "full model"]);
         assert_eq!(whole(&with_reactive(&[])).len(), 5);

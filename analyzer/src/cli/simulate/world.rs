@@ -98,9 +98,9 @@ fn place(text: &str, field: &str) -> Option<usize> {
     let mut names = field.trim_start_matches("the sum of ").split('.');
     let mut at: &Spanned<DeValue<'_>> = table.get(names.next()?)?;
     let found = names.try_fold(at.span(), |_, name| {
-        at = match at.get_ref() {
-            DeValue::Array(items) => items.iter().find_map(|item| item.get_ref().get(name))?,
-            value => value.get(name)?,
+        at = match at.get_ref().as_array() {
+            Some(items) => items.iter().find_map(|item| item.get_ref().get(name))?,
+            None => at.get_ref().get(name)?,
         };
         Some(at.span())
     });
