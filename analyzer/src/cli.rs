@@ -1,6 +1,7 @@
 //! The command line: what it accepts, what it exits with.
 
 mod agents;
+mod backtest;
 mod client;
 mod entropy;
 mod explain;
@@ -15,6 +16,7 @@ mod plan;
 mod print;
 mod query;
 mod risk;
+mod simulate;
 mod store;
 mod time;
 mod topology;
@@ -86,6 +88,8 @@ enum Command {
     #[command(subcommand)]
     Export(ExportCommand),
     Forecast(forecast::ForecastArgs),
+    Simulate(simulate::SimulateArgs),
+    Backtest(backtest::BacktestArgs),
     /// Put on record when nodes were down, and what their hazards are
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -219,6 +223,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Query(args) => query::run(args),
         Command::QueryWorker => return worker::main(),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
         Command::Store(command) => store::run(command),

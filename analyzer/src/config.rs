@@ -190,12 +190,12 @@ fn default_data_dir() -> Result<PathBuf, ConfigError> {
 }
 
 /// The line that a byte of a text lies on, from 1.
-fn line_of(text: &str, byte: usize) -> usize {
+pub(crate) fn line_of(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// The key of the line that a byte lies on, for errors that the TOML parser found by itself.
-fn key_at(text: &str, byte: usize) -> String {
+pub(crate) fn key_at(text: &str, byte: usize) -> String {
     let line = text.lines().nth(line_of(text, byte) - 1).unwrap_or_default();
     line.split('=').next().unwrap_or_default().trim().to_owned()
 }

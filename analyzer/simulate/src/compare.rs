@@ -59,12 +59,31 @@ pub fn compare(
     seeds: &[u64],
     policies: &[(&str, Policy)],
 ) -> Result<Vec<Compared>, SpecError> {
+    compare_telling(spec, limits, seeds, policies, || {})
+}
+
+/// The same, and calls `ended` from any thread after every run, of which there is one for each seed and policy.
+///
+/// # Errors
+/// A spec that cannot be.
+pub fn compare_telling(
+    spec: &Spec,
+    limits: &Limits,
+    seeds: &[u64],
+    policies: &[(&str, Policy)],
+    ended: impl Fn() + Sync,
+) -> Result<Vec<Compared>, SpecError> {
     spec.check()?;
     let of_seed: Vec<Vec<Outcome>> = seeds
         .into_par_iter()
         .map(|seed| {
             let world = World::new(spec.clone(), *seed)?;
-            Ok(policies.into_par_iter().map(|(_, policy)| run(&world, *policy, limits)).collect())
+            let run = |(_, policy): &(&str, Policy)| {
+                let outcome = run(&world, *policy, limits);
+                ended();
+                outcome
+            };
+            Ok(policies.into_par_iter().map(run).collect())
         })
         .collect::<Result<_, SpecError>>()?;
     let outcomes = |at: usize| of_seed.iter().map(move |seed| &seed[at]);
