@@ -4,6 +4,7 @@ use isotherm_cycle::band::Source;
 use isotherm_cycle::cluster::Cluster;
 use isotherm_cycle::record::{Record, Surging};
 use isotherm_model::{Layer, SystemId, Timestamp};
+use isotherm_risk::LossParts;
 use isotherm_risk::class::Class;
 use isotherm_store::{
     EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow, ShareEntropy, StepCounts,
@@ -108,7 +109,7 @@ pub(crate) fn risks(records: &[Record], cluster: &Cluster) -> Vec<RiskRow> {
             loss_survivors_overload: loss.and_then(|loss| loss.after_failures),
             loss_present_overload: loss.and_then(|loss| loss.present_overload),
             loss_under_replication: loss.map(|loss| loss.quorum + loss.data),
-            loss_total: loss.and_then(|loss| loss.per_hour()),
+            loss_total: loss.and_then(LossParts::per_hour),
             nodes: record.holders.iter().map(|holder| node_name(cluster, holder.node)).collect(),
             shares: record.holders.iter().map(|holder| holder.share).collect(),
             hazards: record.holders.iter().map(|holder| Some(holder.hazard)).collect(),

@@ -374,7 +374,7 @@ impl Reader {
         let mut statement = catalog.prepare_cached(
             "SELECT system, node, from_ms, to_ms FROM observed WHERE to_ms > ?1 ORDER BY system, node, from_ms",
         )?;
-        let since_ms = since.map_or(0, |since| since.as_ms());
+        let since_ms = since.map_or(0, Timestamp::as_ms);
         let mut rows = statement.query([signed(since_ms)])?;
         let mut seen = Vec::new();
         while let Some(row) = rows.next()? {
@@ -514,7 +514,7 @@ fn intervals(catalog: &Connection, since: Option<Timestamp>) -> Result<Vec<DownI
     let mut statement = catalog.prepare_cached(&format!(
         "{INTERVALS} WHERE to_ms IS NULL OR to_ms > ?1 ORDER BY from_ms, system, node, cause, source"
     ))?;
-    let mut rows = statement.query([signed(since.map_or(0, |since| since.as_ms()))])?;
+    let mut rows = statement.query([signed(since.map_or(0, Timestamp::as_ms))])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(interval(row, node(row)??)?);

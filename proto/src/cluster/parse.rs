@@ -256,7 +256,7 @@ fn locator(at: &str, system: &SystemId, subset: &[NodeId], raw: wire::Locator) -
     let each = |field: &'static str| move |i: usize| format!("{at}.{field}[{i}]");
     Ok(Locator {
         node,
-        files: mapped(raw.files, each("files"), |at, file| path(at, file))?,
+        files: mapped(raw.files, each("files"), path)?,
         devices: mapped(raw.devices, each("devices"), device)?,
         ports: mapped(raw.ports, each("ports"), |at, raw| match u16::try_from(raw) {
             Ok(port @ 1..) => Ok(port),

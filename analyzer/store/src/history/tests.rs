@@ -199,7 +199,7 @@ fn an_operators_word_stands_until_it_is_replaced_taken_back_or_over() {
     assert!(scene.reader.hazard_overrides(None).unwrap().is_empty());
     scene.history.set_hazard(&first, Keep::Yes).unwrap();
     scene.history.set_hazard(&second, Keep::Yes).unwrap();
-    assert_eq!(scene.reader.hazard_overrides(Some(at(50))).unwrap(), [second.clone()]);
+    assert_eq!(scene.reader.hazard_overrides(Some(at(50))).unwrap(), std::slice::from_ref(&second));
     let all = scene.reader.hazard_overrides(None).unwrap();
     assert_eq!(all[0].cleared, Some(changed(20, "ann", "replaced")));
     assert!(scene.reader.hazard_overrides(Some(at(200))).unwrap().is_empty(), "it is over");
