@@ -126,6 +126,15 @@ proptest! {
     }
 
     #[test]
+    fn balancing_leaves_to_repair_what_nodes_hold_that_are_not_up(recipe in odd(), changes in lost()) {
+        let cluster = with_states(&recipe.cluster(), &changes);
+        let request = isotherm_placement::Request { balance: true, ..Default::default() };
+        let (_, made) = planned(&cluster, &request);
+        let found = faults(&cluster, &request, &made);
+        prop_assert!(found.is_empty(), "{:#?}", &found[..found.len().min(5)]);
+    }
+
+    #[test]
     fn balancing_comes_to_rest_when_its_cool_downs_are_over(recipe in plain()) {
         // A plan moves one replica of a partition, so a small cluster can need several.
         let mut cluster = recipe.cluster();

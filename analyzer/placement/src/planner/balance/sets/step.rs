@@ -305,6 +305,10 @@ fn pairs(work: &Work<'_>, partition: Partition, to: &[Node]) -> Option<Vec<(Node
     let holders: Vec<Node> = work.assignment.subset(partition).collect();
     let mut leaving: Vec<Node> = holders.iter().filter(|node| !to.contains(node)).copied().collect();
     let mut arriving: Vec<Node> = to.iter().filter(|node| !holders.contains(node)).copied().collect();
+    // What a node held that does not serve is for repair to make again, if somebody asks for that.
+    if leaving.iter().any(|node| !work.up[node.at()]) {
+        return None;
+    }
     let topology = work.snapshot.topology();
     let mut pairs = Vec::with_capacity(arriving.len());
     // Who lies in the same domain as a node that leaves takes its place, from the innermost level out.
