@@ -248,14 +248,20 @@ impl Work<'_> {
 
     /// The outermost level at which the other replicas leave no more in the node's domain.
     pub(crate) fn crowded(&self, partition: Partition, from: Option<Node>, to: Node) -> Option<Level> {
+        self.crowded_by(|| self.others(partition, from), to)
+    }
+
+    /// The outermost level at which these others leave no more in the node's domain.
+    pub(crate) fn crowded_by<I: Iterator<Item = Node>>(
+        &self,
+        others: impl Fn() -> I,
+        to: Node,
+    ) -> Option<Level> {
         let limits = self.snapshot.limits().iter().enumerate();
         limits.filter_map(|(level, limit)| Some((Level(level as u8), (*limit)?))).find_map(
             |(level, limit)| {
                 let domains = self.snapshot.topology().domains_at(level);
-                let there = self
-                    .others(partition, from)
-                    .filter(|holder| domains[holder.at()] == domains[to.at()])
-                    .count();
+                let there = others().filter(|holder| domains[holder.at()] == domains[to.at()]).count();
                 (there >= usize::from(limit)).then_some(level)
             },
         )

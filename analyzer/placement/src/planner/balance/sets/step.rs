@@ -5,6 +5,7 @@ use super::super::decide::copy_one;
 use super::{Sets, Whole, draw, is_free, pressures_with, total};
 use crate::ids::{Level, Node, Partition};
 use crate::planner::work::Work;
+use crate::topology::NodeState;
 
 /// Least gain of a step, in squares of pressure.
 const LEAST_GAIN: f64 = 1e-7;
@@ -307,6 +308,12 @@ fn pairs(work: &Work<'_>, partition: Partition, to: &[Node]) -> Option<Vec<(Node
     let mut arriving: Vec<Node> = to.iter().filter(|node| !holders.contains(node)).copied().collect();
     // What a node held that does not serve is for repair to make again, if somebody asks for that.
     if leaving.iter().any(|node| !work.up[node.at()]) {
+        return None;
+    }
+    // Nor may those that arrive crowd each other: a copyset in use need not be one that domains allow.
+    let stands = |node: &Node| work.snapshot.topology().node(*node).state != NodeState::Down;
+    let beside = |node: Node| to.iter().copied().filter(move |other| *other != node && stands(other));
+    if arriving.iter().any(|node| work.crowded_by(|| beside(*node), *node).is_some()) {
         return None;
     }
     let topology = work.snapshot.topology();
