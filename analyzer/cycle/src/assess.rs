@@ -7,6 +7,7 @@
 use crate::band::Kind;
 use crate::cluster::{Cluster, PartitionFacts};
 use crate::horizon::{Ladder, Table, integrate};
+use crate::names::{ByName, Named};
 use crate::partition::Partition;
 use crate::policy::Settings;
 use crate::record::{At, DomainPart, Exposed, Holder, Judged, Record, Status, Surging, Verdict};
@@ -110,7 +111,8 @@ pub fn assess(
         .collect();
     let known = Known { state, cluster, settings, numbers: &numbers };
     let all: Vec<(&Name, &Partition)> = state.partitions.iter().collect();
-    let facts = side_by_side(&all, cluster);
+    let mut known_facts = ByName::new(&cluster.partitions);
+    let facts: Vec<_> = all.iter().map(|(name, _)| known_facts.find(name.name())).collect();
     let placed: Vec<Placed> =
         all.par_iter().zip(&facts).map(|((_, partition), facts)| known.place(partition, *facts)).collect();
     let bearing = |node: &crate::cluster::NodeFacts| Bearing {
@@ -150,18 +152,6 @@ fn failing(state: &State, cluster: &Cluster, settings: &Settings) -> Vec<f64> {
     let all: Vec<f64> =
         cluster.nodes.iter().map(|node| if suspected(node) { settings.gray_failing } else { 0.0 }).collect();
     if all.iter().any(|share| *share > 0.0) { all } else { Vec::new() }
-}
-
-/// What the cluster says of each partition of the state.
-fn side_by_side<'c>(all: &[(&Name, &Partition)], cluster: &'c Cluster) -> Vec<Option<&'c PartitionFacts>> {
-    let mut facts = cluster.partitions.iter().peekable();
-    all.iter()
-        .map(|(name, _)| {
-            let key = (name.0.as_str(), name.1.as_str());
-            while facts.next_if(|one| (one.system.as_str(), one.name.as_str()) < key).is_some() {}
-            facts.next_if(|one| (one.system.as_str(), one.name.as_str()) == key)
-        })
-        .collect()
 }
 
 struct Known<'a> {
@@ -258,7 +248,7 @@ impl Known<'_> {
         let policy = &settings.risk;
         let exposure = surroundings.exposure(Some(held), &held, &policy.exposure);
         let loss = surroundings.loss(Some(held), &held, placed.redundancy, policy);
-        self.fill(&mut record, &held, &exposure, &loss, surroundings);
+        self.fill(&mut record, &exposure, &loss, surroundings);
         record.loss = Some(loss.parts);
         let exposed = self.exposed(partition, placed, &held, &exposure, surroundings, judged, seed);
         record.calibrated = self.state.calibrator.calibrated(exposed.risk, settings);
@@ -283,14 +273,7 @@ impl Known<'_> {
         placed.subset.iter().enumerate().map(of).collect()
     }
 
-    fn fill(
-        &self,
-        record: &mut Record,
-        held: &Holding<'_>,
-        exposure: &Exposure,
-        loss: &Loss,
-        surroundings: &Surroundings<'_>,
-    ) {
+    fn fill(&self, record: &mut Record, exposure: &Exposure, loss: &Loss, surroundings: &Surroundings<'_>) {
         let weight = self.settings.risk.exposure.survivors_weight;
         for ((holder, part), (_, loss)) in record.holders.iter_mut().zip(&exposure.by_node).zip(&loss.by_node)
         {
@@ -306,13 +289,7 @@ impl Known<'_> {
             .iter()
             .map(|part| DomainPart {
                 domain: part.domain.0,
-                share: held
-                    .subset
-                    .iter()
-                    .zip(held.shares)
-                    .filter(|(node, _)| surroundings.domains().of(**node).contains(&part.domain))
-                    .map(|(_, share)| share)
-                    .sum(),
+                share: part.share,
                 hazard: surroundings.domains().hazard_per_hour(part.domain),
                 exposure: part.per_hour,
             })
@@ -379,8 +356,7 @@ fn tabulate(
 ) -> Option<Table> {
     let even = normalised_entropy(held.shares)? > EVEN;
     let family = placed.habitual.as_deref().filter(|_| even).unwrap_or(held.shares);
-    let incident = policy.exposure.incident_share;
-    let felt = |share: f64| (share / incident).min(1.0);
+    let (domains, felt) = (surroundings.domains(), |share: f64| policy.exposure.felt(share));
     // Failures per hour of each holder, with the survivors' overload counted in.
     let weights: Vec<f64> = held
         .subset
@@ -400,12 +376,8 @@ fn tabulate(
         let h = normalised_entropy(&tilted)?;
         let mut value: f64 = tilted.iter().zip(&weights).map(|(share, weight)| weight * felt(*share)).sum();
         for part in &exposure.by_domain {
-            let inside = held.subset.iter().zip(&tilted);
-            let share: f64 = inside
-                .filter(|(node, _)| surroundings.domains().of(**node).contains(&part.domain))
-                .map(|(_, share)| share)
-                .sum();
-            value += surroundings.domains().hazard_per_hour(part.domain) * felt(share);
+            let share = domains.share(part.domain, held.subset, &tilted);
+            value += domains.hazard_per_hour(part.domain) * felt(share);
         }
         points.push((h, value));
     }

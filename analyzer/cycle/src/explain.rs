@@ -33,7 +33,7 @@ fn entropy(record: &Record) -> String {
              can be ({}); clients lean on {effective:.2} nodes.",
             record.holders.len(),
             h * 100.0,
-            record.class.map_or("no class yet", class),
+            record.class.map_or("no class yet", Class::as_str),
         ),
         (Status::NotApplicable, ..) => {
             format!("{name}: {reads}. Fewer than two nodes may serve it, so there is no entropy over nodes.")
@@ -202,7 +202,7 @@ fn cost(record: &Record) -> Option<String> {
         }
         _ => parts.push("overload unknown".to_owned()),
     }
-    parts.push(format!("{} while replicas are missing", number(loss.quorum + loss.data)));
+    parts.push(format!("{} while replicas are missing", number(loss.under_replication())));
     if loss.gray > 0.0 {
         parts.push(format!("{} at nodes that answer badly", number(loss.gray)));
     }
@@ -222,14 +222,6 @@ fn verdict(record: &Record) -> String {
         Verdict::SlowDownClients => "Slow down its clients",
     };
     if record.reason.is_empty() { format!("{what}.") } else { format!("{what}: {}.", record.reason) }
-}
-
-fn class(class: Class) -> &'static str {
-    match class {
-        Class::Low => "low",
-        Class::Medium => "medium",
-        Class::High => "high",
-    }
 }
 
 /// Three digits that matter.

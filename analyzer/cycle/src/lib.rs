@@ -13,6 +13,7 @@ mod decide;
 pub mod explain;
 pub mod horizon;
 pub mod input;
+mod names;
 mod nodes;
 mod partition;
 mod policy;

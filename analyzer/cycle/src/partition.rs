@@ -127,7 +127,7 @@ impl Partition {
         now: Circumstances,
         settings: &Settings,
     ) -> Wants {
-        let h = step.and_then(|step| known(&step.entropy));
+        let h = step.and_then(|step| step.entropy.known()).map(|measured| measured.normalised);
         match length {
             StepLength::Minute => {
                 self.minute_of(step, h, numbers, now, settings);
@@ -156,10 +156,7 @@ impl Partition {
             self.class = Some(settings.class.class(h, self.class));
         }
         self.surge.observe(&settings.surge, now.start, Window::of(h, &seen));
-        let measured = match step.map(|step| &step.entropy) {
-            Some(NodeEntropy::Known(measured)) => Some(*measured),
-            Some(_) | None => None,
-        };
+        let measured = step.and_then(|step| step.entropy.known());
         self.last = Last {
             status: step.map_or(Status::Unseen, |step| status(&step.entropy)),
             bits: measured.map(|measured| measured.bits),
@@ -256,15 +253,6 @@ impl Partition {
 
 /// What is left of a read after a minute in what is habitual: half after a day.
 const KEPT_OF_A_DAY: f64 = 0.999_518_765_1;
-
-fn known(entropy: &NodeEntropy) -> Option<f64> {
-    match entropy {
-        NodeEntropy::Known(measured) => Some(measured.normalised),
-        NodeEntropy::Unknown { .. }
-        | NodeEntropy::NotApplicable { .. }
-        | NodeEntropy::Insufficient { .. } => None,
-    }
-}
 
 fn status(entropy: &NodeEntropy) -> Status {
     match entropy {

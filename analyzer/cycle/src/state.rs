@@ -7,6 +7,7 @@ use crate::band::{Bands, Kind};
 use crate::calibrate::Calibrator;
 use crate::cluster::{Cluster, NodeFacts, NodeState};
 use crate::input::{PartitionStep, Step, StepLength};
+use crate::names::{ByName, Named};
 use crate::nodes::{self, Memory};
 use crate::partition::{Circumstances, Partition, Wants};
 use crate::policy::{LONGEST_LEAD, Settings};
@@ -149,16 +150,12 @@ impl State {
     /// [`Self::skip`].
     pub fn absorb(&mut self, step: &Step, cluster: &Cluster, settings: &Settings) -> Absorbed {
         let numbers: Vec<u32> = step.nodes.iter().map(|node| self.number(&node.node)).collect();
-        for one in &step.partitions {
-            let name = (one.partition.system().to_string(), one.partition.name().to_owned());
-            let turn = self.turn;
-            self.turn = self.turn.wrapping_add(1);
-            self.partitions.entry(name).or_insert_with(|| Partition::new(turn));
-        }
+        self.meet(&step.partitions);
         let start = Timestamp::from_ms(step.end.as_ms().saturating_sub(step.length.ms(settings.step_ms)));
         if step.length == StepLength::Minute {
-            let counted = &step.partitions;
-            let known = by_name(&self.partitions, counted);
+            let mut counted = ByName::new(&step.partitions);
+            let known = self.partitions.iter();
+            let known = known.filter_map(|(name, known)| Some((known, counted.find(name.name())?)));
             nodes::judge(&mut self.memories, step, &numbers, known, settings);
         }
         let suspected: Vec<bool> = numbers
@@ -204,6 +201,20 @@ impl State {
         *self.nodes.entry((node.system().to_string(), node.name().to_owned())).or_insert(next)
     }
 
+    /// Begins to remember the partitions that were not known.
+    fn meet(&mut self, counted: &[PartitionStep]) {
+        let mut known = ByName::new(self.partitions.keys());
+        let strangers: Vec<Name> = counted
+            .iter()
+            .filter(|one| known.find(one.name()).is_none())
+            .map(|one| (one.partition.system().to_string(), one.partition.name().to_owned()))
+            .collect();
+        for name in strangers {
+            self.partitions.insert(name, Partition::new(self.turn));
+            self.turn = self.turn.wrapping_add(1);
+        }
+    }
+
     /// Every partition with its counts and circumstances: three lists by name, side by side.
     fn joined<'a>(
         &'a mut self,
@@ -211,16 +222,10 @@ impl State {
         cluster: &Cluster,
         start: Timestamp,
     ) -> Vec<(&'a mut Partition, Option<&'a PartitionStep>, Circumstances)> {
-        let mut counted = step.partitions.iter().peekable();
-        let mut known = cluster.partitions.iter().peekable();
+        let (mut counted, mut known) = (ByName::new(&step.partitions), ByName::new(&cluster.partitions));
         let join = |(name, partition): (&Name, &'a mut Partition)| {
-            let key = (name.0.as_str(), name.1.as_str());
-            let id = |one: &&PartitionStep| (one.partition.system().as_str(), one.partition.name()).cmp(&key);
-            while counted.next_if(|one| id(one).is_lt()).is_some() {}
-            while known.next_if(|one| (one.system.as_str(), one.name.as_str()) < key).is_some() {}
-            let counts = counted.next_if(|one| id(one).is_eq());
-            let facts = known.next_if(|one| (one.system.as_str(), one.name.as_str()) == key);
-            let frozen = facts.and_then(|facts| {
+            let counts = counted.find(name.name());
+            let frozen = known.find(name.name()).and_then(|facts| {
                 let down = |node: &u32| cluster.nodes[*node as usize].state == NodeState::Down;
                 match facts.moving {
                     true => Some(Frozen::Moving),
@@ -299,17 +304,4 @@ impl State {
         });
         before - self.partitions.len()
     }
-}
-
-/// The partitions that were counted, with their counts: both are by name.
-fn by_name<'a>(
-    partitions: &'a BTreeMap<Name, Partition>,
-    counted: &'a [PartitionStep],
-) -> impl Iterator<Item = (&'a Partition, &'a PartitionStep)> {
-    let mut all = partitions.iter().peekable();
-    counted.iter().filter_map(move |one| {
-        let key = (one.partition.system().as_str(), one.partition.name());
-        while all.next_if(|(name, _)| (name.0.as_str(), name.1.as_str()) < key).is_some() {}
-        all.next_if(|(name, _)| (name.0.as_str(), name.1.as_str()) == key).map(|(_, found)| (found, one))
-    })
 }

@@ -78,6 +78,18 @@ pub enum Class {
     High,
 }
 
+impl Class {
+    /// As it is written: `low`, `medium` or `high`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
 /// Bounds between the classes.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Settings", into = "Settings")]

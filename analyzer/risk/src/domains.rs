@@ -105,6 +105,12 @@ impl Domains {
         self.hazard_per_hour[domain.at()]
     }
 
+    /// Share of the reads that the nodes of a subset inside a domain serve.
+    #[must_use]
+    pub fn share(&self, domain: Domain, subset: &[Node], shares: &[f64]) -> f64 {
+        share_in(shares, self.mask(subset, domain))
+    }
+
     /// Each domain that a subset touches, once, with the places of those in it as bits: the first node's is the
     /// lowest.
     pub(crate) fn touched(&self, subset: &[Node]) -> impl Iterator<Item = (Domain, u64)> {
@@ -118,4 +124,9 @@ impl Domains {
         let inside = subset.iter().enumerate().filter(|(_, node)| self.of(**node).contains(&domain));
         inside.fold(0, |mask, (at, _)| mask | 1 << at)
     }
+}
+
+/// Sum of the shares at the places whose bits are set.
+pub(crate) fn share_in(shares: &[f64], mask: u64) -> f64 {
+    shares.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, share)| share).sum()
 }

@@ -19,7 +19,7 @@ pub use horizon::{Horizon, second_order_error};
 pub use redundancy::{Outages, Redundancy};
 
 use crate::bounds::{self, Must, OutOfRange};
-use crate::domains::Domains;
+use crate::domains::{Domains, share_in};
 use crate::field::Without;
 use crate::field::{Field, Holding};
 use crate::ids::{Domain, Node};
@@ -69,6 +69,12 @@ impl ExposurePolicy {
             ("exposure.domain_repair_h", self.domain_repair_h, Must::Positive),
             ("exposure.permanent_share", self.permanent_share, Must::Probability),
         ])
+    }
+
+    /// To what extent losing a share of the reads is an incident: min(1, p / eps), 0 to 1.
+    #[must_use]
+    pub fn felt(&self, share: f64) -> f64 {
+        (share / self.incident_share).min(1.0)
     }
 }
 
@@ -175,6 +181,8 @@ pub struct NodeExposure {
 pub struct DomainExposure {
     /// The domain.
     pub domain: Domain,
+    /// Share of the reads that nodes in it serve.
+    pub share: f64,
     /// Its part.
     pub per_hour: f64,
 }
@@ -222,9 +230,9 @@ impl Surroundings<'_> {
                 exposure.survivors_per_hour.zip(part.survivors_per_hour).map(|(sum, part)| sum + part);
             exposure.by_node.push(part);
         });
-        for (domain, per_hour) in self.by_domain(held, policy) {
-            exposure.domains_per_hour += per_hour;
-            exposure.by_domain.push(DomainExposure { domain, per_hour });
+        for part in self.by_domain(held, policy) {
+            exposure.domains_per_hour += part.per_hour;
+            exposure.by_domain.push(part);
         }
         exposure
     }
@@ -243,7 +251,7 @@ impl Surroundings<'_> {
             failover += part.failover_per_hour;
             survivors = survivors.zip(part.survivors_per_hour).map(|(sum, part)| sum + part);
         });
-        let domains: f64 = self.by_domain(held, policy).map(|(_, per_hour)| per_hour).sum();
+        let domains: f64 = self.by_domain(held, policy).map(|part| part.per_hour).sum();
         Some(failover + survivors? + domains)
     }
 
@@ -256,7 +264,7 @@ impl Surroundings<'_> {
     ) {
         let without = Without::new(self.field, own);
         for (at, (node, share)) in held.subset.iter().zip(held.shares).enumerate() {
-            let failover_per_hour = self.hazard_per_hour[node.at()] * felt(*share, policy);
+            let failover_per_hour = self.hazard_per_hour[node.at()] * policy.felt(*share);
             let weight = policy.survivors_weight;
             let survivors_per_hour = if weight * failover_per_hour == 0.0 {
                 Some(0.0)
@@ -267,22 +275,16 @@ impl Surroundings<'_> {
         }
     }
 
-    fn by_domain(&self, held: &Holding<'_>, policy: &ExposurePolicy) -> impl Iterator<Item = (Domain, f64)> {
+    fn by_domain(&self, held: &Holding<'_>, policy: &ExposurePolicy) -> impl Iterator<Item = DomainExposure> {
         self.domains.touched(held.subset).map(|(domain, mask)| {
             let share = share_in(held.shares, mask);
-            (domain, self.domains.hazard_per_hour(domain) * felt(share, policy))
+            DomainExposure {
+                domain,
+                share,
+                per_hour: self.domains.hazard_per_hour(domain) * policy.felt(share),
+            }
         })
     }
-}
-
-/// To what extent losing a share of the reads is an incident: 0 to 1.
-fn felt(share: f64, policy: &ExposurePolicy) -> f64 {
-    (share / policy.incident_share).min(1.0)
-}
-
-/// Sum of the shares at the places whose bits are set.
-pub(crate) fn share_in(shares: &[f64], mask: u64) -> f64 {
-    shares.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, share)| share).sum()
 }
 
 #[cfg(test)]

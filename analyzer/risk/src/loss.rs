@@ -28,7 +28,8 @@ pub use cost::{CopyCost, CostPolicy};
 pub use gain::Gain;
 
 use crate::bounds::{self, Must, OutOfRange};
-use crate::exposure::{ExposurePolicy, Redundancy, Surroundings, share_in};
+use crate::domains::share_in;
+use crate::exposure::{ExposurePolicy, Redundancy, Surroundings};
 use crate::field::{Holding, Without};
 use crate::ids::{Domain, Node};
 use serde::{Deserialize, Serialize};
@@ -142,7 +143,19 @@ impl LossParts {
     /// All but overload.
     #[must_use]
     pub fn without_overload(&self) -> f64 {
-        self.failover + self.domains + self.gray + self.quorum + self.data
+        self.until_rerouted() + self.under_replication()
+    }
+
+    /// Until clients have gone elsewhere: failovers, and reads that gray nodes fail.
+    #[must_use]
+    pub fn until_rerouted(&self) -> f64 {
+        self.failover + self.domains + self.gray
+    }
+
+    /// While replicas are missing.
+    #[must_use]
+    pub fn under_replication(&self) -> f64 {
+        self.quorum + self.data
     }
 }
 

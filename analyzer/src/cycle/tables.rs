@@ -5,7 +5,6 @@ use isotherm_cycle::cluster::Cluster;
 use isotherm_cycle::record::{Record, Surging};
 use isotherm_model::{Layer, SystemId, Timestamp};
 use isotherm_risk::LossParts;
-use isotherm_risk::class::Class;
 use isotherm_store::{
     EntropyRow, EntropyStatus, ForecastKind, ForecastRow, IntervalSource, RiskRow, ShareEntropy, StepCounts,
 };
@@ -89,7 +88,7 @@ pub(crate) fn risks(records: &[Record], cluster: &Cluster) -> Vec<RiskRow> {
             partition: record.partition.clone(),
             revision: record.revision,
             h: record.node.h,
-            class: record.class.map(|class| class_word(class).to_owned()),
+            class: record.class.map(|class| class.as_str().to_owned()),
             baseline: record.node.habitual.map(|habitual| habitual.value),
             z: record.node.z,
             surge: match record.surge {
@@ -105,10 +104,10 @@ pub(crate) fn risks(records: &[Record], cluster: &Cluster) -> Vec<RiskRow> {
             exposure_variance: exposed.map(|exposed| exposed.variance),
             risk: exposed.map(|exposed| exposed.risk),
             calibrated: record.calibrated,
-            loss_failover: loss.map(|loss| loss.failover + loss.domains + loss.gray),
+            loss_failover: loss.map(|loss| loss.until_rerouted()),
             loss_survivors_overload: loss.and_then(|loss| loss.after_failures),
             loss_present_overload: loss.and_then(|loss| loss.present_overload),
-            loss_under_replication: loss.map(|loss| loss.quorum + loss.data),
+            loss_under_replication: loss.map(|loss| loss.under_replication()),
             loss_total: loss.and_then(LossParts::per_hour),
             nodes: record.holders.iter().map(|holder| node_name(cluster, holder.node)).collect(),
             shares: record.holders.iter().map(|holder| holder.share).collect(),
@@ -122,15 +121,6 @@ pub(crate) fn risks(records: &[Record], cluster: &Cluster) -> Vec<RiskRow> {
         }
     };
     records.iter().map(row).collect()
-}
-
-/// As it is written.
-pub(crate) fn class_word(class: Class) -> &'static str {
-    match class {
-        Class::Low => "low",
-        Class::Medium => "medium",
-        Class::High => "high",
-    }
 }
 
 fn node_name(cluster: &Cluster, at: u32) -> String {

@@ -1,7 +1,6 @@
 //! What a cycle found, as messages.
 
 use crate::cycle::Cycled;
-use crate::cycle::tables::class_word;
 use isotherm_cycle::band::Source;
 use isotherm_cycle::cluster::HazardSource;
 use isotherm_cycle::record::{Judged, Record, Surging};
@@ -9,20 +8,17 @@ use isotherm_model::entropy::NodeEntropy;
 use isotherm_proto::control::v1::{
     Cycle, DecisionRecord, DomainPart, Foreseen, Habitual, Holder, Loss, NodeRecord, Stage, SystemLoad,
 };
+use isotherm_risk::class::Class;
 use isotherm_risk::gray;
 
 pub(super) fn cycle(cycled: &Cycled) -> Cycle {
     let [known, surging, forecast] = cycled.tallied();
     let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let step_s = cycled.settings.step_ms as f64 / 1_000.0;
     let system = |load: &isotherm_store::SystemLoad| SystemLoad {
         system: load.system.to_string(),
-        reads_per_s: match &load.over_nodes {
-            NodeEntropy::Known(measured) => Some(measured.accesses as f64 / 60.0),
-            NodeEntropy::Unknown { .. }
-            | NodeEntropy::NotApplicable { .. }
-            | NodeEntropy::Insufficient { .. } => None,
-        },
+        reads_per_s: load.over_nodes.known().map(|measured| measured.accesses as f64 / step_s),
         effective_nodes: effective(&load.over_nodes),
         effective_partitions: effective(&load.over_partitions),
     };
@@ -49,12 +45,7 @@ pub(super) fn cycle(cycled: &Cycled) -> Cycle {
 }
 
 fn effective(entropy: &NodeEntropy) -> Option<f64> {
-    match entropy {
-        NodeEntropy::Known(measured) => Some(measured.effective),
-        NodeEntropy::Unknown { .. }
-        | NodeEntropy::NotApplicable { .. }
-        | NodeEntropy::Insufficient { .. } => None,
-    }
+    entropy.known().map(|measured| measured.effective)
 }
 
 pub(super) fn record(record: &Record, cycled: &Cycled) -> DecisionRecord {
@@ -68,7 +59,7 @@ pub(super) fn record(record: &Record, cycled: &Cycled) -> DecisionRecord {
         h: record.node.h,
         bits: record.bits,
         effective_nodes: record.effective_nodes,
-        class: record.class.map(class_word).unwrap_or_default().to_owned(),
+        class: record.class.map(Class::as_str).unwrap_or_default().to_owned(),
         node_habit: habitual(Some(record.node)),
         offset_habit: habitual(record.offset),
         peer_habit: habitual(record.peer),
@@ -101,10 +92,10 @@ pub(super) fn record(record: &Record, cycled: &Cycled) -> DecisionRecord {
         risk: exposed.map(|exposed| exposed.risk),
         calibrated: record.calibrated,
         loss: record.loss.as_ref().map(|loss| Loss {
-            failover: loss.failover + loss.domains + loss.gray,
+            failover: loss.until_rerouted(),
             survivors_overload: loss.after_failures,
             present_overload: loss.present_overload,
-            under_replication: loss.quorum + loss.data,
+            under_replication: loss.under_replication(),
             total: loss.per_hour(),
         }),
         holders: record.holders.iter().map(|holder| self::holder(holder, cycled)).collect(),
