@@ -19,5 +19,6 @@ pub mod skip;
 pub mod sockets;
 pub mod tools;
 pub mod truth;
+pub mod usage;
 pub mod volume;
 pub mod workspace;

@@ -9,6 +9,7 @@ use isotherm_model::Operation;
 use isotherm_proto::control::v1::{Agent as AgentStatus, ClockState, Intake, ListAgentsRequest, Node};
 use isotherm_proto::telemetry::v1::NackReason;
 use isotherm_tests::process::wait_for;
+use isotherm_tests::usage::memory_kib;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
@@ -52,12 +53,6 @@ fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// A line of /proc/PID/status, in KiB.
-fn memory_kib(analyzer: &Analyzer, key: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", analyzer.child.pid())).unwrap();
-    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 async fn agents(analyzer: &Analyzer) -> (BTreeMap<String, AgentStatus>, Intake) {
     let answer = analyzer.control().await.unwrap().list_agents(ListAgentsRequest {}).await.unwrap();
     let answer = answer.into_inner();
@@ -118,7 +113,7 @@ async fn agents_in_all_disorder_are_stored_exactly_once_within_a_bound_of_memory
     let (_, intake) = agents(&analyzer).await;
     assert_eq!((intake.streams as usize, intake.memory_bytes, intake.queued), (plan.agents, 0, 0));
     // Memory for batches, and for 1,000 streams with what the program itself takes, questions among it.
-    let peak_kib = memory_kib(&analyzer, "VmHWM");
+    let peak_kib = memory_kib(analyzer.child.pid(), "VmHWM").unwrap();
     eprintln!("VmHWM {} MiB", peak_kib >> 10);
     assert!(peak_kib < 700 << 10, "{peak_kib} KiB");
 
@@ -143,10 +138,11 @@ async fn idle_streams_take_little_and_hold_up_no_end() {
     let plan = |agents| Plan { agents, batches: 0, ..Plan::default() };
     // The first ones pay for what all share.
     let first = fleet::run(&analyzer.url, &plan(50)).await.unwrap();
-    let before_kib = memory_kib(&analyzer, "VmRSS");
+    let before_kib = memory_kib(analyzer.child.pid(), "VmRSS").unwrap();
     drop(first);
     let fleet = fleet::run(&analyzer.url, &plan(size())).await.unwrap();
-    let each_kib = (memory_kib(&analyzer, "VmRSS").saturating_sub(before_kib)) as usize / (size() - 50);
+    let each_kib = (memory_kib(analyzer.child.pid(), "VmRSS").unwrap().saturating_sub(before_kib)) as usize
+        / (size() - 50);
     eprintln!("{each_kib} KiB for each stream with a connection of its own");
     assert!(each_kib < 120, "{each_kib} KiB");
     assert_eq!(fleet.open.len(), size());

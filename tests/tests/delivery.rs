@@ -10,6 +10,7 @@ mod support;
 use isotherm_model::{Completeness, Layer, Operation, Subject, Window};
 use isotherm_tests::process::wait_for;
 use isotherm_tests::skip::skipped;
+use isotherm_tests::usage::memory_kib;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
@@ -230,13 +231,6 @@ fn reads(windows: &[Window]) -> u64 {
     rows.filter(|row| matches!(row.subject, Subject::Partition(_))).map(|row| row.counts.ops).sum()
 }
 
-/// Kilobytes of memory that the process has in use.
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_keeps_to_its_credit_and_its_memory_however_slow_the_analyzer() {
     let name = "an_agent_keeps_to_its_credit_and_its_memory_however_slow_the_analyzer";
@@ -248,11 +242,11 @@ async fn an_agent_keeps_to_its_credit_and_its_memory_however_slow_the_analyzer()
         let mut agent = watch.start(command);
         watch.go();
         agent.until("as many as it has credit for", |_| recorder.kept.lock().unwrap().unanswered == 3);
-        let before = resident_kib(agent.child.pid());
+        let before = memory_kib(agent.child.pid(), "VmRSS").unwrap();
         let windows = agent.cut().len();
         agent.until("many more windows", |running| running.cut().len() >= windows + 30);
         assert_eq!(recorder.kept.lock().unwrap().unanswered, 3);
-        let after = resident_kib(agent.child.pid());
+        let after = memory_kib(agent.child.pid(), "VmRSS").unwrap();
         assert!(after < before + 4_096, "{before} KiB became {after} KiB");
         recorder.answer();
         let truth = watch.end();

@@ -5,6 +5,7 @@
 mod support;
 
 use isotherm_tests::process::wait_for;
+use isotherm_tests::usage::memory_kib;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -283,13 +284,6 @@ async fn the_analyzer_runs_few_queries_at_once_and_the_others_wait() {
     assert!(queries.iter_mut().all(|query| query.wait().unwrap().code() == Some(6)));
 }
 
-/// The most memory that a process has had, in bytes.
-fn peak_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
-}
-
 #[tokio::test]
 async fn many_rows_pass_through_without_being_kept() {
     let scene = Scene::new().await;
@@ -299,7 +293,7 @@ async fn many_rows_pass_through_without_being_kept() {
          WHERE b.class = 'total' AND b.node = 'b' AND b.operation = 'read'"
     );
     let rows = 1_080u64 * 120;
-    let serve_before = peak_bytes(scene.analyzer.child.pid());
+    let serve_before = memory_kib(scene.analyzer.child.pid(), "VmHWM").unwrap() * 1_024;
     let mut command = Command::new(program().unwrap());
     command.args(["query", sql, "-o", "csv", "--server", &scene.analyzer.url]);
     let remote = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -316,14 +310,14 @@ async fn many_rows_pass_through_without_being_kept() {
             lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
             // Not at every piece, and while it is surely alive: its pipe is full.
             if lines < rows * 9 / 10 {
-                peak = peak_bytes(query.id());
+                peak = memory_kib(query.id(), "VmHWM").unwrap() * 1_024;
             }
         }
         assert_eq!(query.wait().unwrap().code(), Some(0));
         assert_eq!(lines, rows + 1);
         assert!(bytes > 40 << 20 && peak < 48 << 20, "{bytes} bytes passed, {peak} were kept");
         if let Some(serve) = serve {
-            let grown = peak_bytes(serve).saturating_sub(serve_before);
+            let grown = (memory_kib(serve, "VmHWM").unwrap() * 1_024).saturating_sub(serve_before);
             // Its cycles take some beside it.
             assert!(grown < 40 << 20, "the analyzer grew by {grown} bytes");
         }

@@ -2,6 +2,7 @@
 //!
 //! A goal that is not met is reported as not met; nothing fails on a time.
 
+mod cycle;
 mod forecast;
 mod placement;
 mod probes;
@@ -39,6 +40,12 @@ pub(crate) enum Bench {
     /// Installs the peers if they are missing, or says that it skips them. Builds in release, and needs 300 MB of disk
     /// for the file; see --rows.
     Store(store::Options),
+    /// What a cycle costs: the real server with ten and a hundred thousand partitions, fed over the wire at its real
+    /// pace, its memory, and its restart with weeks of telemetry kept.
+    ///
+    /// Builds in release. About half an hour: a cycle takes place each minute, and the past is stored before. A million
+    /// partitions, with --partitions 1000000, take another half hour, 16 GB of memory and 5 GB of disk.
+    Cycle(cycle::Options),
 }
 
 /// How to report.
@@ -138,6 +145,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Forecast(options) => (forecast::measure(options)?, options.output),
         Bench::Placement(options) => (placement::measure(options)?, options.output),
         Bench::Store(options) => (store::measure(options)?, options.output),
+        Bench::Cycle(options) => (cycle::measure(options)?, options.output),
     };
     match output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),

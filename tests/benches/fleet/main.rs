@@ -9,11 +9,10 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use isotherm_tests::usage::{cpu_s, memory_kib};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
-use std::fs;
 use support::analyzer::{Analyzer, serve};
 use support::fleet::{self, Plan, Role};
 
@@ -39,54 +38,40 @@ fn main() -> Result<()> {
     let mut command = serve(data.path())?;
     command.env("RUST_LOG", "warn");
     let analyzer = Analyzer::from_command(command, scratch.path())?;
+    let pid = analyzer.child.pid();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let connections = more.first().copied().unwrap_or(0);
     let greet = Plan { agents, batches: 0, connections, ..Plan::default() };
-    let before_kib = status_kib(&analyzer, "VmRSS")?;
+    let before_kib = memory_kib(pid, "VmRSS")? as f64;
     let idle = runtime.block_on(fleet::run(&analyzer.url, &greet))?;
-    let idle_kib = status_kib(&analyzer, "VmRSS")? - before_kib;
+    let idle_kib = memory_kib(pid, "VmRSS")? as f64 - before_kib;
     drop(idle);
-    let cpu_before = cpu_s(&analyzer)?;
+    let cpu_before = cpu_s(pid)?;
     let roles = match more.get(1) {
         Some(_) => |_| Role::Greedy { rows: 10_000, batches: 20 },
         None => |_| Role::Ordinary,
     };
     let plan = Plan { batches: batches as u64, rows, roles, ..greet };
     let fleet = runtime.block_on(fleet::run(&analyzer.url, &plan))?;
-    let (wall_s, cpu_s) = (fleet.took.as_secs_f64(), cpu_s(&analyzer)? - cpu_before);
+    let (wall_s, used_s) = (fleet.took.as_secs_f64(), cpu_s(pid)? - cpu_before);
     let (acks, stored) = (fleet.acknowledged() as f64, fleet.rows() as f64);
     let ms = |percent| fleet.wait(percent, |_| true).as_secs_f64() * 1e3;
     let figures = [
         ("acknowledgements", acks, ""),
         ("rows", stored, ""),
         ("wall time", wall_s, "s"),
-        ("server's CPU", cpu_s, "s"),
-        ("server's CPU", 100.0 * cpu_s / wall_s, "% of a core"),
+        ("server's CPU", used_s, "s"),
+        ("server's CPU", 100.0 * used_s / wall_s, "% of a core"),
         ("acknowledgements per second", acks / wall_s, "1/s"),
         ("rows per second", stored / wall_s, "1/s"),
-        ("acknowledgements per CPU-second of the server", acks / cpu_s, "1/s"),
-        ("rows per CPU-second of the server", stored / cpu_s, "1/s"),
+        ("acknowledgements per CPU-second of the server", acks / used_s, "1/s"),
+        ("rows per CPU-second of the server", stored / used_s, "1/s"),
         ("wait for an acknowledgement, median", ms(50), "ms"),
         ("wait for an acknowledgement, 99 of 100", ms(99), "ms"),
         ("idle stream: VmRSS", idle_kib / agents as f64, "KiB"),
-        ("VmHWM", status_kib(&analyzer, "VmHWM")? / 1024.0, "MiB"),
+        ("VmHWM", memory_kib(pid, "VmHWM")? as f64 / 1024.0, "MiB"),
     ];
     let figures = figures.map(|(name, value, unit)| Figure { name, value, unit });
     println!("{}", serde_json::to_string_pretty(&figures)?);
     Ok(())
-}
-
-fn status_kib(analyzer: &Analyzer, key: &str) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{}/status", analyzer.child.pid()))?;
-    let line = text.lines().find(|line| line.starts_with(key)).context("a line of status")?;
-    Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
-}
-
-/// User and system time: fields 14 and 15 of /proc/PID/stat (proc(5)), in ticks.
-fn cpu_s(analyzer: &Analyzer) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{}/stat", analyzer.child.pid()))?;
-    let (_, after_name) = text.rsplit_once(')').context("the name's end")?;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = sysconf(SysconfVar::CLK_TCK)?.context("ticks per second")? as f64;
-    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / ticks)
 }
