@@ -2,6 +2,7 @@
 
 mod agents;
 mod export;
+mod named;
 mod nodes;
 mod peers;
 mod place;

@@ -2,6 +2,7 @@
 
 mod render;
 
+use super::named::{is_called, only};
 use super::{Control, status};
 use crate::topology::Topology;
 use crate::topology::failure::Domains;
@@ -301,16 +302,10 @@ fn known_node(reader: &Reader, topology: &Topology, name: &str) -> Result<NodeId
     let recorded = reader.down_intervals(None).map_err(|error| status(&error))?;
     let named = topology.nodes.keys().chain(reports.iter().map(|report| &report.node));
     let named = named.chain(recorded.iter().map(|interval| &interval.node));
-    let named = named.filter(|node| !node.is_host() && (node.name() == name || node.to_string() == name));
-    let found: BTreeSet<&NodeId> = named.collect();
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (Some(node), None) => Ok(node.clone()),
-        (Some(one), Some(other)) => {
-            Err(Status::invalid_argument(format!("node: {name} could be {one} or {other}; name the system")))
-        }
-        (None, _) => Err(status(&QueryError::NoSuchNode { name: name.to_owned() })),
-    }
+    let called = |node: &&NodeId| !node.is_host() && is_called(name, node.system().as_str(), node.name());
+    let found: BTreeSet<&NodeId> = named.filter(called).collect();
+    let found = only("node", name, found.into_iter().map(|node| (node.system().as_str(), node)))?;
+    found.cloned().ok_or_else(|| status(&QueryError::NoSuchNode { name: name.to_owned() }))
 }
 
 fn refused(error: HistoryError) -> Status {

@@ -3,6 +3,7 @@
 mod down;
 mod wire;
 
+use super::named::{is_called, only};
 use crate::cycle::{Cycled, Cycles};
 use isotherm_cycle::record::{Record, Surging};
 use isotherm_proto::control::v1::risk_service_server::RiskService;
@@ -85,7 +86,7 @@ impl RiskService for Risk {
     ) -> Result<Response<ExplainPartitionResponse>, Status> {
         let name = request.into_inner().partition;
         Self::answer(self.needed()?, move |cycled| {
-            let record = one(found(cycled, &name)?, &name)?;
+            let record = partition_named(cycled, &name)?;
             let words = isotherm_cycle::explain::partition(record, &cycled.cluster, cycled.settings.lead_min);
             Ok(ExplainPartitionResponse { record: Some(wire::record(record, cycled)), words })
         })
@@ -123,55 +124,29 @@ impl RiskService for Risk {
     }
 }
 
-/// Records of the partitions that are called so.
+/// Records of the partitions that are called so: one of each system that has it.
 fn found<'a>(cycled: &'a Cycled, name: &str) -> Result<Vec<&'a Record>, Status> {
-    let called = |record: &&Record| {
-        record.partition == name
-            || name
-                .split_once('/')
-                .is_some_and(|(system, name)| record.system == system && record.partition == name)
-    };
+    let called = |record: &&Record| is_called(name, &record.system, &record.partition);
     let found: Vec<&Record> = cycled.records.iter().filter(called).collect();
-    if found.is_empty() {
-        return Err(Status::not_found(format!(
-            "no partition {name} was counted or is named by the topology"
-        )));
-    }
-    Ok(found)
+    if found.is_empty() { Err(no_partition(name)) } else { Ok(found) }
 }
 
-fn one<'a>(found: Vec<&'a Record>, name: &str) -> Result<&'a Record, Status> {
-    match found.as_slice() {
-        [only] => Ok(only),
-        several => {
-            let systems: Vec<&str> = several.iter().map(|record| record.system.as_str()).collect();
-            Err(Status::invalid_argument(format!(
-                "{name} is a partition of {}; say which, as system/name",
-                systems.join(" and of ")
-            )))
-        }
-    }
+fn partition_named<'a>(cycled: &'a Cycled, name: &str) -> Result<&'a Record, Status> {
+    let called = |record: &&Record| is_called(name, &record.system, &record.partition);
+    let found = cycled.records.iter().filter(called).map(|record| (record.system.as_str(), record));
+    only("partition", name, found)?.ok_or_else(|| no_partition(name))
+}
+
+fn no_partition(name: &str) -> Status {
+    Status::not_found(format!("no partition {name} was counted or is named by the topology"))
 }
 
 fn node_named(cycled: &Cycled, name: &str) -> Result<usize, Status> {
-    let nodes = &cycled.cluster.nodes;
-    let called = |at: &usize| {
-        let node = &nodes[*at];
-        node.name == name
-            || name.split_once('/').is_some_and(|(system, name)| node.system == system && node.name == name)
-    };
-    let found: Vec<usize> = (0..nodes.len()).filter(called).collect();
-    match found.as_slice() {
-        [] => Err(Status::not_found(format!("no node {name} is named by the topology or has ever reported"))),
-        [only] => Ok(*only),
-        several => {
-            let systems: Vec<&str> = several.iter().map(|at| nodes[*at].system.as_str()).collect();
-            Err(Status::invalid_argument(format!(
-                "{name} is a node of {}; say which, as system/name",
-                systems.join(" and of ")
-            )))
-        }
-    }
+    let nodes = cycled.cluster.nodes.iter().enumerate();
+    let called = nodes.filter(|(_, node)| is_called(name, &node.system, &node.name));
+    only("node", name, called.map(|(at, node)| (node.system.as_str(), at)))?.ok_or_else(|| {
+        Status::not_found(format!("no node {name} is named by the topology or has ever reported"))
+    })
 }
 
 /// What is not known comes last.
