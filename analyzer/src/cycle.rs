@@ -21,7 +21,9 @@ use isotherm_cycle::{Landscape, Settings, State, assess, decide_all};
 use isotherm_model::{Layer, SystemId, Timestamp};
 use isotherm_proto::Health;
 use isotherm_risk::HazardPolicy;
-use isotherm_store::{Derived, Excluded, Histories, OutageCause, Reader, StepCounts, StepQuery, Subsets};
+use isotherm_store::{
+    Derived, Excluded, Histories, OutageCause, Reader, RunningSteps, StepCounts, StepQuery, Subsets,
+};
 use schedule::Next;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -107,13 +109,18 @@ pub(crate) struct Cycle {
     pub(crate) config: Config,
 }
 
-/// What was seen to serve partitions, so that a node that falls silent is not forgotten.
-type Seen = Subsets;
+/// What is remembered of the store from one cycle to the next.
+struct Seen {
+    /// What was seen to serve partitions, so that a node that falls silent is not forgotten.
+    served: Subsets,
+    /// What was counted, so that longer steps need not be read again.
+    steps: RunningSteps,
+}
 
 /// Runs cycles until `stop`, on a thread that may block.
 pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, stop: &CancellationToken) {
     let mut state = cycle.remembered();
-    let (mut seen, mut skipped, mut told) = (Seen::new(), 0, None);
+    let (mut seen, mut skipped, mut told) = (cycle.nothing_seen(), 0, None);
     let runtime = tokio::runtime::Handle::current();
     while !stop.is_cancelled() {
         match schedule::next(state.until(), now(), cycle.config.settle, cycle.config.settings.step_ms) {
@@ -155,6 +162,15 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
 }
 
 impl Cycle {
+    fn nothing_seen(&self) -> Seen {
+        let length = |length: StepLength| {
+            NonZeroU64::new(length.ms(self.config.settings.step_ms)).expect("steps have a length")
+        };
+        let lengths = StepLength::ALL.map(length);
+        let steps = RunningSteps::new(self.reader.clone(), &lengths).expect("each length divides the next");
+        Seen { served: Subsets::new(), steps }
+    }
+
     /// The state of the last checkpoint, or an empty one.
     fn remembered(&self) -> State {
         match checkpoint::read::<State>(&self.dir) {
@@ -274,7 +290,7 @@ impl Cycle {
         length: StepLength,
         end: Timestamp,
         topology: &crate::topology::Topology,
-        seen: &Seen,
+        seen: &mut Seen,
     ) -> Result<StepCounts> {
         let length_ms = length.ms(self.config.settings.step_ms);
         let gone = |health: Option<Health>| matches!(health, Some(Health::Down | Health::Draining));
@@ -285,10 +301,10 @@ impl Cycle {
             number: (end.as_ms() / length_ms).saturating_sub(1),
             layers: &self.config.layers,
             subsets: &topology.subsets,
-            seen,
+            seen: &seen.served,
             excluded: &excluded,
         };
-        self.reader.steps(&query).context("cannot read the step")
+        seen.steps.steps(&query).context("cannot read the step")
     }
 
     /// Has rows kept, and waits until they are.
@@ -327,7 +343,7 @@ fn remember(seen: &mut Seen, counts: &StepCounts) {
         if partition.source == isotherm_store::EligibleSource::Observed {
             let nodes = counts.shares_of(partition).iter();
             let nodes = nodes.map(|share| counts.nodes[share.node as usize].node.clone());
-            seen.insert(partition.partition.clone(), nodes.collect());
+            seen.served.insert(partition.partition.clone(), nodes.collect());
         }
     }
 }

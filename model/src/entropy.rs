@@ -98,13 +98,13 @@ impl NodeEntropy {
 /// An entropy that was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    /// Entropy in bits, Miller-Madow, `0 ..= log2(places)`.
+    /// Entropy in bits, by the estimator of what it is over, `0 ..= log2(places)`.
     pub bits: f64,
     /// `bits / log2(places)`, `0 ..= 1`.
     pub normalised: f64,
     /// `2^bits`: the number of places that accesses effectively go to.
     pub effective: f64,
-    /// Places (nodes) an access could have gone to.
+    /// Places (nodes, or partitions) an access could have gone to.
     pub places: usize,
     /// Accesses behind the estimate.
     pub accesses: u64,
@@ -114,14 +114,38 @@ pub struct Measured {
 /// nodes is below .01 bits.
 pub const MIN_ACCESSES: u64 = 30;
 
+impl NodeEntropy {
+    /// What was measured; `None` where there is no entropy, for whatever cause.
+    #[must_use]
+    pub fn known(&self) -> Option<Measured> {
+        match self {
+            Self::Known(measured) => Some(*measured),
+            Self::Unknown { .. } | Self::NotApplicable { .. } | Self::Insufficient { .. } => None,
+        }
+    }
+}
+
 /// Node entropy of `reads`, one count per eligible node (zeros included), all nodes having reported.
+/// Miller-Madow.
 #[must_use]
 pub fn over_nodes(reads: &[u64]) -> NodeEntropy {
+    over(reads, miller_madow)
+}
+
+/// Entropy of a system's reads over its partitions, one count per partition (zeros included), all nodes having
+/// reported. Grassberger: they are many places, some with few reads. The effective number of places is the number
+/// of partitions that the load is concentrated on.
+#[must_use]
+pub fn over_partitions(reads: &[u64]) -> NodeEntropy {
+    over(reads, grassberger)
+}
+
+fn over(reads: &[u64], estimator: fn(&[u64]) -> Option<f64>) -> NodeEntropy {
     if reads.len() < 2 {
         return NodeEntropy::NotApplicable { eligible: reads.len() };
     }
     let accesses = reads.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
-    match miller_madow(reads) {
+    match estimator(reads) {
         Some(bits) if accesses >= MIN_ACCESSES => NodeEntropy::Known(Measured {
             bits,
             normalised: bits / (reads.len() as f64).log2(),
@@ -129,7 +153,7 @@ pub fn over_nodes(reads: &[u64]) -> NodeEntropy {
             places: reads.len(),
             accesses,
         }),
-        _ => NodeEntropy::Insufficient { have: accesses, need: MIN_ACCESSES },
+        Some(_) | None => NodeEntropy::Insufficient { have: accesses, need: MIN_ACCESSES },
     }
 }
 
@@ -182,10 +206,24 @@ mod tests {
     fn what_cannot_be_measured_says_why() {
         assert_eq!(over_nodes(&[500]), NodeEntropy::NotApplicable { eligible: 1 });
         assert_eq!(over_nodes(&[20, 9]), NodeEntropy::Insufficient { have: 29, need: 30 });
-        let NodeEntropy::Known(even) = over_nodes(&[500, 500]) else { panic!("enough reads") };
+        let even = over_nodes(&[500, 500]).known().unwrap();
         assert_eq!((even.bits, even.normalised, even.effective), (1.0, 1.0, 2.0));
-        let NodeEntropy::Known(one) = over_nodes(&[500, 0]) else { panic!("enough reads") };
+        let one = over_nodes(&[500, 0]).known().unwrap();
         assert_eq!((one.bits, one.effective), (0.0, 1.0));
+        for none in [over_nodes(&[500]), over_nodes(&[20, 9]), NodeEntropy::Unknown { silent: Vec::new() }] {
+            assert_eq!(none.known(), None);
+        }
+    }
+
+    #[test]
+    fn nodes_and_partitions_have_estimators_of_their_own() {
+        let reads = [812, 391, 97, 40, 11, 3, 1];
+        let (nodes, partitions) =
+            (over_nodes(&reads).known().unwrap(), over_partitions(&reads).known().unwrap());
+        assert_eq!((Some(nodes.bits), Some(partitions.bits)), (miller_madow(&reads), grassberger(&reads)));
+        assert_eq!((partitions.places, partitions.accesses), (7, 1_355));
+        assert_eq!(over_partitions(&[30]), NodeEntropy::NotApplicable { eligible: 1 });
+        assert_eq!(over_partitions(&[29, 0]), NodeEntropy::Insufficient { have: 29, need: 30 });
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod upkeep;
 mod version;
 
 use crate::write::{Gap, Run};
-use isotherm_model::{NodeId, Seq, SystemId, Timestamp};
+use isotherm_model::{AgentId, BootId, NodeId, Seq, SystemId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 pub(crate) use segments::{
     Segment, add_segment, counts, hours, mergeable, mergeable_hours, of_hour, remove_segment,
@@ -63,6 +63,18 @@ pub(crate) fn committed(connection: &Connection, run: &Run) -> Result<Option<Seq
         .query_row([run.agent.as_str(), run.boot.as_str()], |row| row.get(0))
         .optional()?;
     Ok(number.and_then(|number| Seq::new(number.cast_unsigned())))
+}
+
+/// How far every run is committed.
+pub(crate) fn runs(connection: &Connection) -> Result<Vec<(Run, Seq)>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT agent, boot, committed_seq FROM runs")?;
+    let rows = statement.query_map([], |row| {
+        let agent = AgentId::new(row.get::<_, String>(0)?);
+        let boot = BootId::new(row.get::<_, String>(1)?);
+        let seq = Seq::new(row.get::<_, i64>(2)?.cast_unsigned());
+        Ok(agent.ok().zip(boot.ok()).zip(seq).map(|((agent, boot), seq)| (Run { agent, boot }, seq)))
+    })?;
+    rows.filter_map(Result::transpose).collect()
 }
 
 /// Every node that was ever reported, by name. Names that are none are skipped: only this store writes them.

@@ -17,13 +17,71 @@ use crate::error::QueryError;
 use crate::read::{Reader, Span, start_before};
 use crate::schema::{self, Class};
 use isotherm_model::{Completeness, Interval, Layer, NodeId, Operation, SystemId, Timestamp};
-use polars::prelude::{DataType, SortMultipleOptions, UniqueKeepStrategy, col, lit};
+use polars::prelude::{
+    DataFrame, DataType, IntoLazy, LazyFrame, PolarsResult, SortMultipleOptions, UnionArgs,
+    UniqueKeepStrategy, col, concat, lit,
+};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// A node that has not reported for this many of its windows is silent: one may be under way, and one on its
 /// way.
 pub const SILENT_WINDOWS: u64 = 3;
+
+const START: &str = "start_ms";
+const END: &str = "end_ms";
+const WATCHED: &str = "watched";
+
+/// What the windows of a system's nodes span, one row each, by node and start.
+#[derive(Debug, Clone)]
+pub(crate) struct Spans(DataFrame);
+
+impl Spans {
+    /// Reads what windows span that overlap `time` and watched a layer.
+    pub(crate) fn read(
+        reader: &Reader,
+        catalog: &Connection,
+        system: &SystemId,
+        layer: Layer,
+        time: Interval,
+    ) -> Result<Self, QueryError> {
+        let start = col(schema::WINDOW_START).cast(DataType::Int64);
+        let after_start = i64::try_from(time.start().as_ms()).unwrap_or(i64::MAX);
+        let rows = reader
+            .overlapping(catalog, time.start(), time.end())?
+            .filter(start_before(time.end()))
+            .filter(col(schema::SYSTEM).eq(lit(system.as_str())))
+            .filter(col(schema::CLASS).eq(lit(Class::Total.as_str())))
+            .filter(in_layer(layer))
+            .filter(col(schema::OPERATION).eq(lit(Operation::Read.as_str())))
+            .select([
+                col(schema::SYSTEM),
+                col(schema::NODE),
+                start.clone().alias(START),
+                (start + col(schema::WINDOW_MS).cast(DataType::Int64)).alias(END),
+                col(schema::COMPLETENESS)
+                    .eq(lit(Completeness::Complete.as_str()))
+                    .and(col(schema::PROCESSES).gt(lit(0u32)))
+                    .alias(WATCHED),
+            ])
+            .filter(col(END).gt(lit(after_start)));
+        let frame = by_start(rows).collect()?;
+        debug_assert_eq!(text(&frame, schema::NODE)?.null_count(), 0);
+        Ok(Self(frame))
+    }
+
+    /// Those of both, each once: a window that reaches from one time into the next is in both.
+    pub(crate) fn plus(self, other: Self) -> PolarsResult<Self> {
+        let both = concat([self.0.lazy(), other.0.lazy()], UnionArgs::default())?;
+        by_start(both).collect().map(Self)
+    }
+}
+
+fn by_start(windows: LazyFrame) -> LazyFrame {
+    windows
+        .unique(None, UniqueKeepStrategy::Any)
+        .sort([schema::SYSTEM, schema::NODE, START], SortMultipleOptions::default())
+}
 
 /// Stretches of time, by node.
 #[derive(Debug, Default)]
@@ -46,37 +104,15 @@ impl Coverage {
         time: Interval,
         step: Step,
     ) -> Result<Self, QueryError> {
-        const START: &str = "start_ms";
-        const END: &str = "end_ms";
-        const WATCHED: &str = "watched";
-        let start = col(schema::WINDOW_START).cast(DataType::Int64);
-        let after_start = i64::try_from(time.start().as_ms()).unwrap_or(i64::MAX);
-        let frame = reader
-            .overlapping(catalog, time.start(), time.end())?
-            .filter(start_before(time.end()))
-            .filter(col(schema::SYSTEM).eq(lit(system.as_str())))
-            .filter(col(schema::CLASS).eq(lit(Class::Total.as_str())))
-            .filter(in_layer(layer))
-            .filter(col(schema::OPERATION).eq(lit(Operation::Read.as_str())))
-            .select([
-                col(schema::SYSTEM),
-                col(schema::NODE),
-                start.clone().alias(START),
-                (start + col(schema::WINDOW_MS).cast(DataType::Int64)).alias(END),
-                col(schema::COMPLETENESS)
-                    .eq(lit(Completeness::Complete.as_str()))
-                    .and(col(schema::PROCESSES).gt(lit(0u32)))
-                    .alias(WATCHED),
-            ])
-            .filter(col(END).gt(lit(after_start)))
-            .unique(None, UniqueKeepStrategy::Any)
-            .sort([schema::SYSTEM, schema::NODE, START], SortMultipleOptions::default())
-            .collect()?;
-        debug_assert_eq!(text(&frame, schema::NODE)?.null_count(), 0);
+        Self::of(&Spans::read(reader, catalog, system, layer, time)?, step)
+    }
+
+    /// The coverage by windows that are known, of time that is cut into `step`.
+    pub(crate) fn of(Spans(frame): &Spans, step: Step) -> Result<Self, QueryError> {
         let (starts, ends) = (frame.column(START)?.i64()?, frame.column(END)?.i64()?);
         let watched = frame.column(WATCHED)?.bool()?;
         let mut coverage = Self::default();
-        for (row, node) in node_ids(&frame)?.into_iter().enumerate() {
+        for (row, node) in node_ids(frame)?.into_iter().enumerate() {
             if let (Some(start), Some(end)) = (starts.get(row), ends.get(row)) {
                 coverage.add(node, (start, end), watched.get(row) == Some(true), step);
             }

@@ -58,7 +58,9 @@ pub(crate) trait Record: Sized {
 }
 
 /// Rows by the hour that they lie in. No hour is empty.
-pub(crate) fn by_hour<R: Record>(rows: &[R]) -> BTreeMap<Timestamp, Vec<&R>> {
+pub(crate) fn by_hour<'a, R: Record + 'a>(
+    rows: impl Iterator<Item = &'a R>,
+) -> BTreeMap<Timestamp, Vec<&'a R>> {
     let mut hours: BTreeMap<Timestamp, Vec<&R>> = BTreeMap::new();
     for row in rows {
         hours.entry(hour_of(row.at())).or_default().push(row);

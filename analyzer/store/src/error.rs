@@ -136,6 +136,15 @@ pub enum WriteError {
         #[source]
         source: Flaw,
     },
+    /// What is kept already, and must not be kept twice, cannot be read.
+    #[error("cannot look up the {what} that are kept already")]
+    Kept {
+        /// What was looked for.
+        what: String,
+        /// The cause.
+        #[source]
+        source: QueryError,
+    },
     /// A merge would have lost or made rows. Nothing was changed.
     #[error("{} has {found} rows when it is read, the catalog says {expected}", path.display())]
     RowsChanged {

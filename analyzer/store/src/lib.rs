@@ -60,12 +60,12 @@ pub use history::{
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use query::{ColumnHead, Prepared, Rows, VIEWS, Value, View};
 pub use read::{Reader, Span};
-pub use risk_columns::{LOSS_PARTS, RiskColumns, RiskFactor, RiskFactors, RiskWeights, risk_columns};
+pub use risk_columns::{RiskColumns, RiskWeights};
 pub use segment::hours_of;
 pub use stats::{StoreStats, TableStats};
 pub use steps::{
-    Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy, StepCounts,
-    StepQuery, SystemLoad, Watched,
+    Excluded, KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, RunningSteps, ShareEntropy,
+    StepCounts, StepQuery, SystemLoad, Watched,
 };
 pub use table::Table;
 pub use verify::{Flaw, SegmentFile};

@@ -5,8 +5,9 @@
 //! memory for it is proportional to partitions and their nodes, not to the windows that are read: polars merges
 //! those batch by batch.
 //!
-//! A longer step is answered from its windows again, never from the entropies of shorter ones. That is exact, and
-//! knows more: a window that reaches over a border between two minutes makes both unknown, and not their hour.
+//! A longer step is answered from its windows, or from the sums of shorter ones ([`RunningSteps`]), never from their
+//! entropies. That is exact, and knows more: a window that reaches over a border between two minutes makes both
+//! unknown, and not their hour.
 //!
 //! Reads are those of clients, as far as they can be told. In the network layer what was exchanged with a node of
 //! the same system is replication or copying and is kept out; peers that are not told apart stay in, and are
@@ -16,16 +17,20 @@
 
 mod load;
 mod names;
+mod part;
+mod running;
 mod scan;
 mod served;
 
 use crate::catalog::{self, NodeReport};
-use crate::coverage::Coverage;
-use crate::entropy::{EligibleSource, PeerEntropy, Step, Subsets};
+use crate::entropy::{EligibleSource, PeerEntropy, Subsets};
 use crate::error::QueryError;
 use crate::read::Reader;
 use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy};
 use isotherm_model::{Counts, Interval, LatencyHistogram, Layer, NodeId, PartitionId, SystemId, Timestamp};
+use part::Part;
+pub use running::RunningSteps;
+use scan::Scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -207,6 +212,17 @@ impl StepQuery<'_> {
 }
 
 impl StepCounts {
+    /// Of no step.
+    fn none() -> Self {
+        Self {
+            time: Interval::new(Timestamp::from_ms(0), Timestamp::from_ms(1)).expect("0 is before 1"),
+            nodes: Vec::new(),
+            partitions: Vec::new(),
+            shares: Vec::new(),
+            systems: Vec::new(),
+        }
+    }
+
     /// What the eligible nodes served of a partition of this step, by name.
     #[must_use]
     pub fn shares_of(&self, partition: &PartitionCounts) -> &[NodeReads] {
@@ -253,23 +269,14 @@ impl Reader {
     /// A step that nobody watched has partitions whose values are unknown; a partition that nobody read has zero
     /// reads and an insufficient entropy. An empty answer for a step that does not exist, at the end of time.
     pub fn steps(&self, query: &StepQuery<'_>) -> Result<StepCounts, QueryError> {
+        let Some(time) = query.time() else { return Ok(StepCounts::none()) };
         let catalog = self.catalog()?;
         let reports = catalog::nodes(&catalog)?;
-        let none = Interval::new(Timestamp::from_ms(0), Timestamp::from_ms(1)).expect("0 is before 1");
-        let mut counts = StepCounts {
-            time: query.time().unwrap_or(none),
-            nodes: Vec::new(),
-            partitions: Vec::new(),
-            shares: Vec::new(),
-            systems: Vec::new(),
-        };
-        let Some(time) = query.time() else { return Ok(counts) };
+        let mut counts = StepCounts { time, ..StepCounts::none() };
         for system in systems_of(query, &reports) {
             let layer = query.layer(&system);
-            let step = Step::EachMs(query.length_ms);
-            let coverage = Coverage::read(self, &catalog, &system, layer, time, step)?;
-            let scan = scan::Scan { reader: self, catalog: &catalog, system: &system, layer, time };
-            served::add(&scan, query, &coverage, &reports, &mut counts)?;
+            let scan = Scan { reader: self, catalog: &catalog, system: &system, layer, time, after: None };
+            served::add(&system, &Part::read(&scan, &reports)?, query, &mut counts)?;
         }
         Ok(counts)
     }

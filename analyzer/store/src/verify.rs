@@ -7,6 +7,7 @@ use crate::activity::sums;
 use crate::catalog::{self, Segment};
 use crate::error::QueryError;
 use crate::read::{Reader, scan};
+use crate::risk_columns::not_following;
 use crate::schema::{self, Class};
 use crate::segment;
 use crate::table::Table;
@@ -83,6 +84,12 @@ pub enum Flaw {
         /// Of how many windows, nodes, layers and operations.
         totals: u64,
     },
+    /// Decision records whose results are not those of their factors.
+    #[error("has {rows} rows whose risk or loss does not follow from what they say it is made of")]
+    NotFollowing {
+        /// How many.
+        rows: u64,
+    },
 }
 
 impl Reader {
@@ -151,11 +158,16 @@ fn content_flaws(path: &PathBuf, segment: &Segment) -> Result<Vec<Flaw>, QueryEr
     if outside > 0 {
         flaws.push(Flaw::Time { rows: outside });
     }
-    if matches!(segment.table, Table::Windows | Table::Late) {
-        let totals = unbalanced(path)?;
-        if totals > 0 {
-            flaws.push(Flaw::NotConserved { totals });
+    match segment.table {
+        Table::Windows | Table::Late => {
+            let totals = unbalanced(path)?;
+            flaws.extend((totals > 0).then_some(Flaw::NotConserved { totals }));
         }
+        Table::Risks => {
+            let rows = not_following(rows()?)?;
+            flaws.extend((rows > 0).then_some(Flaw::NotFollowing { rows }));
+        }
+        Table::Entropy | Table::Forecasts => {}
     }
     Ok(flaws)
 }

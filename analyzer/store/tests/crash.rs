@@ -1,5 +1,5 @@
-//! The writer dies at every step of a commit, an append, a compaction and a removal: what was acknowledged is there
-//! once, and what was not is there once or not at all.
+//! The writer dies at every step of a commit, an append, a merge, a compaction and a removal: what was acknowledged
+//! is there once, and what was not is there once or not at all.
 //!
 //! A panic at a failpoint stands for the crash: nothing after it runs, and the folder is opened anew. In a process of
 //! its own, as failpoints are global.
@@ -127,6 +127,7 @@ fn segments(reader: &Reader) -> usize {
 #[test]
 fn a_crash_at_any_step_loses_nothing_and_repeats_nothing() {
     let scenario = fail::FailScenario::setup();
+    merging();
     compaction();
     appends();
     late_windows();
@@ -156,16 +157,41 @@ fn compaction() {
     }
 }
 
+fn merging() {
+    for (failpoint, left) in [("store::merge_written", 16), ("store::merged", 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path(), None);
+        (1..=16).for_each(|number| commit(&mut store, number, number * 1_000));
+        die(failpoint, store, maintain);
+        let mut store = open(dir.path(), None);
+        assert_eq!((counted(&store.reader()), segments(&store.reader())), (160, left), "{failpoint}");
+        assert_eq!(files(&dir.path().join("segments")), left, "{failpoint}");
+        maintain(&mut store);
+        assert_eq!((counted(&store.reader()), segments(&store.reader())), (160, 1), "{failpoint}");
+    }
+}
+
 fn appends() {
     for (failpoint, there) in [("store::append_written", 1), ("store::appended", 2)] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path(), None);
         store.append(&derived(0), at(0)).unwrap();
         die(failpoint, store, |store| store.append(&derived(60_000), at(0)).unwrap());
-        let store = open(dir.path(), None);
+        let mut store = open(dir.path(), None);
         let rows = store.reader().entropy_rows(Span::default()).unwrap();
         assert_eq!((rows.len(), segments(&store.reader())), (there, there), "{failpoint}");
         assert_eq!(rows[0], derived(0).entropy[0]);
+        // Who was not told computes the steps again, and with them one that is longer.
+        let mut again = derived(0);
+        let hour = EntropyRow { step_ms: 3_600_000, ..again.entropy[0].clone() };
+        again.entropy.extend([derived(60_000).entropy.remove(0), hour]);
+        again.entropy.iter_mut().for_each(|row| row.reads = Some(11));
+        (0..2).for_each(|_| store.append(&again, at(0)).unwrap());
+        let rows = store.reader().entropy_rows(Span::default()).unwrap();
+        let reads: Vec<_> = rows.iter().map(|row| (row.step_start, row.step_ms, row.reads)).collect();
+        let second = if there == 2 { 10 } else { 11 };
+        let want = [(at(0), 60_000, 10), (at(0), 3_600_000, 11), (at(60_000), 60_000, second)];
+        assert_eq!(reads, want.map(|(start, ms, reads)| (start, ms, Some(reads))), "{failpoint}");
     }
 }
 

@@ -145,7 +145,12 @@ pub(crate) fn open(dir: &Path, segment: Option<&Path>) -> Result<Connection, Ope
     transaction.execute_batch(history::TABLES)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    if !fresh {
+        tracing::info!(path = %path.display(), from = version, to = SCHEMA_VERSION, "changing the catalog");
+    }
+    fail::fail_point!("store::migrating");
     transaction.commit()?;
+    fail::fail_point!("store::migrated");
     Ok(connection)
 }
 

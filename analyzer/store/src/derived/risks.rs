@@ -40,13 +40,13 @@ record! {
         pub risk: Option<f64>,
         /// The same, calibrated; `None` until there are enough incidents to calibrate by.
         pub calibrated: Option<f64>,
-        /// Expected loss by failing over, client-minutes per hour.
+        /// Expected loss by failing over, client-minutes per hour: when nodes or domains fail, or are gray.
         pub loss_failover: Option<f64>,
         /// By overload of those that survive a failure.
         pub loss_survivors_overload: Option<f64>,
         /// By overload that is there already.
         pub loss_present_overload: Option<f64>,
-        /// By having fewer replicas than asked for.
+        /// By having too few replicas: for a quorum, or for the data.
         pub loss_under_replication: Option<f64>,
         /// The sum of the four.
         pub loss_total: Option<f64>,

@@ -1,8 +1,12 @@
 use super::*;
+use crate::derived::tests::risk_row;
+use crate::sample::at;
+use crate::{Derived, Flaw, Store};
 use isotherm_risk::{
     Bearing, Domain, Domains, ExposurePolicy, Field, FieldPolicy, Holding, Horizon, LossParts, Node,
     Surroundings,
 };
+use polars::prelude::IntoLazy;
 use proptest::prelude::*;
 
 const WEIGHTS: RiskWeights = RiskWeights { incident_share: 0.2, survivors_weight: 1.0 };
@@ -15,51 +19,109 @@ fn close(got: Option<f64>, want: Option<f64>) -> bool {
     }
 }
 
-fn one(factors: RiskFactors) -> RiskColumns {
-    risk_columns(&[factors], WEIGHTS).unwrap()[0]
+fn found(rows: &[RiskRow]) -> Vec<RiskColumns> {
+    let frame = RiskRow::frame(&rows.iter().collect::<Vec<_>>()).unwrap();
+    found_again(frame.lazy(), WEIGHTS).unwrap()
 }
 
-fn node(hazard: f64, share: f64, overload: Option<f64>) -> RiskFactor {
-    RiskFactor { hazard_per_hour: Some(hazard), share: Some(share), overload }
+fn one(row: RiskRow) -> RiskColumns {
+    found(&[row])[0]
+}
+
+/// A record of which nothing is known.
+fn unknown() -> RiskRow {
+    RiskRow {
+        risk: None,
+        exposure_per_hour: None,
+        exposure_mean: None,
+        exposure_variance: None,
+        loss_failover: None,
+        loss_present_overload: None,
+        nodes: Vec::new(),
+        shares: Vec::new(),
+        hazards: Vec::new(),
+        overloads: Vec::new(),
+        ..risk_row(0, "p")
+    }
+}
+
+/// A node: its hazard, its share, and how likely the survivors are overloaded.
+type Factor = (Option<f64>, Option<f64>, Option<f64>);
+
+fn with_nodes(row: RiskRow, nodes: &[Factor]) -> RiskRow {
+    RiskRow {
+        nodes: (0..nodes.len()).map(|node| node.to_string()).collect(),
+        hazards: nodes.iter().map(|node| node.0).collect(),
+        shares: nodes.iter().map(|node| node.1).collect(),
+        overloads: nodes.iter().map(|node| node.2).collect(),
+        ..row
+    }
+}
+
+fn with_domains(row: RiskRow, domains: &[(f64, f64)]) -> RiskRow {
+    RiskRow {
+        domains: (0..domains.len()).map(|domain| domain.to_string()).collect(),
+        domain_hazards: domains.iter().map(|(hazard, _)| Some(*hazard)).collect(),
+        domain_shares: domains.iter().map(|(_, share)| Some(*share)).collect(),
+        ..row
+    }
+}
+
+fn with_loss(row: RiskRow, [failover, survivors, present, under]: [Option<f64>; 4]) -> RiskRow {
+    RiskRow {
+        loss_failover: failover,
+        loss_survivors_overload: survivors,
+        loss_present_overload: present,
+        loss_under_replication: under,
+        ..row
+    }
 }
 
 #[test]
 fn a_factor_that_is_unknown_makes_unknown_what_depends_on_it() {
-    assert_eq!(risk_columns(&[], WEIGHTS).unwrap(), []);
-    let nothing = one(RiskFactors { loss: [Some(0.0); 7], ..RiskFactors::default() });
-    assert_eq!(
-        (nothing.exposure_per_hour, nothing.risk, nothing.loss_per_hour),
-        (Some(0.0), None, Some(0.0))
-    );
-    let nodes = vec![node(0.01, 0.5, Some(0.25)), node(0.02, 0.1, Some(0.0))];
+    assert_eq!(found(&[]), []);
+    let nothing = one(with_loss(unknown(), [Some(0.0); 4]));
+    assert_eq!((nothing.exposure_per_hour, nothing.risk, nothing.loss_total), (Some(0.0), None, Some(0.0)));
+    let nodes = [(Some(0.01), Some(0.5), Some(0.25)), (Some(0.02), Some(0.1), Some(0.0))];
     // .01 x 1 x 1.25 + .02 x .5.
-    let known = RiskFactors { nodes: nodes.clone(), ..RiskFactors::default() };
+    let known = with_nodes(unknown(), &nodes);
     assert!(close(one(known.clone()).exposure_per_hour, Some(0.0225)));
-    assert_eq!(one(known.clone()).loss_per_hour, None);
-    for unknown in [
-        RiskFactor { hazard_per_hour: None, ..nodes[0] },
-        RiskFactor { share: None, ..nodes[0] },
-        RiskFactor { overload: None, ..nodes[0] },
-    ] {
-        let factors = RiskFactors { nodes: vec![unknown, nodes[1]], ..known.clone() };
-        assert_eq!(one(factors).exposure_per_hour, None, "{unknown:?}");
+    assert_eq!(one(known.clone()).loss_total, None);
+    let (hazard, share, overload) = nodes[0];
+    for first in [(None, share, overload), (hazard, None, overload), (hazard, share, None)] {
+        assert_eq!(one(with_nodes(unknown(), &[first, nodes[1]])).exposure_per_hour, None, "{first:?}");
     }
-    let idle = RiskFactors { nodes: vec![node(0.01, 0.0, None), nodes[1]], ..known.clone() };
-    assert!(close(one(idle).exposure_per_hour, Some(0.01)), "nobody asks for overload that has no weight");
-    let domain = RiskFactor { overload: None, ..node(0.001, 1.0, None) };
-    let both = RiskFactors { domains: vec![domain], ..known };
-    assert!(close(one(both).exposure_per_hour, Some(0.0235)));
+    let idle = one(with_nodes(unknown(), &[(hazard, Some(0.0), None), nodes[1]]));
+    assert!(close(idle.exposure_per_hour, Some(0.01)), "nobody asks for overload that has no weight");
+    assert!(close(one(with_domains(known, &[(0.001, 1.0)])).exposure_per_hour, Some(0.0235)));
 }
 
 #[test]
 fn rows_do_not_touch_each_other() {
-    let some =
-        |hazard: f64| RiskFactors { nodes: vec![node(hazard, 1.0, Some(0.0))], ..RiskFactors::default() };
-    let mut unknown = some(1.0);
-    unknown.nodes[0].share = None;
-    let found = risk_columns(&[some(1.0), unknown, RiskFactors::default(), some(2.0)], WEIGHTS).unwrap();
-    let exposures: Vec<Option<f64>> = found.iter().map(|row| row.exposure_per_hour).collect();
+    let some = |hazard: f64| with_nodes(unknown(), &[(Some(hazard), Some(1.0), Some(0.0))]);
+    let blind = with_nodes(unknown(), &[(Some(1.0), None, Some(0.0))]);
+    let rows = found(&[some(1.0), blind, unknown(), some(2.0)]);
+    let exposures: Vec<Option<f64>> = rows.iter().map(|row| row.exposure_per_hour).collect();
     assert_eq!(exposures, [Some(1.0), None, Some(0.0), Some(2.0)]);
+}
+
+#[test]
+fn a_stored_table_is_found_again_in_its_order_and_what_does_not_follow_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let whole = with_loss(risk_row(1, "q"), [Some(1.0), Some(2.0), Some(0.0), Some(0.5)]);
+    let whole = RiskRow { loss_total: Some(3.5), ..whole };
+    let rows = vec![whole.clone(), risk_row(1, "p"), RiskRow { loss_total: Some(3.6), ..whole.clone() }];
+    let rows = [rows, vec![RiskRow { at: at(2), risk: None, ..whole }]].concat();
+    store.append(&Derived { risks: rows, ..Derived::default() }, at(10)).unwrap();
+    let (reader, all) = (store.reader(), Span::default());
+    let (stored, again) = (reader.risk_rows(all).unwrap(), reader.risk_columns(all, WEIGHTS).unwrap());
+    assert_eq!(stored.iter().map(|row| row.partition.as_str()).collect::<Vec<_>>(), ["p", "q", "q", "q"]);
+    let losses: Vec<Option<f64>> = again.iter().map(|row| row.loss_total).collect();
+    assert_eq!(losses, [None, Some(3.5), Some(3.5), Some(3.5)]);
+    assert!(again.iter().all(|row| close(row.risk, Some(0.125))));
+    let file = &reader.segment_files().unwrap()[0];
+    assert_eq!(reader.verify(file).unwrap(), [Flaw::NotFollowing { rows: 2 }]);
 }
 
 /// A cluster of five nodes in two racks, and partitions on three of them.
@@ -106,36 +168,24 @@ proptest! {
         for lies in &lies {
             let held = holding(lies);
             let want = surroundings.exposure(Some(held), &held, &policy);
-            let factors = RiskFactors {
-                nodes: want
-                    .by_node
-                    .iter()
-                    .zip(held.shares)
-                    .map(|(part, share)| RiskFactor {
-                        hazard_per_hour: Some(hazards[part.node.0 as usize]),
-                        share: Some(*share),
-                        overload: part
-                            .survivors_per_hour
-                            .map(|survivors| if survivors == 0.0 { 0.0 } else { survivors / part.failover_per_hour }),
-                    })
-                    .collect(),
-                domains: [0, 1]
-                    .map(|rack_number| RiskFactor {
-                        hazard_per_hour: Some(racks[rack_number]),
-                        share: Some(
-                            held.subset
-                                .iter()
-                                .zip(held.shares)
-                                .filter(|(node, _)| rack(node.0 as usize).0 as usize == rack_number)
-                                .map(|(_, share)| share)
-                                .sum(),
-                        ),
-                        overload: None,
-                    })
-                    .to_vec(),
-                ..RiskFactors::default()
+            let overload = |failover: f64, survivors: f64| if survivors == 0.0 { 0.0 } else { survivors / failover };
+            let nodes: Vec<Factor> = want
+                .by_node
+                .iter()
+                .zip(held.shares)
+                .map(|(part, share)| {
+                    let survivors = part.survivors_per_hour;
+                    let overload = survivors.map(|survivors| overload(part.failover_per_hour, survivors));
+                    (Some(hazards[part.node.0 as usize]), Some(*share), overload)
+                })
+                .collect();
+            let in_rack = |number: usize| {
+                let of = held.subset.iter().zip(held.shares);
+                of.filter(|(node, _)| rack(node.0 as usize).0 as usize == number).map(|(_, share)| share).sum()
             };
-            let got = risk_columns(&[factors], weights).unwrap()[0];
+            let domains = [0, 1].map(|number| (racks[number], in_rack(number)));
+            let frame = RiskRow::frame(&[&with_domains(with_nodes(unknown(), &nodes), &domains)]).unwrap();
+            let got = found_again(frame.lazy(), weights).unwrap()[0];
             prop_assert!(close(got.exposure_per_hour, want.per_hour()), "{got:?} {want:?}");
         }
     }
@@ -143,14 +193,14 @@ proptest! {
     #[test]
     fn risk_is_that_of_the_second_order(paths in prop::collection::vec(prop_oneof![0.0..0.1f64, 0.0..20.0f64], 1..30)) {
         let want = Horizon::of(&paths).unwrap();
-        let factors = RiskFactors {
+        let row = RiskRow {
             exposure_mean: Some(want.mean),
             exposure_variance: Some(want.variance),
-            ..RiskFactors::default()
+            ..unknown()
         };
-        let got = one(factors.clone()).risk;
+        let got = one(row.clone()).risk;
         prop_assert!(close(got, Some(Horizon::second_order(want.mean, want.variance))), "{got:?}");
-        prop_assert_eq!(one(RiskFactors { exposure_variance: None, ..factors }).risk, None);
+        prop_assert_eq!(one(RiskRow { exposure_variance: None, ..row }).risk, None);
     }
 
     #[test]
@@ -162,8 +212,9 @@ proptest! {
         let want = LossParts {
             failover, domains, after_failures: after, present_overload: present, gray, quorum, data,
         };
-        let loss = [Some(failover), Some(domains), after, present, Some(gray), Some(quorum), Some(data)];
-        let got = one(RiskFactors { loss, ..RiskFactors::default() }).loss_per_hour;
+        // What fails over does so at once, and too few replicas are one state: the table has four of the seven.
+        let parts = [Some(failover + domains + gray), after, present, Some(quorum + data)];
+        let got = one(with_loss(unknown(), parts)).loss_total;
         prop_assert!(close(got, want.per_hour()), "{got:?} {want:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{NodeCounts, NodeReads, PartitionCounts, SystemLoad, Watched};
 use isotherm_model::SystemId;
-use isotherm_model::entropy::{MIN_ACCESSES, Measured, NodeEntropy, grassberger, over_nodes};
+use isotherm_model::entropy::{NodeEntropy, over_nodes, over_partitions};
 
 /// A system's tables, whose places are counted from their own beginning.
 pub(super) struct SystemCounts<'a> {
@@ -27,35 +27,18 @@ pub(super) fn system_load(system: &SystemId, counts: &SystemCounts<'_>) -> Syste
     let by_node: Vec<u64> = nodes.iter().map(clients).collect();
     let reads = |partition: &PartitionCounts| partition.reads.map_or(0, |reads| reads.ops);
     let by_partition: Vec<u64> = counts.partitions.iter().map(reads).collect();
-    let told = |known: NodeEntropy| match known {
+    let told = |over: NodeEntropy| match over {
         NodeEntropy::Known(_) | NodeEntropy::Insufficient { .. } if !silent.is_empty() => {
             NodeEntropy::Unknown { silent: silent.clone() }
         }
         NodeEntropy::Known(_)
         | NodeEntropy::Unknown { .. }
         | NodeEntropy::NotApplicable { .. }
-        | NodeEntropy::Insufficient { .. } => known,
+        | NodeEntropy::Insufficient { .. } => over,
     };
     SystemLoad {
         system: system.clone(),
         over_nodes: told(over_nodes(&by_node)),
         over_partitions: told(over_partitions(&by_partition)),
-    }
-}
-
-fn over_partitions(reads: &[u64]) -> NodeEntropy {
-    if reads.len() < 2 {
-        return NodeEntropy::NotApplicable { eligible: reads.len() };
-    }
-    let accesses = reads.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
-    match grassberger(reads) {
-        Some(bits) if accesses >= MIN_ACCESSES => NodeEntropy::Known(Measured {
-            bits,
-            normalised: bits / (reads.len() as f64).log2(),
-            effective: bits.exp2(),
-            places: reads.len(),
-            accesses,
-        }),
-        Some(_) | None => NodeEntropy::Insufficient { have: accesses, need: MIN_ACCESSES },
     }
 }

@@ -1,28 +1,35 @@
 //! What is read from segments: sums by name, each in one pass of the columns it needs.
 
 use crate::activity::{in_layer, numbers};
+use crate::coverage::Spans;
 use crate::error::QueryError;
 use crate::latency;
 use crate::offset::summed_by_layout;
 use crate::read::Reader;
 use crate::schema::{self, Class};
-use isotherm_model::{Counts, Interval, Layer, NodeId, Operation, SystemId};
+use crate::write::Run;
+use isotherm_model::{Counts, Interval, Layer, NodeId, Operation, Seq, SystemId};
 use polars::prelude::{
-    DataFrame, DataType, Engine, Expr, LazyFrame, NamedFrom, PolarsResult, Series, SortMultipleOptions,
-    UInt64Chunked, col, lit, when,
+    DataFrame, DataType, Engine, Expr, IntoLazy, JoinArgs, JoinType, LazyFrame, NamedFrom, PolarsResult,
+    Series, SortMultipleOptions, UInt64Chunked, col, lit, when,
 };
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// A system's rows of one step and layer.
+/// A system's rows of some time and one layer.
 pub(super) struct Scan<'a> {
     pub(super) reader: &'a Reader,
     pub(super) catalog: &'a Connection,
     pub(super) system: &'a SystemId,
     pub(super) layer: Layer,
     pub(super) time: Interval,
+    /// What was read before, which is left out; everything is read if it is absent.
+    pub(super) after: Option<&'a Marks>,
 }
+
+/// Until which batch every run of an agent is read.
+pub(super) type Marks = [(Run, Seq)];
 
 /// Reads and writes of something.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,9 +44,16 @@ pub(super) struct Sums<'a>([&'a UInt64Chunked; 4]);
 /// Whose operations a row of the class `peer` counts.
 pub(super) const FROM_NODE: &str = "from_node";
 pub(super) const NOT_TOLD_APART: &str = "not_told_apart";
+/// Start of a node's last window.
+pub(super) const LAST_START: &str = "last_start";
 const SUMS: [&str; 4] = ["reads", "read_bytes", "writes", "written_bytes"];
 
 impl Scan<'_> {
+    /// What the windows of the nodes span, whether they were read before or not.
+    pub(super) fn spans(&self) -> Result<Spans, QueryError> {
+        Spans::read(self.reader, self.catalog, self.system, self.layer, self.time)
+    }
+
     /// Reads and writes by partition and node.
     pub(super) fn partitions(&self) -> Result<DataFrame, QueryError> {
         let rows = self.rows(Class::Partition)?.filter(is_access());
@@ -51,7 +65,8 @@ impl Scan<'_> {
         // Two agents may report the same node: the order must not be left to chance.
         let last = [schema::WINDOW_START, schema::PROCESSES].map(col);
         let processes = col(schema::PROCESSES).sort_by(last, SortMultipleOptions::default()).last();
-        let sums = sums(None).into_iter().chain([processes]).collect::<Vec<_>>();
+        let last_start = col(schema::WINDOW_START).max().alias(LAST_START);
+        let sums = sums(None).into_iter().chain([processes, last_start]).collect::<Vec<_>>();
         Ok(self.rows(Class::Total)?.filter(is_access()).group_by([col(schema::NODE)]).agg(sums).collect()?)
     }
 
@@ -110,7 +125,11 @@ impl Scan<'_> {
 
     fn all_rows(&self) -> Result<LazyFrame, QueryError> {
         let rows = self.reader.starting_in(self.catalog, self.time.start(), self.time.end())?;
-        Ok(rows.filter(col(schema::SYSTEM).eq(lit(self.system.as_str()))))
+        let rows = rows.filter(col(schema::SYSTEM).eq(lit(self.system.as_str())));
+        Ok(match self.after {
+            Some(marks) => newer(rows, marks)?,
+            None => rows,
+        })
     }
 }
 
@@ -136,8 +155,22 @@ impl<'a> Sums<'a> {
     }
 }
 
+/// Rows of batches that came after those that were read.
+fn newer(rows: LazyFrame, marks: &Marks) -> PolarsResult<LazyFrame> {
+    const MARK: &str = "mark";
+    let texts = |of: fn(&Run) -> &str| marks.iter().map(|(run, _)| of(run).to_owned()).collect::<Vec<_>>();
+    let marks = polars::df!(
+        schema::AGENT => texts(|run| run.agent.as_str()),
+        schema::BOOT => texts(|run| run.boot.as_str()),
+        MARK => marks.iter().map(|(_, seq)| seq.get()).collect::<Vec<_>>(),
+    )?;
+    let keys = [schema::AGENT, schema::BOOT].map(col);
+    let marked = rows.join(marks.lazy(), keys.clone(), keys, JoinArgs::new(JoinType::Left));
+    Ok(marked.filter(col(MARK).is_null().or(col(schema::SEQ).gt(col(MARK)))))
+}
+
 /// Collects without all rows in memory at once.
-fn streamed(frame: LazyFrame) -> PolarsResult<DataFrame> {
+pub(super) fn streamed(frame: LazyFrame) -> PolarsResult<DataFrame> {
     Ok(frame.collect_with_engine(Engine::Streaming)?.unwrap_single())
 }
 

@@ -2,13 +2,13 @@
 
 use super::load::{SystemCounts, system_load};
 use super::names::Names;
-use super::scan::{Accesses, NOT_TOLD_APART, Scan, Sums, addresses};
+use super::part::{Detail, Part, Peers};
+use super::scan::{Accesses, NOT_TOLD_APART, Sums};
 use super::{KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy};
 use super::{StepCounts, StepQuery, Watched};
 use crate::activity::{numbers, text};
-use crate::catalog::NodeReport;
 use crate::coverage::Coverage;
-use crate::entropy::{EligibleSource, PeerEntropy, Subsets};
+use crate::entropy::{EligibleSource, PeerEntropy, Step, Subsets};
 use crate::error::QueryError;
 use crate::estimate::{Estimate, estimates_by_group};
 use crate::{latency, offset, schema};
@@ -29,45 +29,40 @@ struct Served {
     not_told_apart: u64,
 }
 
-/// What network peers add to the picture.
-struct Peers {
-    exchanged: DataFrame,
-    remotes: DataFrame,
-}
-
 /// Adds a system to the tables.
 pub(super) fn add(
-    scan: &Scan<'_>,
+    system: &SystemId,
+    part: &Part,
     query: &StepQuery<'_>,
-    coverage: &Coverage,
-    reports: &[NodeReport],
     counts: &mut StepCounts,
 ) -> Result<(), QueryError> {
-    let (partitions, totals) = (scan.partitions()?, scan.totals()?);
-    let peers = peers(scan, reports)?;
-    let (subsets, seen) = (of_system(query.subsets, scan.system), of_system(query.seen, scan.system));
+    let Part { partitions, totals, .. } = part;
+    let (subsets, seen) = (of_system(query.subsets, system), of_system(query.seen, system));
     let eligible = subsets.clone().chain(seen.clone()).flat_map(|(_, nodes)| nodes).map(NodeId::name);
     let nodes =
-        Names::of(eligible.chain(texts(&partitions, schema::NODE)?).chain(texts(&totals, schema::NODE)?));
+        Names::of(eligible.chain(texts(partitions, schema::NODE)?).chain(texts(totals, schema::NODE)?));
     let called = subsets.clone().chain(seen.clone()).map(|(partition, _)| partition.name());
-    let names = Names::of(called.chain(texts(&partitions, schema::PARTITION)?));
+    let names = Names::of(called.chain(texts(partitions, schema::PARTITION)?));
 
-    let mut served = served(&partitions, &names, &nodes)?;
-    let mut node_counts = node_counts(scan, coverage, &nodes, &totals)?;
-    if let Some(Peers { exchanged, .. }) = &peers {
+    let mut served = served(partitions, &names, &nodes)?;
+    let coverage = Coverage::of(&part.spans, Step::EachMs(query.length_ms))?;
+    let mut node_counts = node_counts(part, nodes.ids(system, NodeId::new)?, &nodes, |node| {
+        watched(&coverage, node, counts.time)
+    })?;
+    if let Detail::Peers(Peers { exchanged, .. }) = &part.detail {
         keep_out(exchanged, &names, &nodes, &mut served, &mut node_counts)?;
     }
     let mut table = Table { query, nodes: &nodes, node_counts: &node_counts, shares: Vec::new() };
-    let ids = names.ids(scan.system, PartitionId::new)?;
+    let ids = names.ids(system, PartitionId::new)?;
     let mut found = table.partitions(ids, &served, subsets, seen);
     let shares = table.shares;
     estimate(&mut found, &shares)?;
-    match &peers {
-        None => add_offsets(&scan.offsets()?, &names, &mut found, &shares)?,
-        Some(Peers { remotes, .. }) => add_peers(remotes, &names, &mut found, &shares)?,
+    match &part.detail {
+        Detail::Offsets(offsets) => add_offsets(offsets, &names, &mut found, &shares)?,
+        Detail::Peers(Peers { remotes, .. }) => add_peers(remotes, &names, &mut found, &shares)?,
     }
-    let system = SystemCounts { nodes: &node_counts, partitions: &found, shares: &shares };
-    let load = system_load(scan.system, &system);
+    let load =
+        system_load(system, &SystemCounts { nodes: &node_counts, partitions: &found, shares: &shares });
     append(counts, node_counts, found, shares);
     counts.systems.push(load);
     Ok(())
@@ -91,15 +86,6 @@ fn append(
         partition.shares = first_share + partition.shares.start..first_share + partition.shares.end;
         partition
     }));
-}
-
-fn peers(scan: &Scan<'_>, reports: &[NodeReport]) -> Result<Option<Peers>, QueryError> {
-    if scan.layer != Layer::Network {
-        return Ok(None);
-    }
-    let of_system = reports.iter().filter(|report| report.node.system() == scan.system);
-    let known = addresses(of_system.map(|report| (&report.node, report.listening.as_slice())));
-    Ok(Some(Peers { exchanged: scan.exchanged(&known)?, remotes: scan.remotes(&known)? }))
 }
 
 fn of_system<'a>(
@@ -174,18 +160,18 @@ fn less(all: Counts, part: Counts) -> Counts {
 }
 
 fn node_counts(
-    scan: &Scan<'_>,
-    coverage: &Coverage,
+    part: &Part,
+    ids: Vec<NodeId>,
     nodes: &Names<'_>,
-    totals: &DataFrame,
+    watched: impl Fn(&NodeId) -> Watched,
 ) -> Result<Vec<NodeCounts>, QueryError> {
-    let ids = nodes.ids(scan.system, NodeId::new)?;
+    let totals = &part.totals;
     let mut found: Vec<NodeCounts> = ids
         .into_iter()
         .map(|node| NodeCounts {
-            watched: watched(coverage, &node, scan.time),
+            watched: watched(&node),
             node,
-            layer: scan.layer,
+            layer: part.layer,
             reads: None,
             writes: None,
             kept_out: KeptOut::default(),
@@ -201,12 +187,12 @@ fn node_counts(
             (node.reads, node.writes, node.processes) = (Some(reads), Some(writes), processes.get(row));
         }
     }
-    let frame = scan.latencies()?;
-    let (layers, histograms) = (text(&frame, schema::LAYER)?, latency::histograms(&frame)?);
-    for (row, node) in numbered(&frame, schema::NODE, nodes)?.into_iter().enumerate() {
+    let frame = &part.latencies;
+    let (layers, histograms) = (text(frame, schema::LAYER)?, latency::histograms(frame)?);
+    for (row, node) in numbered(frame, schema::NODE, nodes)?.into_iter().enumerate() {
         let Some(node) = node.and_then(|node| found.get_mut(node as usize)) else { continue };
         let histogram: LatencyHistogram = histograms[row];
-        if layers.get(row) == Some(scan.layer.as_str()) {
+        if layers.get(row) == Some(part.layer.as_str()) {
             node.latency = Some(histogram);
         }
         if layers.get(row) == Some(Layer::Device.as_str()) {

@@ -8,6 +8,8 @@ use isotherm_model::entropy::{grassberger, over_nodes};
 use isotherm_model::{BUCKETS, NodeWindow, OffsetHistogram, Operation, Peer, Row, Subject, Window};
 use proptest::prelude::*;
 
+mod running;
+
 /// The windows are of 1 s, the steps of 10 s.
 const LENGTH_MS: u64 = 10_000;
 
@@ -47,16 +49,19 @@ impl Bench {
         self
     }
 
-    fn step(&self, length_ms: u64, number: u64) -> StepCounts {
-        let query = StepQuery {
+    fn query(&self, length_ms: u64, number: u64) -> StepQuery<'_> {
+        StepQuery {
             length_ms: NonZeroU64::new(length_ms).unwrap(),
             number,
             layers: &self.layers,
             subsets: &self.subsets,
             seen: &self.seen,
             excluded: &self.excluded,
-        };
-        self.store.reader().steps(&query).unwrap()
+        }
+    }
+
+    fn step(&self, length_ms: u64, number: u64) -> StepCounts {
+        self.store.reader().steps(&self.query(length_ms, number)).unwrap()
     }
 
     /// The step from 10 s to 20 s.

@@ -1,19 +1,24 @@
 //! Derived rows become true the way windows do: segments first, then one catalog transaction.
 //!
-//! All rows of an append count together or not at all, over all tables. A caller that died before it was told finds
-//! out by reading; the store does not know which cycle would have been the same again.
+//! All rows of an append count together or not at all, over all tables. A caller that died before it was told, or
+//! before it wrote down how far it was, computes the same steps again: what is kept of a step stays as it was found
+//! first, and no step is there twice.
 
 use super::{Store, write_segment};
 use crate::catalog::Segment;
 use crate::derived::{Derived, Record, by_hour};
-use crate::error::WriteError;
+use crate::error::{QueryError, WriteError};
+use crate::read::{Reader, moment};
 use crate::segment::Folders;
 use crate::table::Table;
 use isotherm_model::Timestamp;
+use polars::prelude::col;
+use std::collections::BTreeSet;
 
 impl Store {
-    /// Keeps what a cycle computed: all of it, once this returns, or nothing after an error. Without rows nothing is
-    /// written. Takes the memory of the largest hour of one table, as columns, beside the rows.
+    /// Keeps what a cycle computed: all of it, once this returns, or nothing after an error. Rows of a step, or of a
+    /// moment, of which the table has some already are left out; without others nothing is written. Takes the memory
+    /// of the largest hour of one table, as columns, beside the rows.
     pub fn append(&mut self, derived: &Derived, now: Timestamp) -> Result<(), WriteError> {
         if self.doubtful {
             return Err(WriteError::Doubtful(None));
@@ -22,7 +27,8 @@ impl Store {
             return Ok(());
         }
         let mut segments = Vec::new();
-        let written = write_derived(&mut self.folders, derived, &mut segments);
+        let reader = self.reader();
+        let written = write_derived(&mut self.folders, &reader, derived, &mut segments);
         let result = written.and_then(|()| {
             fail::fail_point!("store::append_written");
             self.publish(&segments, now, |_| Ok(()))
@@ -35,21 +41,25 @@ impl Store {
 
 fn write_derived(
     folders: &mut Folders,
+    reader: &Reader,
     derived: &Derived,
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
-    write_table(folders, Table::Entropy, &derived.entropy, segments)?;
-    write_table(folders, Table::Forecasts, &derived.forecasts, segments)?;
-    write_table(folders, Table::Risks, &derived.risks, segments)
+    write_table(folders, reader, Table::Entropy, &derived.entropy, segments)?;
+    write_table(folders, reader, Table::Forecasts, &derived.forecasts, segments)?;
+    write_table(folders, reader, Table::Risks, &derived.risks, segments)
 }
 
 fn write_table<R: Record>(
     folders: &mut Folders,
+    reader: &Reader,
     table: Table,
     rows: &[R],
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
-    for (hour, rows) in by_hour(rows) {
+    let kept = kept(reader, table, rows)
+        .map_err(|source| WriteError::Kept { what: format!("rows of {table}"), source })?;
+    for (hour, rows) in by_hour(rows.iter().filter(|row| !kept.contains(&(row.at(), row.end())))) {
         let time = (
             rows.iter().map(|row| row.at()).min().unwrap_or(hour),
             rows.iter().map(|row| row.end()).max().unwrap_or(hour),
@@ -57,4 +67,19 @@ fn write_table<R: Record>(
         segments.push(write_segment(folders, (table, hour), time, || R::frame(&rows))?);
     }
     Ok(())
+}
+
+/// The times that rows are about, as `(start, end)`, of which the table has some already. For steps that are new the
+/// catalog alone says that there are none.
+fn kept<R: Record>(
+    reader: &Reader,
+    table: Table,
+    rows: &[R],
+) -> Result<BTreeSet<(Timestamp, Timestamp)>, QueryError> {
+    let starts: BTreeSet<Timestamp> = rows.iter().map(Record::at).collect();
+    let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Ok(BTreeSet::new()) };
+    let same = starts.iter().map(|start| col(table.time()).eq(moment(*start)));
+    let same = same.reduce(|some, one| some.or(one)).expect("there is a first start");
+    let found = reader.rows_of(&reader.catalog()?, table, *first, last.plus_ms(1))?.filter(same).collect()?;
+    Ok(R::rows(&found)?.iter().map(|row| (row.at(), row.end())).collect())
 }

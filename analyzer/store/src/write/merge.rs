@@ -103,12 +103,14 @@ impl Store {
         elapsed: Instant,
     ) -> Result<(), WriteError> {
         let merged = merged(&mut self.folders, hour, level, small)?;
+        fail::fail_point!("store::merge_written");
         let result = self.commit_to_catalog(|transaction| {
             small.iter().try_for_each(|segment| catalog::remove_segment(transaction, segment))?;
             catalog::add_segment(transaction, &merged, now)
         });
         match result {
             Ok(()) => {
+                fail::fail_point!("store::merged");
                 self.replace(small, elapsed);
                 Ok(())
             }
