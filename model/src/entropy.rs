@@ -84,17 +84,6 @@ pub enum NodeEntropy {
     },
 }
 
-impl NodeEntropy {
-    /// The measurement; `None` for whatever reason there is none.
-    #[must_use]
-    pub const fn known(&self) -> Option<&Measured> {
-        match self {
-            Self::Known(measured) => Some(measured),
-            Self::Unknown { .. } | Self::NotApplicable { .. } | Self::Insufficient { .. } => None,
-        }
-    }
-}
-
 /// An entropy that was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
