@@ -1,40 +1,35 @@
 //! The cycle: every minute from what was counted to a decision record for every partition.
 //!
-//! One thread of its own reads the store, takes the step in, assesses, decides, has the rows kept, and publishes what
-//! it found; nothing else changes its state. All that it decides with is in `isotherm_cycle`, which knows no clock
+//! One thread of its own makes a [frame](frames) from the store, takes it in, decides, has the rows kept, and publishes
+//! what it found; nothing else changes its state. All that it decides with is in `isotherm_cycle`, which knows no clock
 //! and no store. A cycle that fails is told and left out, and the next one goes on; one that takes too long makes
 //! those after it be left out, never piled up. The state is written down now and then, so that a restart goes on warm.
 
 mod checkpoint;
 mod cluster;
 mod counts;
+pub(crate) mod frames;
 mod schedule;
 pub(crate) mod tables;
 
 use crate::topology::Topologies;
 use crate::writer::{Keep, now, with_causes};
 use anyhow::{Context, Result};
+use frames::{Frames, Made, Moment};
 use isotherm_cycle::cluster::Cluster;
-use isotherm_cycle::input::StepLength;
+use isotherm_cycle::frame::Purpose;
 use isotherm_cycle::record::{Record, Status, Surging};
-use isotherm_cycle::{Landscape, Settings, State, assess, decide_all};
+use isotherm_cycle::{Landscape, Settings, State};
 use isotherm_model::{Layer, SystemId, Timestamp};
-use isotherm_proto::Health;
 use isotherm_risk::HazardPolicy;
-use isotherm_store::{
-    Derived, Excluded, Histories, OutageCause, Reader, RunningSteps, StepCounts, StepQuery, Subsets,
-};
+use isotherm_store::{Derived, Reader, Table};
 use schedule::Next;
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-
-/// How old a failure may be when it is told to the calibration.
-const RECENT_MS: u64 = 3_600_000;
 
 /// Where readers take the last cycle.
 pub(crate) type Cycles = watch::Receiver<Option<Arc<Cycled>>>;
@@ -109,18 +104,11 @@ pub(crate) struct Cycle {
     pub(crate) config: Config,
 }
 
-/// What is remembered of the store from one cycle to the next.
-struct Seen {
-    /// What was seen to serve partitions, so that a node that falls silent is not forgotten.
-    served: Subsets,
-    /// What was counted, so that longer steps need not be read again.
-    steps: RunningSteps,
-}
-
 /// Runs cycles until `stop`, on a thread that may block.
 pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, stop: &CancellationToken) {
     let mut state = cycle.remembered();
-    let (mut seen, mut skipped, mut told) = (cycle.nothing_seen(), 0, None);
+    let mut frames = Frames::new(&cycle.reader, &cycle.config);
+    let (mut skipped, mut told) = (0, None);
     let runtime = tokio::runtime::Handle::current();
     while !stop.is_cancelled() {
         match schedule::next(state.until(), now(), cycle.config.settle, cycle.config.settings.step_ms) {
@@ -136,7 +124,7 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
                         "cycles were left out: the one before took too long, or the analyzer was not running"
                     );
                 }
-                match cycle.once(&mut state, &mut seen, end, &behind, gaps, stop) {
+                match cycle.once(&mut state, &mut frames, end, &behind, gaps, stop) {
                     Ok(Some(cycled)) => {
                         told = None;
                         publish.send_replace(Some(Arc::new(Cycled { skipped, ..cycled })));
@@ -151,8 +139,7 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
                             tracing::error!(%error, "a cycle failed; the next one tries again");
                             told = Some(error);
                         }
-                        state.skip(StepLength::Minute, 1, &cycle.config.settings);
-                        state.give_up(end);
+                        state.give_up_until(end, &cycle.config.settings);
                     }
                 }
             }
@@ -162,16 +149,7 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
 }
 
 impl Cycle {
-    fn nothing_seen(&self) -> Seen {
-        let length = |length: StepLength| {
-            NonZeroU64::new(length.ms(self.config.settings.step_ms)).expect("steps have a length")
-        };
-        let lengths = StepLength::ALL.map(length);
-        let steps = RunningSteps::new(self.reader.clone(), &lengths).expect("each length divides the next");
-        Seen { served: Subsets::new(), steps }
-    }
-
-    /// The state of the last checkpoint, or an empty one.
+    /// The state of the last checkpoint, or one that begins with what is stored.
     fn remembered(&self) -> State {
         match checkpoint::read::<State>(&self.dir) {
             Ok(Some(state)) => {
@@ -182,12 +160,31 @@ impl Cycle {
                 );
                 state
             }
-            Ok(None) => State::default(),
+            Ok(None) => self.beginning(),
             Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "cycles begin anew: their series need time to grow");
-                State::default()
+                tracing::warn!(error = %format!("{error:#}"), "cycles begin anew: their habits need time to grow");
+                self.beginning()
             }
         }
+    }
+
+    /// An empty state, before the oldest minute that is stored and would be caught up with after a pause.
+    fn beginning(&self) -> State {
+        let mut state = State::default();
+        let settings = &self.config.settings;
+        let since = now().as_ms().saturating_sub(schedule::CATCH_UP * settings.step_ms);
+        match self.reader.stats() {
+            Ok(stats) => {
+                let windows = stats.of(Table::Windows);
+                let recent = windows.newest.is_some_and(|newest| newest.as_ms() > since);
+                if let Some(oldest) = windows.oldest.filter(|_| recent) {
+                    let first = Timestamp::from_ms(oldest.as_ms().max(since)).align_down(settings.step_ms);
+                    state.give_up_until(first, settings);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cycles begin without what is stored of the past"),
+        }
+        state
     }
 
     fn remember(&self, state: &State) {
@@ -203,7 +200,7 @@ impl Cycle {
     fn once(
         &self,
         state: &mut State,
-        seen: &mut Seen,
+        frames: &mut Frames<'_>,
         end: Timestamp,
         behind: &[Timestamp],
         gaps: u64,
@@ -213,29 +210,30 @@ impl Cycle {
         let mut stages = Stages { last: begun, taken: Vec::new() };
         let topology = self.topologies.borrow().clone();
         let settings = &self.config.settings;
-        if gaps > 0 {
-            state.skip(StepLength::Minute, gaps, settings);
-        }
+        let records = self.reader.records().context("cannot read the failure history")?;
         let mut derived = Derived::default();
+        let mut gaps = gaps;
+        let mut moment = |end, purpose| Moment { end, purpose, gaps: std::mem::take(&mut gaps) };
         for missed in behind {
             if stop.is_cancelled() {
                 return Ok(None);
             }
-            self.take_in(state, seen, *missed, &topology, &mut derived)?;
+            let made = frames.make(moment(*missed, Purpose::Learn), &topology, &records)?;
+            state.take_in(&made.frame, settings);
+            derived.entropy.extend(made.entropy);
         }
-        let (counts, cluster) = self.take_in(state, seen, end, &topology, &mut derived)?;
+        let made = frames.make(moment(end, Purpose::Decide), &topology, &records)?;
+        let Made { frame, entropy, systems } = made;
+        state.take_in(&frame, settings);
+        derived.entropy.extend(entropy);
         stages.end("read and take in");
-        let (landscape, mut records) = assess(state, &cluster, settings, end)?;
-        state.predicted(&records, settings);
-        stages.end("assess");
-        decide_all(&mut records, &landscape, &cluster, settings);
-        stages.end("decide");
-        derived.forecasts = tables::forecasts(&records, settings.step_ms);
-        derived.risks = tables::risks(&records, &cluster);
+        let decided = state.decide(&frame, settings, |stage| stages.end(stage))?;
+        derived.forecasts = tables::forecasts(&decided.records, settings.step_ms);
+        derived.risks = tables::risks(&decided.records, &frame.cluster);
         self.kept(derived)?;
         stages.end("keep");
         Ok(Some(Cycled {
-            number: state.cycled(),
+            number: state.cycles(),
             at: end,
             took: begun.elapsed(),
             stages: stages.taken,
@@ -243,68 +241,12 @@ impl Cycle {
             judged_forecasts: state.judged_forecasts() as u64,
             labels: state.calibrator().standing().labels as u64,
             settings: settings.clone(),
-            nodes: state.nodes_of(&cluster),
-            cluster,
-            landscape,
-            records,
-            systems: counts.systems,
+            nodes: state.nodes_of(&frame.cluster),
+            cluster: frame.cluster,
+            landscape: decided.landscape,
+            records: decided.records,
+            systems,
         }))
-    }
-
-    /// Reads the minute that ends then, and the longer steps that end with it, and takes them in.
-    fn take_in(
-        &self,
-        state: &mut State,
-        seen: &mut Seen,
-        end: Timestamp,
-        topology: &crate::topology::Topology,
-        derived: &mut Derived,
-    ) -> Result<(StepCounts, Cluster)> {
-        let minute = self.counts(StepLength::Minute, end, topology, seen)?;
-        remember(seen, &minute);
-        let histories = self.reader.histories(None).context("cannot read the failure history")?;
-        let overrides = self.reader.hazard_overrides(Some(end)).context("cannot read operators' words")?;
-        let cluster = cluster::assemble(&cluster::Sources {
-            topology,
-            histories: &histories,
-            overrides: &overrides,
-            counts: &minute,
-            policy: &self.config.hazard,
-            now: end,
-        })
-        .context("cannot estimate hazards")?;
-        let (settings, layers) = (&self.config.settings, &self.config.layers);
-        mark(state, &histories, end, settings);
-        for length in schedule::longer(end, settings.step_ms) {
-            let counts = self.counts(length, end, topology, seen)?;
-            derived.entropy.extend(tables::entropies(&counts, layers));
-            state.absorb(&counts::step(&counts, length), &cluster, settings);
-        }
-        derived.entropy.extend(tables::entropies(&minute, layers));
-        state.absorb(&counts::step(&minute, StepLength::Minute), &cluster, settings);
-        Ok((minute, cluster))
-    }
-
-    fn counts(
-        &self,
-        length: StepLength,
-        end: Timestamp,
-        topology: &crate::topology::Topology,
-        seen: &mut Seen,
-    ) -> Result<StepCounts> {
-        let length_ms = length.ms(self.config.settings.step_ms);
-        let gone = |health: Option<Health>| matches!(health, Some(Health::Down | Health::Draining));
-        let nodes = topology.nodes.keys().filter(|node| gone(topology.health(node)));
-        let excluded = Excluded { nodes: nodes.cloned().collect(), ..Excluded::default() };
-        let query = StepQuery {
-            length_ms: NonZeroU64::new(length_ms).expect("steps have a length"),
-            number: (end.as_ms() / length_ms).saturating_sub(1),
-            layers: &self.config.layers,
-            subsets: &topology.subsets,
-            seen: &seen.served,
-            excluded: &excluded,
-        };
-        seen.steps.steps(&query).context("cannot read the step")
     }
 
     /// Has rows kept, and waits until they are.
@@ -314,36 +256,6 @@ impl Cycle {
         match answer.blocking_recv().context("the writer has ended")? {
             Ok(()) => Ok(()),
             Err(error) => Err(anyhow::anyhow!(with_causes(&error)).context("cannot keep what was found")),
-        }
-    }
-}
-
-/// Tells the state of failures in the minute that ends at `end`: of single nodes, and of whole domains as one. Those
-/// that are recorded later, as by an operator, are told when they are found, if they are of the last hour.
-fn mark(state: &mut State, histories: &Histories, end: Timestamp, settings: &Settings) {
-    let since = end.as_ms().saturating_sub(RECENT_MS);
-    let recent = |from: Timestamp| from.as_ms() >= since && from < end;
-    for event in histories.domain_events.iter().filter(|event| recent(event.from)) {
-        let nodes: Vec<(&str, &str)> =
-            event.nodes.iter().map(|node| (node.system().as_str(), node.name())).collect();
-        state.incident(&nodes, event.from, settings);
-    }
-    for (node, history) in &histories.nodes {
-        for outage in history.outages.iter().filter(|outage| recent(outage.from)) {
-            if outage.cause == OutageCause::Failure && outage.domain.is_none() {
-                state.incident(&[(node.system().as_str(), node.name())], outage.from, settings);
-            }
-        }
-    }
-}
-
-/// Who served what, as far as the topology does not say so.
-fn remember(seen: &mut Seen, counts: &StepCounts) {
-    for partition in &counts.partitions {
-        if partition.source == isotherm_store::EligibleSource::Observed {
-            let nodes = counts.shares_of(partition).iter();
-            let nodes = nodes.map(|share| counts.nodes[share.node as usize].node.clone());
-            seen.served.insert(partition.partition.clone(), nodes.collect());
         }
     }
 }

@@ -40,7 +40,7 @@ impl StepLength {
 }
 
 /// What was counted in one step, of all partitions and nodes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// The first moment after it; a multiple of its length.
     pub end: Timestamp,
@@ -53,7 +53,7 @@ pub struct Step {
 }
 
 /// What a node did in a step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeStep {
     /// Which.
     pub node: NodeId,
@@ -64,7 +64,7 @@ pub struct NodeStep {
 }
 
 /// What was done with a partition in a step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PartitionStep {
     /// Which.
     pub partition: PartitionId,

@@ -122,11 +122,6 @@ impl State {
         self.cycles
     }
 
-    /// Gives a minute up that could not be taken in: time goes on without it.
-    pub fn give_up(&mut self, end: Timestamp) {
-        self.until_ms = Some(end.as_ms().max(self.until_ms.unwrap_or(0)));
-    }
-
     /// What is remembered of the nodes of a cluster, in their order.
     #[must_use]
     pub fn nodes_of(&self, cluster: &Cluster) -> Vec<NodeView> {

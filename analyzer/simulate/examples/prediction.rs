@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release -p isotherm-simulate --example prediction -- [FIRST_SEED] [SEEDS]`
 
-use isotherm_simulate::evaluate::{EvaluateError, Rule, measure};
+use isotherm_simulate::evaluate::{EvaluateError, Predicted, Rule, measure};
 use isotherm_simulate::policy::Limits;
-use isotherm_simulate::predict::{Predicted, predict};
+use isotherm_simulate::predict::predict;
 use isotherm_simulate::world::{Spec, World};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,9 +7,12 @@
 //! the precision-recall curve, as events are rare, and by how long before an event the alert came when everybody may
 //! alert equally often.
 
+mod predictor;
+
 use isotherm_forecast::backtest::isotonic::Calibration;
 use isotherm_forecast::backtest::reliability::{Bin, Binning, Reliability};
 use isotherm_forecast::backtest::score::{ScoreError, average_precision, brier};
+pub use predictor::{Predicted, Scored, above, cases, random_walk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

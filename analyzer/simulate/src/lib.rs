@@ -1,6 +1,7 @@
-//! Made-up clusters under made-up loads, whose failures are never made from entropy, and policies compared on them.
+//! Made-up clusters under made-up loads, whose failures are never made from entropy, and policies compared on them; and
+//! predictions judged, on those clusters and on what was recorded of real ones.
 //!
-//! Pure: a seed decides everything.
+//! Pure: a seed, or a recording, decides everything.
 
 mod act;
 mod analyst;
@@ -10,6 +11,7 @@ pub mod evaluate;
 pub mod observe;
 pub mod policy;
 pub mod predict;
+pub mod recorded;
 pub mod run;
 pub mod world;
 

@@ -9,7 +9,7 @@
 use crate::act::belief::Belief;
 use crate::analyst::Analyst;
 use crate::cluster::Cluster;
-use crate::evaluate::{Case, Scores, Surges, surges};
+use crate::evaluate::{Predicted, Scored, Scores, Surges, cases, random_walk, surges};
 use crate::observe::Step;
 use crate::policy::{Limits, Parts};
 use crate::world::{TICK_MIN, TICKS_PER_DAY, TICKS_PER_H, World};
@@ -21,18 +21,6 @@ use isotherm_risk::habit::{self, Habit};
 use isotherm_risk::surge::{self, Surge, Verdict, Window};
 use isotherm_risk::{normalised_entropy, shares_of};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use statrs::distribution::{ContinuousCDF, Normal};
-
-/// Cases of one who predicts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Predicted {
-    /// Who.
-    pub name: &'static str,
-    /// What the scores are.
-    pub scores: Scores,
-    /// The cases.
-    pub cases: Vec<Case>,
-}
 
 /// All that was predicted on a cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,12 +65,10 @@ struct Followed {
 }
 
 /// Scores of one partition at a step.
-struct Scored {
-    step: u64,
-    subject: u32,
+struct Said {
+    incident: Scored<4>,
     /// Absent where it surges already, or too little is known.
-    surge: Option<[f64; 4]>,
-    incident: [f64; 4],
+    surge: Option<Scored<4>>,
 }
 
 /// Predicts on a cluster that is only repaired.
@@ -93,7 +79,7 @@ pub fn predict(world: &World, limits: &Limits) -> Predictions {
     let mut step = Step::default();
     let rules = Rules::new();
     let mut followed: Vec<Followed> = world.start().iter().map(|_| Followed::new()).collect();
-    let mut scored = Vec::new();
+    let (mut of_incidents, mut of_surges) = (Vec::new(), Vec::new());
     for tick in 0..world.ticks() {
         cluster.pass(tick);
         cluster.look(&mut step);
@@ -103,7 +89,10 @@ pub fn predict(world: &World, limits: &Limits) -> Predictions {
         }
         let due = tick >= world.first_tick() && (tick + 1).is_multiple_of(EVERY_H * TICKS_PER_H);
         if due {
-            scored.extend(score(&analyst, &cluster, &followed, limits, tick));
+            for said in score(&analyst, &cluster, &followed, limits, tick) {
+                of_incidents.push(said.incident);
+                of_surges.extend(said.surge);
+            }
         }
     }
     let incidents = by_partition(
@@ -111,9 +100,11 @@ pub fn predict(world: &World, limits: &Limits) -> Predictions {
         cluster.record.incidents.iter().map(|incident| (incident.partition, incident.tick as u64)),
     );
     let calls: Vec<Vec<u64>> = followed.iter().map(|one| one.calls.clone()).collect();
+    let last = of_incidents.last().map_or(0, |one| one.step);
+    let horizon = |hours: usize| (hours * TICKS_PER_H) as u64;
     Predictions {
-        incidents: cases(&scored, &incidents, INCIDENT_H, INCIDENT_NAMES, |one| Some(one.incident)),
-        surges: cases(&scored, &calls, SURGE_H, SURGE_NAMES, |one| one.surge),
+        incidents: cases(&of_incidents, &incidents, horizon(INCIDENT_H), last, INCIDENT_NAMES),
+        surges: cases(&of_surges, &calls, horizon(SURGE_H), last, SURGE_NAMES),
         called: called(world, &calls),
     }
 }
@@ -188,7 +179,7 @@ impl Followed {
         let forecast = passage(series, bar, seed).unwrap_or(0.0);
         let last = window.h.get();
         let level = if last >= bar { 1.0 } else { 0.0 };
-        Some([forecast, last - bar, level, walk(series, last, bar, SURGE_H)])
+        Some([forecast, last - bar, level, random_walk(series, last, bar, SURGE_H)])
     }
 }
 
@@ -200,25 +191,13 @@ fn passage(series: &[f64], bar: f64, seed: u64) -> Option<f64> {
     passed.last().copied()
 }
 
-/// Probability that a random walk with the series' differences is above a bar after some hours.
-fn walk(series: &[f64], last: f64, bar: f64, hours: usize) -> f64 {
-    let squares: Vec<f64> = series
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).powi(2))
-        .filter(|square| square.is_finite())
-        .collect();
-    let variance = squares.iter().sum::<f64>() / squares.len().max(1) as f64;
-    let deviation = (variance * hours as f64).sqrt().max(1e-6);
-    Normal::standard().cdf((last - bar) / deviation)
-}
-
 fn score(
     analyst: &Analyst,
     cluster: &Cluster<'_>,
     followed: &[Followed],
     limits: &Limits,
     tick: usize,
-) -> Vec<Scored> {
+) -> Vec<Said> {
     let suspects: Vec<bool> = (0..cluster.nodes.up.len()).map(|node| analyst.suspects(node)).collect();
     let belief = Belief::new(analyst, cluster, Parts::FULL, suspects, limits);
     (0..followed.len())
@@ -231,11 +210,10 @@ fn score(
             let level = if last >= HIGH { 1.0 } else { 0.0 };
             let risk = -(-per_h * INCIDENT_H as f64).exp_m1();
             let seed = tick as u64 * followed.len() as u64 + partition as u64;
-            Scored {
-                step: tick as u64,
-                subject: partition as u32,
-                incident: [risk, last, level, walk(series, last, HIGH, INCIDENT_H)],
-                surge: one.score_surge(seed),
+            let scored = |scores| Scored { step: tick as u64, subject: partition as u32, scores };
+            Said {
+                incident: scored([risk, last, level, random_walk(series, last, HIGH, INCIDENT_H)]),
+                surge: one.score_surge(seed).map(scored),
             }
         })
         .collect()
@@ -245,29 +223,6 @@ fn by_partition(world: &World, events: impl Iterator<Item = (usize, u64)>) -> Ve
     let mut all = vec![Vec::new(); world.start().len()];
     events.for_each(|(partition, tick)| all[partition].push(tick));
     all
-}
-
-fn cases(
-    scored: &[Scored],
-    events: &[Vec<u64>],
-    horizon_h: usize,
-    names: [(&'static str, Scores); 4],
-    of: impl Fn(&Scored) -> Option<[f64; 4]>,
-) -> Vec<Predicted> {
-    let horizon = (horizon_h * TICKS_PER_H) as u64;
-    let last = scored.iter().map(|one| one.step).max().unwrap_or(0);
-    let cases = |which: usize| {
-        // What is predicted at the end cannot be told from what did not come.
-        let complete = scored.iter().filter(|one| one.step + horizon <= last);
-        complete
-            .filter_map(|one| {
-                let next = events[one.subject as usize].iter().find(|event| **event > one.step);
-                let came_after = next.map(|event| event - one.step).filter(|after| *after <= horizon);
-                Some(Case { step: one.step, subject: one.subject, score: of(one)?[which], came_after })
-            })
-            .collect()
-    };
-    (0..4).map(|at| Predicted { name: names[at].0, scores: names[at].1, cases: cases(at) }).collect()
 }
 
 /// Calls against the shifts that make reads clearly more even. A partition's days around any shift of it are not

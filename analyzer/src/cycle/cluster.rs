@@ -24,7 +24,8 @@ const HOUR_MS: f64 = 3_600_000.0;
 pub(crate) struct Sources<'a> {
     pub(crate) topology: &'a Topology,
     pub(crate) histories: &'a Histories,
-    pub(crate) overrides: &'a [isotherm_store::Override],
+    /// Operators' words that stand.
+    pub(crate) words: &'a [&'a isotherm_store::Override],
     /// The step that is judged.
     pub(crate) counts: &'a StepCounts,
     pub(crate) policy: &'a HazardPolicy,
@@ -127,9 +128,8 @@ fn node_hazards(sources: &Sources<'_>, ids: &[&NodeId]) -> Result<(Hazards, Vec<
     let numbers: BTreeMap<_, _> = distinct.into_iter().zip((0..).map(NodeClass)).collect();
     let classes: Vec<NodeClass> = names.iter().map(|name| numbers[name]).collect();
     let overrides: Vec<Override> = sources
-        .overrides
+        .words
         .iter()
-        .filter(|word| word.stands(sources.now))
         .filter_map(|word| {
             let subject = ids.binary_search(&&word.node).ok()?;
             Some(Override {

@@ -6,6 +6,7 @@
 //! become failures and exposure is decided when they are read ([`outage`], [`observed`]), so that a better rule reads
 //! old records better.
 
+mod known;
 mod observed;
 mod outage;
 mod tables;
@@ -15,6 +16,7 @@ use crate::catalog::{FILE, signed, time};
 use crate::error::QueryError;
 use crate::read::Reader;
 use isotherm_model::{InvalidName, NodeId, SystemId, Timestamp};
+pub use known::Records;
 pub use observed::NodeHistory;
 pub use outage::{DomainEvent, Histories, Outage, OutageCause};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -362,26 +364,6 @@ impl Reader {
     pub fn down_intervals(&self, since: Option<Timestamp>) -> Result<Vec<DownInterval>, QueryError> {
         let catalog = self.catalog()?;
         intervals(&catalog, since)
-    }
-
-    /// Outages and observed time of all nodes since `since`, or all of it.
-    ///
-    /// Outages that began before and lasted until after it are there in full; of the time observed there is what lies
-    /// after it.
-    pub fn histories(&self, since: Option<Timestamp>) -> Result<Histories, QueryError> {
-        let catalog = self.catalog()?;
-        let down = intervals(&catalog, since)?;
-        let mut statement = catalog.prepare_cached(
-            "SELECT system, node, from_ms, to_ms FROM observed WHERE to_ms > ?1 ORDER BY system, node, from_ms",
-        )?;
-        let since_ms = since.map_or(0, Timestamp::as_ms);
-        let mut rows = statement.query([signed(since_ms)])?;
-        let mut seen = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (from, to): (i64, i64) = (row.get(2)?, row.get(3)?);
-            seen.push((node(row)??, (from.cast_unsigned().max(since_ms), to.cast_unsigned())));
-        }
-        Ok(Histories::new(down, seen))
     }
 
     /// Until when a witness has seen each node.

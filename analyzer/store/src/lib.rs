@@ -55,7 +55,7 @@ pub use error::{OpenError, QueryError, SqlError, WriteError};
 pub use export::{ExportFile, ExportFormat, ExportPart, ExportQuery, ExportSlice};
 pub use history::{
     Cause, Changed, DomainEvent, DomainSize, DownInterval, Histories, History, HistoryError, Keep, MAX_WORDS,
-    NodeHistory, Outage, OutageCause, Override, Recorder, Recording, Witness, Word,
+    NodeHistory, Outage, OutageCause, Override, Recorder, Recording, Records, Witness, Word,
 };
 pub use peer::{Ends, Exchanged, NodePeers};
 pub use query::{ColumnHead, Prepared, Rows, VIEWS, Value, View};

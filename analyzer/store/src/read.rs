@@ -12,8 +12,8 @@ use crate::table::Table;
 use crate::write::Run;
 use isotherm_model::{Seq, Timestamp};
 use polars::prelude::{
-    DataFrame, Expr, HiveOptions, IntoLazy, LazyFrame, LiteralValue, PlRefPath, PolarsResult, Scalar,
-    ScanArgsParquet, ScanSources, SortMultipleOptions, TimeUnit, TimeZone, col,
+    DataFrame, DataType, Expr, HiveOptions, IntoLazy, LazyFrame, LiteralValue, PlRefPath, PolarsResult,
+    Scalar, ScanArgsParquet, ScanSources, SortMultipleOptions, TimeUnit, TimeZone, UniqueKeepStrategy, col,
 };
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -145,6 +145,19 @@ impl Reader {
     /// Forecasts that were made in `span`, by then.
     pub fn forecast_rows(&self, span: Span) -> Result<Vec<ForecastRow>, QueryError> {
         self.derived(Table::Forecasts, span)
+    }
+
+    /// When there were cycles in `span`, as far as their records are kept; in order, each once.
+    pub fn cycles(&self, span: Span) -> Result<Vec<Timestamp>, QueryError> {
+        let time = Table::Risks.time();
+        let rows = self.rows_of(&self.catalog()?, Table::Risks, span.start(), span.end())?;
+        let frame = rows
+            .select([col(time).cast(DataType::Int64)])
+            .unique(None, UniqueKeepStrategy::Any)
+            .sort([time], SortMultipleOptions::default())
+            .collect()?;
+        let times = frame.column(time)?.i64()?.iter().flatten();
+        Ok(times.map(|ms| Timestamp::from_ms(ms.cast_unsigned())).collect())
     }
 
     /// Decision records of cycles in `span`, by time and partition.

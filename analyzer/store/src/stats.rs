@@ -44,6 +44,14 @@ pub struct StoreStats {
     pub late: Vec<LateWindows>,
 }
 
+impl StoreStats {
+    /// What is kept of one table.
+    #[must_use]
+    pub fn of(&self, table: Table) -> &TableStats {
+        self.tables.iter().find(|stats| stats.table == table).expect("every table has an entry")
+    }
+}
+
 impl Reader {
     /// What is in the store now, from the catalog alone.
     pub fn stats(&self) -> Result<StoreStats, QueryError> {

@@ -211,3 +211,24 @@ fn an_operators_word_stands_until_it_is_replaced_taken_back_or_over() {
     let backwards = scene.history.set_hazard(&word(Word::Factor(2.0), 70, 70), Keep::Yes);
     assert!(matches!(backwards, Err(HistoryError::Backwards { .. })));
 }
+
+#[test]
+fn what_was_known_at_a_moment_leaves_out_what_was_recorded_or_ended_after_it() {
+    let mut scene = scene();
+    let mut failure = down("a", 5 * HOUR, Some(7 * HOUR), Cause::Failure, Recorder::Topology);
+    failure.recorded = at(6 * HOUR);
+    scene.history.record(&[failure]).unwrap();
+    let seen = Interval::new(at(0), at(5 * HOUR)).unwrap();
+    scene.history.observe(&[(id("a"), Witness::Agent, seen)]).unwrap();
+    let records = scene.reader.records().unwrap();
+    let known = |recorded: u64, observed: u64| {
+        let histories = records.histories(at(recorded * HOUR), at(observed * HOUR));
+        let a = histories.nodes.get(&id("a")).cloned().unwrap_or_default();
+        let ends: Vec<_> = a.outages.iter().map(|outage| outage.to.map(Timestamp::as_ms)).collect();
+        (ends, (a.observed_h() * 10.0).round() as u64)
+    };
+    assert_eq!(known(6, 2), (vec![], 20), "it is recorded in that moment, not before");
+    assert_eq!(known(7, 5), (vec![None], 50), "it goes on");
+    assert_eq!(known(8, 9), (vec![Some(7 * HOUR)], 50));
+    assert_eq!(records.histories(at(9 * HOUR), at(9 * HOUR)), scene.reader.histories(None).unwrap());
+}

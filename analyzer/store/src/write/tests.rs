@@ -374,6 +374,8 @@ fn what_a_cycle_computed_is_there_after_a_restart_with_all_its_tables() {
     assert_eq!(counted(&store), 10, "tables do not mix");
     let none = Span { since: Some(at(9_000_000)), until: None };
     assert_eq!(reader.risk_rows(none).unwrap(), []);
+    assert_eq!(reader.cycles(Span::default()).unwrap(), [3_600_000, 3_660_000, 7_200_000].map(at));
+    assert_eq!(reader.cycles(second).unwrap(), [at(3_660_000)]);
 }
 
 #[test]
