@@ -15,8 +15,8 @@ use crate::state::{Name, State};
 use isotherm_model::Timestamp;
 use isotherm_risk::surge::Verdict as SurgeVerdict;
 use isotherm_risk::{
-    Bearing, Domain, Domains, DomainsError, Exposure, Field, FieldError, Holding, Horizon, Loss, Node,
-    Redundancy, RiskPolicy, Surroundings, SurroundingsError, normalised_entropy, tilt,
+    Bearing, Domain, Domains, DomainsError, Exposure, Field, FieldError, Holding, Loss, Node, Redundancy,
+    RiskPolicy, Surroundings, SurroundingsError, normalised_entropy, second_order, tilt,
 };
 use rayon::prelude::*;
 use thiserror::Error;
@@ -334,7 +334,7 @@ impl Known<'_> {
             mean: all.mean,
             variance: all.variance,
             forecast_share: all.forecast_share,
-            risk: Horizon::second_order(all.mean, all.variance),
+            risk: second_order(all.mean, all.variance),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::band::Foreseen;
 use isotherm_model::Timestamp;
-use isotherm_risk::{Horizon, LossParts};
+use isotherm_risk::{LossParts, second_order};
 use serde::{Deserialize, Serialize};
 
 /// Whether there is an entropy, and if not why.
@@ -254,7 +254,7 @@ impl Record {
     /// The risk, from the mean and the variance of the integrated exposure. `None` without one.
     #[must_use]
     pub fn recomputed_risk(&self) -> Option<f64> {
-        self.exposure.map(|exposed| Horizon::second_order(exposed.mean, exposed.variance))
+        self.exposure.map(|exposed| second_order(exposed.mean, exposed.variance))
     }
 
     /// The part of the expected incidents over the horizon that is due to the entropy's being forecast other than it

@@ -1,12 +1,12 @@
-//! Numbers of a policy that cannot be.
+//! Numbers of a policy or a rule that cannot be.
 
 use thiserror::Error;
 
-/// A number of a policy outside what it can be.
+/// A number of a policy or a rule outside what it can be.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{field} is {value}, and must be {must}")]
 pub struct OutOfRange {
-    /// The field, with its section.
+    /// The field, with its section if it has one.
     pub field: &'static str,
     /// Its value.
     pub value: f64,
@@ -61,3 +61,34 @@ pub(crate) fn check(rules: &[Rule]) -> Result<(), OutOfRange> {
         None => Ok(()),
     }
 }
+
+/// `Ok` if `holds`. A comparison with what is no number does not hold, so NaN is refused by any bound.
+pub(crate) fn require(
+    holds: bool,
+    field: &'static str,
+    value: f64,
+    must: &'static str,
+) -> Result<(), OutOfRange> {
+    if holds { Ok(()) } else { Err(OutOfRange { field, value, must }) }
+}
+
+/// Makes a rule, which has `new` and `settings`, read and written as the settings that it was made from.
+macro_rules! written_as {
+    ($rule:ty, $settings:ty) => {
+        impl TryFrom<$settings> for $rule {
+            type Error = $crate::OutOfRange;
+
+            fn try_from(settings: $settings) -> Result<Self, Self::Error> {
+                Self::new(settings)
+            }
+        }
+
+        impl From<$rule> for $settings {
+            fn from(rule: $rule) -> Self {
+                *rule.settings()
+            }
+        }
+    };
+}
+
+pub(crate) use written_as;

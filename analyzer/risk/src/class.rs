@@ -5,33 +5,11 @@
 //! good for is to be read, so it must not flicker: a class is entered at its bound and left `hysteresis` below
 //! it. The other way round, a value of .86 could be called medium for days, against what the bound says.
 
+use crate::bounds::{OutOfRange, require, written_as};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// What rounding may add to an entropy over its maximum, and to a difference of two of them.
 pub(crate) const ROUNDING: f64 = 1e-9;
-
-/// A number of a rule outside what it can be.
-#[derive(Debug, Clone, PartialEq, Error)]
-#[error("{field} is {value}, and must be {must}")]
-pub struct OutOfRange {
-    /// The field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it must be.
-    pub must: &'static str,
-}
-
-/// `Ok` if `holds`. A comparison with what is no number does not hold, so NaN is refused by any bound.
-pub(crate) fn require(
-    holds: bool,
-    field: &'static str,
-    value: f64,
-    must: &'static str,
-) -> Result<(), OutOfRange> {
-    if holds { Ok(()) } else { Err(OutOfRange { field, value, must }) }
-}
 
 /// An entropy as a share of the most there could be: `0 ..= 1`, never NaN.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -114,19 +92,7 @@ impl Default for Settings {
     }
 }
 
-impl TryFrom<Settings> for Thresholds {
-    type Error = OutOfRange;
-
-    fn try_from(settings: Settings) -> Result<Self, OutOfRange> {
-        Self::new(settings)
-    }
-}
-
-impl From<Thresholds> for Settings {
-    fn from(thresholds: Thresholds) -> Self {
-        thresholds.0
-    }
-}
+written_as!(Thresholds, Settings);
 
 impl Thresholds {
     /// # Errors
@@ -143,6 +109,12 @@ impl Thresholds {
             "at least 0, and less than low and than what is between the bounds",
         )?;
         Ok(Self(settings))
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0
     }
 
     /// The class of `h`, where it was `before` (`None`: was unknown, then the bounds alone say).

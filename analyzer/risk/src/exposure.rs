@@ -15,7 +15,7 @@
 mod horizon;
 mod redundancy;
 
-pub use horizon::{Horizon, second_order_error};
+pub use horizon::second_order;
 pub use redundancy::{Outages, Redundancy};
 
 use crate::bounds::{self, Must, OutOfRange};

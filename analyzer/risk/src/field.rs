@@ -81,8 +81,6 @@ pub struct Field {
     policy: FieldPolicy,
     load: Vec<f64>,
     capacity: Vec<Option<f64>>,
-    /// Reads per second of which each node is the sole holder.
-    lost: Vec<f64>,
     /// Pairs by the node that dies, the other ascending.
     out: Pairs,
     /// Pairs by the node that gets, the largest spill first.
@@ -150,12 +148,6 @@ impl Field {
         self.into.row(node)
     }
 
-    /// Reads per second that only this node serves, and that nobody would if it died.
-    #[must_use]
-    pub fn lost_per_s(&self, dead: Node) -> f64 {
-        self.lost[dead.at()]
-    }
-
     /// Probability that a node with such a load exceeds the headroom. Absent where its capacity is unknown.
     #[must_use]
     pub fn exceeds(&self, node: Node, load_per_s: f64) -> Option<f64> {
@@ -183,17 +175,6 @@ impl Field {
         let nodes = || (0_u32..).map(Node).take(self.nodes());
         let known: f64 = nodes().filter_map(|node| self.overload_per_s(node, self.load_per_s(node))).sum();
         (known, self.capacity.iter().filter(|capacity| capacity.is_none()).count())
-    }
-
-    /// Probability that any survivor would exceed the headroom if a node died, among those that would get something
-    /// from it. Absent where the capacity of one of them is unknown; 0 where nobody gets anything.
-    #[must_use]
-    pub fn any_exceeds_after(&self, dead: Node) -> Option<f64> {
-        let mut none = 1.0;
-        for (node, reads) in self.out.row(dead) {
-            none *= 1.0 - self.exceeds(node, self.load_per_s(node) + reads)?;
-        }
-        Some(1.0 - none)
     }
 
     /// Expected reads per second beyond capacity that a node's death adds to the survivors' present overload. Absent

@@ -15,7 +15,7 @@ mod habits;
 
 pub use habits::{HabitRule, HabitSettings, LatencyHabit, ShareHabit};
 
-use crate::class::{OutOfRange, require};
+use crate::bounds::{OutOfRange, require, written_as};
 use isotherm_model::LatencyHistogram;
 use serde::{Deserialize, Serialize};
 
@@ -61,19 +61,7 @@ impl Default for Settings {
 #[serde(try_from = "Settings", into = "Settings")]
 pub struct Rule(Settings);
 
-impl TryFrom<Settings> for Rule {
-    type Error = OutOfRange;
-
-    fn try_from(settings: Settings) -> Result<Self, OutOfRange> {
-        Self::new(settings)
-    }
-}
-
-impl From<Rule> for Settings {
-    fn from(rule: Rule) -> Self {
-        rule.0
-    }
-}
+written_as!(Rule, Settings);
 
 /// A partition's reads on the node in question.
 #[derive(Debug, Clone, Copy, PartialEq)]

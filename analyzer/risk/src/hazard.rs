@@ -205,12 +205,6 @@ impl Hazards {
     pub fn over_class(&self) -> Vec<f64> {
         self.of.iter().map(Hazard::over_class).collect()
     }
-
-    /// Failures per hour as if each were like its class, by position: for comparisons without hazards of their own.
-    #[must_use]
-    pub fn as_class(&self) -> Vec<f64> {
-        self.of.iter().map(Hazard::class_per_hour).collect()
-    }
 }
 
 #[cfg(test)]

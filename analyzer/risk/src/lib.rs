@@ -27,8 +27,8 @@ pub mod surge;
 pub use bounds::OutOfRange;
 pub use domains::{Domains, DomainsError};
 pub use exposure::{
-    DomainExposure, Exposure, ExposurePolicy, Horizon, NodeExposure, Outages, Redundancy, Surroundings,
-    SurroundingsError, second_order_error,
+    DomainExposure, Exposure, ExposurePolicy, NodeExposure, Outages, Redundancy, Surroundings,
+    SurroundingsError, second_order,
 };
 pub use field::{Bearing, Effect, Field, FieldError, FieldPolicy, Holding};
 pub use gate::{
@@ -43,8 +43,7 @@ pub use ids::{Domain, Node};
 pub use loss::{CopyCost, CostPolicy, Gain, Loss, LossParts, LossPolicy, RiskPolicy};
 pub use node_down::{Holders, Lying, MovingHelps, NodeDown, Responsible, Survivor};
 pub use shares::{
-    Inherit, Reached, TableError, TiltTable, Tilted, drained, entropy_bits, inherit, normalised_entropy,
-    shares_of, tilt, tilt_to,
+    Inherit, Reached, Tilted, drained, entropy_bits, inherit, normalised_entropy, shares_of, tilt, tilt_to,
 };
 
 #[cfg(test)]

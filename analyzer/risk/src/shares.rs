@@ -8,10 +8,8 @@
 //! Entropy here is that of shares, not of counts: plain Shannon, without a correction for few accesses. Shares are
 //! those of nodes that could serve; an entropy of fewer than two of them does not apply.
 
-mod table;
 mod tilt;
 
-pub use table::{TableError, TiltTable};
 pub use tilt::{Reached, Tilted, tilt, tilt_to};
 
 use crate::ids::Node;

@@ -13,7 +13,8 @@
 //!
 //! A surge raises priority, sampling and confidence. Alone it moves nothing.
 
-use crate::class::{Class, Normalised, OutOfRange, ROUNDING, require};
+use crate::bounds::{OutOfRange, require, written_as};
+use crate::class::{Normalised, ROUNDING};
 use crate::habit::Seen;
 use isotherm_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,19 +50,7 @@ impl Default for Settings {
 #[serde(try_from = "Settings", into = "Settings")]
 pub struct Rule(Settings);
 
-impl TryFrom<Settings> for Rule {
-    type Error = OutOfRange;
-
-    fn try_from(settings: Settings) -> Result<Self, OutOfRange> {
-        Self::new(settings)
-    }
-}
-
-impl From<Rule> for Settings {
-    fn from(rule: Rule) -> Self {
-        rule.0
-    }
-}
+written_as!(Rule, Settings);
 
 impl Rule {
     /// # Errors
@@ -110,15 +99,6 @@ impl Rule {
     #[must_use]
     pub fn forecast_surge(&self, lower_80: f64, baseline: f64) -> bool {
         lower_80 - baseline >= self.0.rise - ROUNDING
-    }
-
-    /// Whether a window is high without being different: information, and often the sign of a well-kept
-    /// partition.
-    #[must_use]
-    pub fn is_steady(&self, class: Class, window: Window) -> bool {
-        class == Class::High
-            && (window.h.get() - window.baseline).abs() < self.0.rise
-            && window.z.abs() < self.0.z
     }
 }
 
@@ -315,15 +295,6 @@ mod tests {
         assert!(rule.forecast_surge(0.7, 0.6), "whose difference is a bit below .1");
         assert!(!rule.forecast_surge(0.69, 0.6));
         assert!(!rule.forecast_surge(f64::NAN, 0.6) && !rule.forecast_surge(0.7, f64::NAN));
-    }
-
-    #[test]
-    fn high_and_unchanged_is_steady() {
-        let rule = Rule::default();
-        assert!(rule.is_steady(Class::High, window(0.9, 0.92, -0.5)));
-        assert!(!rule.is_steady(Class::Medium, window(0.7, 0.7, 0.0)));
-        assert!(!rule.is_steady(Class::High, window(0.95, 0.7, 2.0)));
-        assert!(!rule.is_steady(Class::High, window(0.95, 0.9, 4.0)));
     }
 
     #[test]

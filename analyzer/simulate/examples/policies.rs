@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p isotherm-simulate --example policies -- [FIRST_SEED] [SEEDS] [healthy] [ONLY...]`
 
-use isotherm_simulate::compare::compare;
+use isotherm_simulate::compare::{Interval, Ratio, compare};
 use isotherm_simulate::policy::{Limits, Policy};
 use isotherm_simulate::world::{Spec, SpecError};
 
@@ -43,16 +43,12 @@ fn main() -> Result<(), SpecError> {
             row.outcomes.iter().map(part).sum::<f64>() / row.outcomes.len() as f64
         };
         println!(
-            "{:<26} {:>5.2} [{:.2}, {:.2}] {:>5.2} {:>5.2} [{:.2}, {:.2}] {:>7.2} {:>6.1} {:>6.0} | {:>7.0} {:>7.0} \
-             {:>7.0} {:>6.0} {:>6.0} | {:>5.1} {:>5.0} {:>2.0}/{:<2.0} {:>5.1}",
+            "{:<26} {:>18} {:>5.2} {:>18} {:>7.2} {:>6.1} {:>6.0} | {:>7.0} {:>7.0} {:>7.0} {:>6.0} {:>6.0} | {:>5.1} \
+             {:>5.0} {:>2.0}/{:<2.0} {:>5.1}",
             row.name,
-            row.total.mean,
-            row.total.low,
-            row.total.high,
+            told(row.total),
             row.of_sums,
-            row.failover.mean,
-            row.failover.low,
-            row.failover.high,
+            told(row.failover),
             row.copied_percent,
             row.moves,
             row.shifts,
@@ -69,4 +65,13 @@ fn main() -> Result<(), SpecError> {
         );
     }
     Ok(())
+}
+
+/// A ratio with its interval, if there are seeds enough for one.
+fn told(ratio: Ratio) -> String {
+    let mean = ratio.mean;
+    ratio.interval.map_or_else(
+        || format!("{mean:.2} [few seeds]"),
+        |Interval { low, high }| format!("{mean:.2} [{low:.2}, {high:.2}]"),
+    )
 }

@@ -2,7 +2,7 @@
 //!
 //! Paired: every policy runs every seed, and a ratio is that of two runs of one seed. What clients lose is so skewed
 //! (a hot node without headroom costs more than a month of failures) that ratios are averaged as logarithms; their
-//! interval is a bootstrap over seeds.
+//! interval is a bootstrap over seeds, and unknown with fewer than [`FEWEST_SEEDS`].
 
 use crate::policy::{Limits, Policy};
 use crate::run::{Outcome, run};
@@ -13,11 +13,22 @@ use rand_pcg::rand_core::SeedableRng;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 
-/// A mean ratio, and an interval that it lies in with a probability of 95 %.
+/// Seeds from which on a ratio has an interval. A bootstrap knows no more variety than its seeds show: of one the
+/// interval is a point, and of fewer than five its ends are mostly the least and the largest of them.
+pub const FEWEST_SEEDS: usize = 5;
+
+/// A mean ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
     /// The geometric mean over seeds.
     pub mean: f64,
+    /// Where it lies with a probability of 95 %; absent with fewer than [`FEWEST_SEEDS`].
+    pub interval: Option<Interval>,
+}
+
+/// An interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interval {
     /// Lower end.
     pub low: f64,
     /// Upper end.
@@ -117,20 +128,22 @@ const SAMPLES: usize = 4_000;
 pub fn paired(these: &[f64], those: &[f64]) -> Ratio {
     let logs: Vec<f64> =
         these.iter().zip(those).map(|(this, that)| (this.max(1.0) / that.max(1.0)).ln()).collect();
-    let mean = |sum: f64| (sum / logs.len() as f64).exp();
+    let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+    Ratio { mean, interval: (logs.len() >= FEWEST_SEEDS).then(|| bootstrap(&logs)) }
+}
+
+/// The interval of the mean of logarithms, as a ratio.
+fn bootstrap(logs: &[f64]) -> Interval {
     let mut dice = Pcg64Mcg::seed_from_u64(1);
-    let mut sample = || {
-        let draw = || {
-            let unit: f64 = StandardUniform.sample(&mut dice);
-            logs[((unit * logs.len() as f64) as usize).min(logs.len() - 1)]
-        };
-        mean(std::iter::repeat_with(draw).take(logs.len()).sum())
+    let mut draw = || {
+        let unit: f64 = StandardUniform.sample(&mut dice);
+        logs[((unit * logs.len() as f64) as usize).min(logs.len() - 1)]
     };
-    let mut samples: Vec<f64> =
-        (0..SAMPLES).map(|_| if logs.is_empty() { f64::NAN } else { sample() }).collect();
+    let mut sample = || (0..logs.len()).map(|_| draw()).sum::<f64>() / logs.len() as f64;
+    let mut samples: Vec<f64> = (0..SAMPLES).map(|_| sample().exp()).collect();
     samples.sort_by(f64::total_cmp);
     let at = |q: f64| samples[(q * (SAMPLES - 1) as f64) as usize];
-    Ratio { mean: mean(logs.iter().sum()), low: at(0.025), high: at(0.975) }
+    Interval { low: at(0.025), high: at(0.975) }
 }
 
 #[cfg(test)]
@@ -139,8 +152,10 @@ mod tests {
 
     #[test]
     fn a_ratio_that_is_always_the_same_is_certain() {
-        let ratio = paired(&[10.0, 200.0, 3e5], &[20.0, 400.0, 6e5]);
-        for value in [ratio.mean, ratio.low, ratio.high] {
+        let these = [10.0, 200.0, 3e5, 7.0, 80.0];
+        let ratio = paired(&these, &these.map(|this| 2.0 * this));
+        let Interval { low, high } = ratio.interval.unwrap();
+        for value in [ratio.mean, low, high] {
             assert!((value - 0.5).abs() < 1e-12, "{ratio:?}");
         }
     }
@@ -150,9 +165,20 @@ mod tests {
         let those = [100.0; 8];
         let near = paired(&[48.0, 52.0, 50.0, 49.0, 51.0, 50.0, 47.0, 53.0], &those);
         let far = paired(&[20.0, 125.0, 50.0, 30.0, 80.0, 50.0, 25.0, 100.0], &those);
-        for ratio in [near, far] {
-            assert!(ratio.low <= ratio.mean && ratio.mean <= ratio.high, "{ratio:?}");
+        let [one, other] = [near, far].map(|ratio| {
+            let Interval { low, high } = ratio.interval.unwrap();
+            assert!(low <= ratio.mean && ratio.mean <= high, "{ratio:?}");
+            high - low
+        });
+        assert!(other > 5.0 * one, "{near:?} {far:?}");
+    }
+
+    #[test]
+    fn too_few_seeds_have_a_mean_and_no_interval() {
+        for seeds in 1..FEWEST_SEEDS {
+            let ratio = paired(&vec![30.0; seeds], &vec![60.0; seeds]);
+            assert!((ratio.mean - 0.5).abs() < 1e-12 && ratio.interval.is_none(), "{ratio:?}");
         }
-        assert!(far.high - far.low > 5.0 * (near.high - near.low), "{near:?} {far:?}");
+        assert!(paired(&[], &[]).mean.is_nan());
     }
 }

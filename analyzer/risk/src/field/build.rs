@@ -81,15 +81,11 @@ impl Field {
             }
         }
         let mut load: Vec<f64> = nodes.iter().map(|bearing| bearing.other_per_s).collect();
-        let mut lost = vec![0.0; nodes.len()];
         let mut rows: Vec<Vec<(Node, f64)>> = vec![Vec::new(); nodes.len()];
         for (partition, holding) in partitions.into_iter().enumerate() {
             check(partition, &holding, nodes.len())?;
             for (at, (node, share)) in holding.subset.iter().zip(holding.shares).enumerate() {
                 load[node.at()] += holding.reads_per_s * share;
-                if holding.subset.len() == 1 {
-                    lost[node.at()] += holding.reads_per_s;
-                }
                 for (to, other) in holding.subset.iter().enumerate() {
                     if to != at {
                         rows[node.at()].push((*other, spill(&holding, at, to)));
@@ -104,7 +100,6 @@ impl Field {
             policy,
             load,
             capacity: nodes.iter().map(|bearing| bearing.capacity_per_s).collect(),
-            lost,
             out: Pairs::of(&rows),
             into: Pairs::of(&into),
         })

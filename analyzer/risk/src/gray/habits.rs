@@ -6,7 +6,7 @@
 //! ever: after as long as the rule says in a row, what there is becomes the habit.
 
 use super::{Latency, LatencyRatio};
-use crate::class::{OutOfRange, require};
+use crate::bounds::{OutOfRange, require, written_as};
 use serde::{Deserialize, Serialize};
 
 /// How habits of shares and latencies are formed, as it is written down.
@@ -74,19 +74,7 @@ impl Default for HabitRule {
     }
 }
 
-impl TryFrom<HabitSettings> for HabitRule {
-    type Error = OutOfRange;
-
-    fn try_from(settings: HabitSettings) -> Result<Self, OutOfRange> {
-        Self::new(settings)
-    }
-}
-
-impl From<HabitRule> for HabitSettings {
-    fn from(rule: HabitRule) -> Self {
-        rule.settings
-    }
-}
+written_as!(HabitRule, HabitSettings);
 
 /// A mean that forgets, and how long it has not been taught.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

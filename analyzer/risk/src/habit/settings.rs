@@ -1,6 +1,6 @@
 //! The numbers behind a habit, checked once and turned into steps.
 
-use crate::class::{OutOfRange, require};
+use crate::bounds::{OutOfRange, require, written_as};
 use serde::{Deserialize, Serialize};
 
 /// Seconds of a day.
@@ -134,19 +134,7 @@ impl Default for Rule {
     }
 }
 
-impl TryFrom<Settings> for Rule {
-    type Error = OutOfRange;
-
-    fn try_from(settings: Settings) -> Result<Self, OutOfRange> {
-        Self::new(settings)
-    }
-}
-
-impl From<Rule> for Settings {
-    fn from(rule: Rule) -> Self {
-        rule.settings
-    }
-}
+written_as!(Rule, Settings);
 
 #[cfg(test)]
 mod tests {

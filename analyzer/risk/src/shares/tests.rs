@@ -2,11 +2,6 @@ use super::*;
 use crate::sample::near;
 use proptest::prelude::*;
 
-/// What most exposures are: a share beyond a fifth counts fully, nodes of unlike hazards.
-fn exposure(shares: &[f64]) -> f64 {
-    shares.iter().zip([0.004, 0.001, 0.0005, 0.002]).map(|(p, hazard)| hazard * (p / 0.2).min(1.0)).sum()
-}
-
 #[test]
 fn three_quarters_squared_are_nine_tenths() {
     let mut tilted = Vec::new();
@@ -92,21 +87,6 @@ fn others_serve_what_a_drained_holder_served() {
     assert_eq!(got, [1.0]);
 }
 
-#[test]
-fn a_table_without_a_number_in_it_is_refused() {
-    let refused = TiltTable::new(&[0.6, 0.4], None, 1e-6, |_| f64::NAN);
-    assert!(matches!(refused, Err(TableError::NotFinite { .. })));
-    assert_eq!(TiltTable::new(&[0.6, 0.4], None, 0.0, |_| 1.0), Err(TableError::Tolerance(0.0)));
-}
-
-#[test]
-fn a_table_of_even_shares_is_that_of_the_baseline() {
-    let usual = [0.7, 0.2, 0.1];
-    let table = TiltTable::new(&[1.0 / 3.0; 3], Some(&usual), 1e-7, exposure).unwrap();
-    let direct = exposure(&tilt_to(&usual, None, 0.5).unwrap().shares);
-    assert!((table.at(0.5) - direct).abs() < 2e-7);
-}
-
 proptest! {
     #[test]
     fn a_tilt_hits_its_entropy_and_keeps_the_order(
@@ -141,22 +121,5 @@ proptest! {
         tilt(&shares, low, &mut a);
         tilt(&shares, low + more, &mut b);
         prop_assert!(entropy_bits(&b) <= entropy_bits(&a) + 1e-12);
-    }
-
-    #[test]
-    fn a_table_is_within_its_tolerance_of_tilting(
-        weights in prop::collection::vec(0.01..1.0_f64, 2..5),
-        targets in prop::collection::vec(0.0..1.0_f64, 50),
-    ) {
-        let shares = shares_of(&weights).unwrap();
-        let tolerance = 1e-6;
-        let table = TiltTable::new(&shares, None, tolerance, exposure).unwrap();
-        prop_assert!(table.worst_seen() <= tolerance);
-        let (low, high) = table.reach();
-        for target in targets {
-            let tilted = tilt_to(&shares, None, target.clamp(low, high)).unwrap();
-            let error = (table.at(target) - exposure(&tilted.shares)).abs();
-            prop_assert!(error <= tolerance, "{error} at {target} of {shares:?}");
-        }
     }
 }

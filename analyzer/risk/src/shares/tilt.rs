@@ -10,7 +10,7 @@ use std::f64::consts::LN_2;
 const CLOSE: f64 = 1e-12;
 
 /// Beyond this power the largest share and those tied with it have everything.
-pub(super) const MOST_TAU: f64 = 1e6;
+const MOST_TAU: f64 = 1e6;
 
 /// Steps of the search. Halving alone takes 70 of them from the widest bracket to the last bit.
 const STEPS: usize = 200;

@@ -7,7 +7,7 @@ use super::select::TUNED;
 use crate::cli::Failure;
 use crate::cli::print::{self, Column};
 use isotherm_simulate::cluster::Toll;
-use isotherm_simulate::compare::{Compared, Ratio};
+use isotherm_simulate::compare::{Compared, FEWEST_SEEDS, Interval, Ratio};
 use isotherm_simulate::policy::Policy;
 use isotherm_simulate::predict::{INCIDENT_H, SURGE_H};
 use isotherm_simulate::run::Outcome;
@@ -145,7 +145,13 @@ pub(super) fn table(found: &Found) -> Result<(), Failure> {
 
 fn policies(rows: &[Row<'_>]) -> Result<(), Failure> {
     print::out("\nClient-minutes lost, over those of reactive only, with 95 % intervals\n")?;
-    let ratio = |of: Ratio| format!("{:.2} [{:.2}, {:.2}]", of.mean, of.low, of.high);
+    if rows.iter().any(|row| row.total.interval.is_none()) {
+        print::out(&format!("Intervals are unknown: they take {FEWEST_SEEDS} seeds (--seeds)\n"))?;
+    }
+    let ratio = |of: Ratio| match of.interval {
+        Some(Interval { low, high }) => format!("{:.2} [{low:.2}, {high:.2}]", of.mean),
+        None => format!("{:.2} [unknown]", of.mean),
+    };
     let columns = [
         Column::Text("POLICY"),
         Column::Number("TOTAL"),
