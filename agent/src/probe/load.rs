@@ -9,7 +9,7 @@ use super::{Capacity, Probe, ProbeError, selftest, sockettest};
 use aya::maps::{MapError, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use isotherm_agent_ebpf::{HOST_TARGET, MAX_TARGETS, Part, SLOT_TYPE};
+use isotherm_agent_ebpf::{MAX_TARGETS, Part, SLOT_TYPE};
 use tracing::{debug, warn};
 
 /// The kernel object, built by `cargo xtask ebpf build` and committed.
@@ -79,8 +79,8 @@ pub(super) fn attach(capacity: Capacity, access: Access) -> Result<Probe, ProbeE
         degraded,
     };
     probe.renew_names()?;
-    // Before anything else can take the room.
-    (0..=HOST_TARGET).try_for_each(|target| probe.add_overflow(target))?;
+    // Before anything else can take the room: what other processes do on devices is counted from here on.
+    (0..MAX_TARGETS).try_for_each(|target| probe.add_overflow(target))?;
     probe.attach_programs()?;
     selftest::run(&mut probe)?;
     if probe.has(Part::Socket)

@@ -6,11 +6,18 @@ use isotherm_agent::memory::{maps, memory};
 use isotherm_agent::probe::Capacity;
 use isotherm_model::{Counts, Layer, NodeWindow, Operation, OtherReason, Subject, UnattributedReason};
 use isotherm_tests::io::{Engine, IoPlan, IoTruth, Job, Request};
+use isotherm_tests::process::wait_for;
 use isotherm_tests::volume::FileSystem;
+use nix::unistd::syncfs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+use std::time::Duration;
 
 const PAGE: u32 = 4096;
 const FILES: u32 = 400;
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// New files, each written, synced and read.
 fn burst(folder: &Path, prefix: &str) -> IoPlan {
@@ -94,6 +101,35 @@ fn full_maps_lose_nothing_and_say_what_they_cannot_tell() {
     agent.upkeep(1);
     let window = agent.cut();
     assert!(window.nodes[0].rows.iter().all(|row| row.layer != Layer::Logical));
+}
+
+#[test]
+fn a_start_has_its_room_whatever_devices_do_meanwhile() {
+    let name = "a_start_has_its_room_whatever_devices_do_meanwhile";
+    let Some(volume) = volume(name, FileSystem::Ext4) else { return };
+    let tiny = Capacity { blocks: 1, ..ROOM };
+    thread::scope(|scope| {
+        let (stop, stopped) = channel::<()>();
+        let folder = volume.path();
+        scope.spawn(move || {
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                for file in 0..FILES {
+                    fs::write(folder.join(format!("busy-{file}")), [1; PAGE as usize]).unwrap();
+                }
+                syncfs(File::open(folder).unwrap()).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let Some(mut agent) = Agent::start(name, &targets(1, &[]), tiny) else { break };
+            wait_for(
+                "the map to be full",
+                LIMIT,
+                || Ok((agent.read().blocks.len() >= 1 + 256).then_some(())),
+            )
+            .unwrap();
+        }
+        drop(stop);
+    });
 }
 
 #[test]

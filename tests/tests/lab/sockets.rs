@@ -2,6 +2,7 @@
 
 use isotherm_model::Counts;
 use isotherm_tests::generator::Generator;
+use isotherm_tests::process::wait_for;
 use isotherm_tests::sockets::{
     Calls, ClientPlan, Connection, Flow, Manner, Origin, Protocol, ServerPlan, SocketTruth, addresses, mark,
 };
@@ -9,6 +10,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
+
+/// How long the kernel may take for what it does by itself.
+const LIMIT: Duration = Duration::from_secs(20);
 
 const CALLS: [Calls; 5] = [Calls::Plain, Calls::SendRecv, Calls::Vectored, Calls::Message, Calls::Uring];
 
@@ -32,17 +37,50 @@ fn account(pid: u32) -> (u64, u64) {
     (field("rchar:"), field("wchar:"))
 }
 
-/// What the kernel's TCP sent and received on the open connections to and from a port, by `ss`.
-fn by_tcp(server: SocketAddr, end: &str) -> (u64, u64) {
-    let filter = format!("{end} = :{}", server.port());
-    let output = Command::new("ss").args(["-HOtni", "state", "established", &filter]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let sum = |name: &str| {
-        let values = text.split_whitespace().filter_map(|word| word.strip_prefix(name));
-        values.map(|value| value.parse::<u64>().unwrap()).sum()
+/// As [`account`], of a generator that waits for a word: what it said before is on its account only when the call
+/// has ended, which its caller does not see.
+fn settled_account(pid: u32) -> (u64, u64) {
+    wait_for("the generator to read its stdin", LIMIT, || {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall"))?;
+        Ok(call.starts_with("0 0x0 ").then(|| account(pid)))
+    })
+    .unwrap()
+}
+
+/// Whose end of connections.
+#[derive(Clone, Copy)]
+enum End {
+    Client,
+    Server,
+}
+
+/// What the kernel's TCP brought over and received on the open connections to or from a port, by `ss`.
+///
+/// What was acknowledged, as what was sent also has, under load, what was sent again.
+fn by_tcp(server: SocketAddr, end: End) -> (u64, u64) {
+    // The SYN of the client is acknowledged as a byte; that of the server is not among them (Linux 6.18).
+    let (side, syn_bytes) = match end {
+        End::Client => ("dport", 1),
+        End::Server => ("sport", 0),
     };
-    (sum("bytes_sent:"), sum("bytes_received:"))
+    let filter = format!("{side} = :{}", server.port());
+    let connections = wait_for("every byte to be acknowledged", LIMIT, || {
+        let output = Command::new("ss").args(["-HOtni", "state", "established", &filter]).output()?;
+        assert!(output.status.success(), "{output:?}");
+        let connections: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+        // The second column is what waits to be sent or acknowledged.
+        let settled = |line: &String| line.split_whitespace().nth(1) == Some("0");
+        Ok(connections.iter().all(settled).then_some(connections))
+    })
+    .unwrap();
+    let sum = |name: &str| {
+        let words = connections.iter().flat_map(|line| line.split_whitespace());
+        words
+            .filter_map(|word| word.strip_prefix(name))
+            .map(|value| value.parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    (sum("bytes_acked:") - syn_bytes * connections.len() as u64, sum("bytes_received:"))
 }
 
 fn mirrored(flow: &Flow) -> (SocketAddr, SocketAddr, u64, u64) {
@@ -67,12 +105,16 @@ fn both_ends_of_a_stream_and_the_kernel_agree_by_every_call() {
         let connection = Connection::new(Protocol::Tcp, address).calls(calls).exchanges(20, 3_000, 100_000);
         let plan = ClientPlan::new().connection(connection.clone().early()).connection(connection);
         let mut client = plan.spawn().unwrap();
-        let before = account(client.pid());
+        let before = settled_account(client.pid());
         let asked = client.run().unwrap();
-        let after = account(client.pid());
-        assert_eq!(by_tcp(address, "dport"), (asked.sent().bytes, asked.received().bytes), "{calls:?}");
+        let after = settled_account(client.pid());
+        assert_eq!(by_tcp(address, End::Client), (asked.sent().bytes, asked.received().bytes), "{calls:?}");
         let answered = server.run().unwrap();
-        assert_eq!(by_tcp(address, "sport"), (answered.sent().bytes, answered.received().bytes), "{calls:?}");
+        assert_eq!(
+            by_tcp(address, End::Server),
+            (answered.sent().bytes, answered.received().bytes),
+            "{calls:?}"
+        );
         assert_eq!(
             (asked.sent().bytes, asked.received().bytes),
             (2 * 20 * 3_000, 2 * 20 * 100_000),
