@@ -4,9 +4,9 @@
 //! incidents for a curve.
 
 use crate::cli::simulate::progress::Progress;
-use isotherm_simulate::evaluate::{Measured, Rule, Surges, measure};
+use isotherm_simulate::evaluate::{Measured, Predicted, Rule, Surges, measure};
 use isotherm_simulate::policy::Limits;
-use isotherm_simulate::predict::{Predicted, predict};
+use isotherm_simulate::predict::predict;
 use isotherm_simulate::world::{Spec, SpecError, World};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
@@ -71,11 +71,15 @@ fn together(of_seeds: Vec<Vec<Predicted>>, partitions: u32, rule: &Rule) -> Vec<
             }
         }
     }
-    let judged = |one: Predicted| match measure(&one.cases, one.scores, rule) {
+    all.iter().map(|one| measured(one, rule)).collect()
+}
+
+/// How good one was, or why that cannot be said.
+pub(super) fn measured(one: &Predicted, rule: &Rule) -> Predictor {
+    match measure(&one.cases, one.scores, rule) {
         Ok(measured) => Predictor { name: one.name, measured: Some(measured), not_judged: None },
         Err(error) => Predictor { name: one.name, measured: None, not_judged: Some(error.to_string()) },
-    };
-    all.into_iter().map(judged).collect()
+    }
 }
 
 fn mean(called: &[Surges]) -> Surges {
