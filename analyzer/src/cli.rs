@@ -7,6 +7,7 @@ mod entropy;
 mod explain;
 mod export;
 mod forecast;
+mod import;
 mod layer;
 mod node;
 mod nodes;
@@ -15,6 +16,8 @@ mod peers;
 mod plan;
 mod print;
 mod query;
+mod record;
+mod replay;
 mod risk;
 mod simulate;
 mod store;
@@ -87,9 +90,14 @@ enum Command {
     /// Take telemetry away
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Take telemetry in from elsewhere
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     Forecast(forecast::ForecastArgs),
     Simulate(simulate::SimulateArgs),
     Backtest(backtest::BacktestArgs),
+    Record(record::RecordArgs),
+    Replay(replay::ReplayArgs),
     /// Put on record when nodes were down, and what their hazards are
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -222,9 +230,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(ExportCommand::Csv(args)) => client(export::csv(args)),
         Command::Query(args) => query::run(args),
         Command::QueryWorker => return worker::main(),
+        Command::Import(command) => import::run(command),
         Command::Forecast(args) => forecast::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Backtest(args) => backtest::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Node(command) => client(node::run(command)),
         Command::Plan(command) => plan::run(&command),
         Command::Store(command) => store::run(command),

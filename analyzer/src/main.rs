@@ -8,6 +8,7 @@ mod config;
 mod cycle;
 mod ingest;
 mod query;
+mod recording;
 mod serve;
 mod topology;
 mod writer;

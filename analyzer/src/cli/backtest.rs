@@ -1,7 +1,9 @@
-//! `isotherm backtest`: policies compared and predictions judged on made-up clusters. It asks no analyzer.
+//! `isotherm backtest`: policies compared and predictions judged on made-up clusters, or predictions on what was
+//! recorded. It asks no analyzer.
 
 mod goals;
 mod judged;
+mod recorded;
 mod report;
 mod select;
 
@@ -15,9 +17,14 @@ use isotherm_simulate::policy::{Limits, Policy};
 use isotherm_simulate::world::{Spec, SpecError};
 use select::{Named, Seeds};
 
-/// Compare policies, and judge predictions, on made-up clusters
+/// Compare policies, and judge predictions, on made-up clusters; or judge them on what was recorded
 ///
-/// Three parts. The policies: what clients lose under each, as a ratio to a cluster that is only repaired (reactive
+/// With --from, the pipeline rolls through a recording or a data folder, minute by minute, knowing what was known then,
+/// and what it said is judged by what followed: surges called per healthy partition-day, and with --shifts how long they
+/// took; the forecast of surges, of partitions that do not surge, and the risk of incidents, beside the last value, the
+/// level and a random walk, learned on the first half of the time and judged on the second.
+///
+/// Without it, three parts. The policies: what clients lose under each, as a ratio to a cluster that is only repaired (reactive
 /// only), the geometric mean over seeds of pairs of runs of the same cluster, with a 95 % bootstrap interval. The
 /// healthy month: what the policies do where nothing is wrong, which should be nothing. The predictions: of incidents
 /// within 24 hours by the risk, and of surges within 12 hours by the forecast of entropy, beside the last value, the
@@ -49,6 +56,8 @@ pub(super) struct BacktestArgs {
     /// The healthy month only
     #[arg(long)]
     healthy: bool,
+    #[command(flatten)]
+    recorded: recorded::RecordedArgs,
     /// How to answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -65,6 +74,10 @@ struct Found {
 }
 
 pub(super) fn run(args: &BacktestArgs) -> Result<(), Failure> {
+    if let Some(from) = &args.recorded.from {
+        return recorded::run(from, &args.recorded, args.output);
+    }
+    args.recorded.refuse()?;
     let spec = args.world.spec(false)?;
     let seeds = args.seeds.all();
     let all = select::with_reactive(&args.policies);

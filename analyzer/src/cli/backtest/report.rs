@@ -203,9 +203,9 @@ fn healthy(told: &Document<'_>) -> Result<(), Failure> {
 
 fn predictions(judged: &Judged) -> Result<(), Failure> {
     print::out(&format!("\nIncidents within {INCIDENT_H} hours\n"))?;
-    predictors(&judged.incidents, judged.alert_rate)?;
+    predictors(&judged.incidents, judged.alert_rate, TICK_MIN)?;
     print::out(&format!("\nSurges within {SURGE_H} hours, of partitions that do not surge\n"))?;
-    predictors(&judged.surges, judged.alert_rate)?;
+    predictors(&judged.surges, judged.alert_rate, TICK_MIN)?;
     let called = judged.called;
     let text = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.digits$}"))
@@ -215,15 +215,16 @@ fn predictions(judged: &Judged) -> Result<(), Failure> {
          their start in the median\n",
         text(called.per_healthy_day, 4),
         text(called.found, 2),
-        called.delay_steps.map_or_else(|| "none".to_owned(), hours),
+        called.delay_steps.map_or_else(|| "none".to_owned(), |steps| hours(steps, TICK_MIN)),
     ))
 }
 
-fn hours(steps: u64) -> String {
-    format!("{:.2} h", steps as f64 * TICK_MIN / 60.0)
+/// Steps of so many minutes.
+pub(super) fn hours(steps: u64, step_min: f64) -> String {
+    format!("{:.2} h", steps as f64 * step_min / 60.0)
 }
 
-fn predictors(all: &[Predictor], alerts: f64) -> Result<(), Failure> {
+pub(super) fn predictors(all: &[Predictor], alerts: f64, step_min: f64) -> Result<(), Failure> {
     if let Some(measured) = all.iter().find_map(|one| one.measured.as_ref()) {
         print::out(&format!(
             "{} cases judged, an event followed {:.2} % of them; Brier score of always saying that share {:.5}; \
@@ -252,7 +253,7 @@ fn predictors(all: &[Predictor], alerts: f64) -> Result<(), Failure> {
                 number(m.brier_raw, 5),
                 number(Some(m.brier), 5),
                 number(m.precision_recall, 4),
-                m.lead_steps.map_or_else(|| "-".to_owned(), hours),
+                m.lead_steps.map_or_else(|| "-".to_owned(), |steps| hours(steps, step_min)),
                 m.alerted.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
             ]);
         } else {
