@@ -41,14 +41,14 @@ fn make_version_2(dir: &Path) {
     let catalog = Connection::open(dir.join(catalog::FILE)).unwrap();
     for segment in catalog::segments(&catalog).unwrap() {
         let path = segment.written.path;
-        let whole = dir.join(&path);
+        let whole = dir.join(path.as_ref());
         let frame = scan(Table::Windows, std::slice::from_ref(&whole)).unwrap().collect().unwrap();
         let frame = frame.drop_many(schema::latencies()).drop_many(ADDED);
         assert_eq!(frame.width(), 17 + 64, "the columns of version 2");
         let data = encode::parquet(frame).unwrap();
         fs::write(&whole, &data).unwrap();
         let bytes = i64::try_from(data.len()).unwrap();
-        let named = path.to_string_lossy();
+        let named = path.as_ref();
         catalog.execute("UPDATE segments SET bytes = ?1 WHERE path = ?2", params![bytes, named]).unwrap();
     }
     catalog.execute_batch("ALTER TABLE nodes DROP COLUMN listening;").unwrap();
@@ -71,7 +71,7 @@ fn segment(dir: &Path) -> DataFrame {
     let catalog = Connection::open(dir.join(catalog::FILE)).unwrap();
     let found = catalog::segments(&catalog).unwrap();
     assert_eq!(found.len(), 1);
-    ParquetReader::new(File::open(dir.join(&found[0].written.path)).unwrap()).finish().unwrap()
+    ParquetReader::new(File::open(dir.join(found[0].written.path.as_ref())).unwrap()).finish().unwrap()
 }
 
 #[test]

@@ -168,7 +168,7 @@ impl Reader {
         let folder = hive_folder(hour);
         let first = if hour_of(query.span.start()) == hour { query.first_part as usize } else { 0 };
         let slice = |(index, (first_ms, after_ms)): (usize, (u64, u64))| ExportSlice {
-            path: folder.join(format!("part-{:05}.{ending}", first + index)).to_string_lossy().into_owned(),
+            path: format!("{folder}/part-{:05}.{ending}", first + index),
             time: Some((Timestamp::from_ms(first_ms), Timestamp::from_ms(after_ms))),
         };
         Ok(cuts(&counts, FILE_ROWS).into_iter().enumerate().map(slice).collect())

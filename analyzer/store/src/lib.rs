@@ -23,6 +23,7 @@ mod history;
 mod latency;
 mod offset;
 mod peer;
+mod place;
 mod plug_in;
 mod query;
 mod read;

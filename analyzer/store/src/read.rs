@@ -7,6 +7,7 @@
 use crate::catalog::{self, Missing, NodeReport};
 use crate::derived::{EntropyRow, ForecastRow, Record, RiskRow};
 use crate::error::{OpenError, QueryError};
+use crate::place::Place;
 use crate::schema;
 use crate::table::Table;
 use crate::write::Run;
@@ -42,24 +43,29 @@ impl Span {
 /// Reads a data folder, whether or not its [`Store`](crate::Store) is open. Cheap to clone; every call blocks.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    dir: PathBuf,
+    place: Place,
 }
 
 impl Reader {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place }
     }
 
     /// A reader of a data folder that another process may be writing to.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         catalog::check_readable(dir)?;
-        Ok(Self::new(dir.to_owned()))
+        let place = Place::open(dir).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+        Ok(Self::new(place))
     }
 
     /// The data folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.place.root()
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The last committed sequence number of a run; `None` before its first.
@@ -79,7 +85,7 @@ impl Reader {
     }
 
     pub(crate) fn catalog(&self) -> Result<Connection, QueryError> {
-        Ok(catalog::open_to_read(&self.dir)?)
+        Ok(catalog::open_to_read(self.dir())?)
     }
 
     /// Rows of the windows that start in `start .. end`.
@@ -111,7 +117,7 @@ impl Reader {
         end: Timestamp,
     ) -> Result<LazyFrame, QueryError> {
         let segments = catalog::segments_overlapping(catalog, table, start, end)?;
-        let paths: Vec<PathBuf> = segments.iter().map(|path| self.dir.join(path)).collect();
+        let paths: Vec<PathBuf> = segments.iter().map(|path| self.place.local(path)).collect();
         Ok(scan(table, &paths)?)
     }
 

@@ -6,9 +6,9 @@
 use crate::derived::{EntropyRow, ForecastRow, Record, RiskRow};
 use crate::schema;
 use isotherm_model::Timestamp;
+use object_store::path::Path;
 use polars::prelude::Schema;
 use std::fmt;
-use std::path::PathBuf;
 
 /// A table of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,12 +86,12 @@ impl Table {
     }
 
     /// The folder of an hour, within that of all segments. Windows lie where they always did.
-    pub(crate) fn folder(self, hour: Timestamp) -> PathBuf {
+    pub(crate) fn folder(self, hour: Timestamp) -> Path {
         let hour = crate::segment::hive_folder(hour);
         match self {
             Self::Windows => hour,
             Self::Late | Self::Entropy | Self::Forecasts | Self::Risks => {
-                PathBuf::from(self.as_str()).join(hour)
+                Path::from(format!("{self}/{hour}"))
             }
         }
     }

@@ -23,7 +23,7 @@ impl SegmentFile {
     /// Its place within the data folder.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0.written.path
+        Path::new(self.0.written.path.as_ref())
     }
 
     /// Its size by the catalog.
@@ -118,10 +118,10 @@ impl Reader {
     }
 
     fn flaws(&self, segment: &Segment) -> Vec<Flaw> {
-        if let Err(flaw) = segment::flaw(self.dir(), &segment.written) {
+        if let Err(flaw) = segment::flaw(self.place(), &segment.written) {
             return vec![flaw];
         }
-        let path = self.dir().join(&segment.written.path);
+        let path = self.place().local(&segment.written.path);
         match content_flaws(&path, segment) {
             Ok(flaws) => flaws,
             Err(error) => vec![Flaw::Unreadable(error.to_string())],

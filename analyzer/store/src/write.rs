@@ -15,19 +15,20 @@ mod watermark;
 use crate::catalog::{self, NodeReport, Segment};
 use crate::encode;
 use crate::error::{OpenError, WriteError};
+use crate::place::{self, Place};
 use crate::read::Reader;
-use crate::segment::{self, Folders};
+use crate::segment;
 use crate::table::Table;
 use compact::Compaction;
 use group::Group;
 use isotherm_model::{AgentId, BootId, Interval, Seq, Timestamp, Window};
 pub use merge::Merging;
+use object_store::path::Path;
 use polars::prelude::{DataFrame, PolarsResult};
 pub use retire::{Limit, Retention};
 use rusqlite::{Connection, Transaction};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 pub use watermark::LATENESS_MS;
 
@@ -149,18 +150,16 @@ const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// The writer of a data folder. There is at most one per folder, over all processes.
 #[derive(Debug)]
 pub struct Store {
-    dir: PathBuf,
+    place: Place,
     catalog: Connection,
     /// Held, never read: the lock ends with the file.
     _lock: File,
     /// Set when a commit ended without saying how. Whether its segments count is known after a restart.
     doubtful: bool,
-    /// Folders of segments whose entries are known to be durable.
-    folders: Folders,
     /// Hours that may have enough segments to merge, each once.
     touched: VecDeque<(Table, Timestamp)>,
     /// Files that merges replaced, since when, until no question can be reading them.
-    replaced: Vec<(Instant, PathBuf)>,
+    replaced: Vec<(Instant, Path)>,
     upkeep: Upkeep,
     compaction: Compaction,
     /// When the first group came since the start.
@@ -172,21 +171,21 @@ pub struct Store {
 impl Store {
     /// Opens a data folder, creating it if needed, and puts right what a crash left: unfinished segments and
     /// those that no catalog names are removed. Segments that the catalog names must be there in full.
-    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(dir: &std::path::Path) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { path: dir.to_owned(), source };
-        segment::create_root(dir).map_err(io_error)?;
+        place::create_root(dir).map_err(io_error)?;
         let lock = recover::lock(dir)?;
-        let found = recover::files(dir)?;
+        let place = Place::open(dir).map_err(io_error)?;
+        let found = place.found().map_err(io_error)?;
         let catalog = catalog::open(dir, found.finished())?;
-        recover::segments(dir, &catalog, found)?;
-        segment::sync_folder(dir).map_err(io_error)?;
+        recover::segments(&place, &catalog, &found)?;
+        place::sync_folder(dir).map_err(io_error)?;
         let touched = merge::unmerged(&catalog)?;
         Ok(Self {
-            dir: dir.to_owned(),
+            place,
             catalog,
             _lock: lock,
             doubtful: false,
-            folders: Folders::new(dir),
             touched,
             replaced: Vec::new(),
             upkeep: Upkeep::default(),
@@ -224,7 +223,7 @@ impl Store {
     /// A reader of what is committed. It stays valid as long as the store.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(self.dir.clone())
+        Reader::new(self.place.clone())
     }
 
     /// Commits a group: all of its new entries or none. Entries of a run must be in the order they came in.
@@ -259,7 +258,7 @@ impl Store {
         outcome.ahead = group.ahead(now);
         outcome.late = group.late().values().sum();
         let mut segments = Vec::new();
-        let written = write_segments(&mut self.folders, &group, &mut segments);
+        let written = write_segments(&self.place, &group, &mut segments);
         let result = written.and_then(|()| {
             fail::fail_point!("store::segment_written");
             self.commit_group(&group, &segments, now, &mut outcome.contested)
@@ -333,12 +332,12 @@ impl Store {
     }
 
     fn discard(&self, segment: &Segment) {
-        segment::discard(&self.dir.join(&segment.written.path));
+        self.place.discard(&segment.written.path);
     }
 
     /// Keeps the files of segments that count no longer until no question can be reading them.
     fn replace(&mut self, segments: &[Segment], elapsed: Instant) {
-        let replaced = segments.iter().map(|segment| (elapsed, self.dir.join(&segment.written.path)));
+        let replaced = segments.iter().map(|segment| (elapsed, segment.written.path.clone()));
         self.replaced.extend(replaced);
     }
 
@@ -395,31 +394,27 @@ impl Entry {
 }
 
 /// Writes one segment per hour of the group. What was written before an error is removed by the caller.
-fn write_segments(
-    folders: &mut Folders,
-    group: &Group<'_>,
-    segments: &mut Vec<Segment>,
-) -> Result<(), WriteError> {
+fn write_segments(place: &Place, group: &Group<'_>, segments: &mut Vec<Segment>) -> Result<(), WriteError> {
     for (hour, windows) in group.by_hour() {
         let time = (windows.first_start(), windows.last_end());
-        segments.push(write_segment(folders, hour, time, || windows.frame())?);
+        segments.push(write_segment(place, hour, time, || windows.frame())?);
     }
     Ok(())
 }
 
 /// Writes rows of an hour of a table as a segment that does not count yet. They span `(first_start, last_end)`.
 fn write_segment(
-    folders: &mut Folders,
+    place: &Place,
     (table, hour): (Table, Timestamp),
     (first_start, last_end): (Timestamp, Timestamp),
     frame: impl FnOnce() -> PolarsResult<DataFrame>,
 ) -> Result<Segment, WriteError> {
     let path = merge::segment_path(table, hour);
-    let encode_error = |source| WriteError::Encode { path: folders.root().join(&path), source };
+    let encode_error = |source| WriteError::Encode { path: place.local(&path), source };
     let frame = frame().map_err(encode_error)?;
     let rows = frame.height() as u64;
     let data = encode::parquet(frame).map_err(encode_error)?;
-    let written = segment::write(folders, path, rows, &data)?;
+    let written = segment::write(place, path.clone(), rows, data)?;
     Ok(Segment { table, written, level: 0, first_start, last_end })
 }
 

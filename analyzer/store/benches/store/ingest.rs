@@ -16,9 +16,10 @@ use std::path::Path;
 
 /// Agents that are committed together, and partitions of each of their nodes.
 const AGENTS: usize = 10;
-const PARTITIONS: usize = 1_000;
-const LENGTH_MS: u32 = 10_000;
-const START_MS: u64 = 1_700_000_000_000;
+pub(crate) const PARTITIONS: usize = 1_000;
+pub(crate) const LENGTH_MS: u32 = 10_000;
+/// A full hour.
+pub(crate) const START_MS: u64 = 1_699_999_200_000;
 
 /// Rows of reads and writes with all their histograms, in groups as agents send them.
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
@@ -32,7 +33,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
         let (mut spent_s, mut rows) = (0.0, 0);
         for commit in 0..commits as u64 {
             let group: Vec<Submission> =
-                (0..AGENTS).map(|agent| submission(agent, commit, &mut random)).collect::<Result<_>>()?;
+                (0..AGENTS).map(|agent| submission(agent, 0, commit, &mut random)).collect::<Result<_>>()?;
             let before = cpu_s()?;
             let outcome = store.commit(&group, Timestamp::from_ms(START_MS + 3_600_000));
             spent_s += cpu_s()? - before;
@@ -51,12 +52,18 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     ])
 }
 
-fn submission(agent: usize, number: u64, random: &mut Pcg64Mcg) -> Result<Submission> {
+/// Window `number` of a node that serves [`PARTITIONS`] partitions from `first` on.
+pub(crate) fn submission(
+    agent: usize,
+    first: usize,
+    number: u64,
+    random: &mut Pcg64Mcg,
+) -> Result<Submission> {
     let name = format!("agent-{agent}");
     let system = SystemId::new("s")?;
     let mut totals: BTreeMap<(Layer, Operation), Counts> = BTreeMap::new();
     let mut rows = Vec::with_capacity(PARTITIONS * 2);
-    for partition in 0..PARTITIONS {
+    for partition in first..first + PARTITIONS {
         let subject = Subject::Partition(PartitionId::new(system.clone(), format!("volume-{partition}"))?);
         for operation in [Operation::Read, Operation::Write] {
             let mut offsets = [0; BUCKETS];
@@ -78,7 +85,7 @@ fn submission(agent: usize, number: u64, random: &mut Pcg64Mcg) -> Result<Submis
         }
     }
     let node = NodeWindow {
-        node: NodeId::new(system, format!("10.0.0.{agent}:8080"))?,
+        node: NodeId::new(system, node_name(agent))?,
         processes: 1,
         listening: Vec::new(),
         totals,
@@ -95,6 +102,10 @@ fn submission(agent: usize, number: u64, random: &mut Pcg64Mcg) -> Result<Submis
     let run = Run { agent: AgentId::new(name)?, boot: BootId::new("boot")? };
     let seq = Seq::new(number + 1).context("sequence numbers begin at 1")?;
     Ok(Submission { run, entry: Entry::Batch { seq, windows: vec![window] } })
+}
+
+pub(crate) fn node_name(agent: usize) -> String {
+    format!("10.0.{}.{}:8080", agent / 256, agent % 256)
 }
 
 /// Bytes of all segments below a folder.

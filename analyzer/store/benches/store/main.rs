@@ -9,6 +9,7 @@ mod ingest;
 #[path = "../../src/plug_in.rs"]
 mod plug_in;
 mod row;
+mod steps;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
@@ -22,6 +23,18 @@ use std::path::PathBuf;
 enum Command {
     /// Measures everything and prints rows of a report.
     Measure(Options),
+    /// Measures the reading of steps alone, of as many partitions as asked for.
+    Steps(steps::Scale),
+    /// Reads the steps of a folder, as one run, and prints what that took.
+    ReadSteps {
+        /// The data folder.
+        folder: PathBuf,
+        #[command(flatten)]
+        scale: steps::Scale,
+        /// From windows, or from the sums of minutes.
+        #[arg(long)]
+        running: bool,
+    },
     /// Computes the entropies of a file, as one run, and prints what it found.
     Entropy {
         /// The file of histogram rows.
@@ -47,6 +60,8 @@ struct Options {
     /// Of the generator.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    steps: steps::Scale,
     /// An interpreter that has duckdb, pandas and pyarrow.
     #[arg(long)]
     python: Option<PathBuf>,
@@ -61,7 +76,12 @@ fn main() -> Result<()> {
         Command::Measure(options) => {
             let mut rows = ingest::measure(&options)?;
             rows.extend(entropy::measure(&options)?);
+            rows.extend(steps::measure(&options.steps)?);
             println!("{}", serde_json::to_string_pretty(&rows)?);
+        }
+        Command::Steps(scale) => println!("{}", serde_json::to_string_pretty(&steps::measure(&scale)?)?),
+        Command::ReadSteps { folder, scale, running } => {
+            println!("{}", serde_json::to_string(&steps::read(&folder, &scale, running)?)?);
         }
         Command::Entropy { file, results } => {
             println!("{}", serde_json::to_string(&entropy::run(&file, results.as_deref())?)?);

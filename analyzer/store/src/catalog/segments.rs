@@ -4,8 +4,8 @@ use super::{signed, time};
 use crate::segment::{Written, hour_of, next_hour};
 use crate::table::Table;
 use isotherm_model::Timestamp;
+use object_store::path::Path;
 use rusqlite::{Connection, Row, Transaction, params};
-use std::path::PathBuf;
 
 /// A segment with the time it spans.
 #[derive(Debug, Clone)]
@@ -28,13 +28,20 @@ fn segment(row: &Row<'_>) -> Result<Segment, rusqlite::Error> {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, message.into())
     })?;
     let written = Written {
-        path: PathBuf::from(row.get::<_, String>(1)?),
+        path: path(&row.get::<_, String>(1)?)?,
         rows: row.get::<_, i64>(2)?.cast_unsigned(),
         bytes: row.get::<_, i64>(3)?.cast_unsigned(),
         checksum: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
     };
     let (first_start, last_end) = (time(row.get(6)?), time(row.get(7)?));
     Ok(Segment { table, written, level: row.get(5)?, first_start, last_end })
+}
+
+fn path(text: &str) -> Result<Path, rusqlite::Error> {
+    let invalid = |error: object_store::path::Error| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
+    };
+    Path::parse(text).map_err(invalid)
 }
 
 /// Every segment that counts, of all tables, by path.
@@ -49,7 +56,7 @@ pub(crate) fn segments(connection: &Connection) -> Result<Vec<Segment>, rusqlite
 pub(crate) fn counts(connection: &Connection, segment: &Segment) -> Result<bool, rusqlite::Error> {
     connection
         .prepare_cached("SELECT count(*) FROM segments WHERE path = ?1")?
-        .query_row([segment.written.path.to_string_lossy()], |row| Ok(row.get::<_, i64>(0)? > 0))
+        .query_row([segment.written.path.as_ref()], |row| Ok(row.get::<_, i64>(0)? > 0))
 }
 
 /// Paths of the segments of a table with a row that overlaps `start .. end`.
@@ -58,13 +65,15 @@ pub(crate) fn segments_overlapping(
     table: Table,
     start: Timestamp,
     end: Timestamp,
-) -> Result<Vec<String>, rusqlite::Error> {
+) -> Result<Vec<Path>, rusqlite::Error> {
     connection
         .prepare_cached(
             "SELECT path FROM segments WHERE table_name = ?1 AND last_end_ms > ?2 AND first_start_ms < ?3
              ORDER BY path",
         )?
-        .query_map(params![table.as_str(), signed(start.as_ms()), signed(end.as_ms())], |row| row.get(0))?
+        .query_map(params![table.as_str(), signed(start.as_ms()), signed(end.as_ms())], |row| {
+            path(&row.get::<_, String>(0)?)
+        })?
         .collect()
 }
 
@@ -116,7 +125,7 @@ pub(crate) fn add_segment(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
-            segment.written.path.to_string_lossy(),
+            segment.written.path.as_ref(),
             segment.table.as_str(),
             signed(segment.written.rows),
             signed(segment.written.bytes),
@@ -136,7 +145,7 @@ pub(crate) fn remove_segment(
 ) -> Result<(), rusqlite::Error> {
     let removed = transaction
         .prepare_cached("DELETE FROM segments WHERE path = ?1")?
-        .execute([segment.written.path.to_string_lossy()])?;
+        .execute([segment.written.path.as_ref()])?;
     if removed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(removed)) }
 }
 

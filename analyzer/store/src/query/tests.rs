@@ -120,7 +120,7 @@ fn segments(dir: &std::path::Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = catalog::segments(&catalog)
         .unwrap()
         .into_iter()
-        .map(|segment| dir.join(segment.written.path))
+        .map(|segment| dir.join(segment.written.path.as_ref()))
         .collect();
     paths.sort();
     paths

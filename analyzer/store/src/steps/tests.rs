@@ -1,4 +1,5 @@
 use super::*;
+use crate::entropy::Step;
 use crate::sample::{
     at, batch, commit, device_reads, node, node_window, partition, reads, receiving, run, system, window,
     writes,

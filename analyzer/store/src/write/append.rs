@@ -8,8 +8,8 @@ use super::{Store, write_segment};
 use crate::catalog::Segment;
 use crate::derived::{Derived, Record, by_hour};
 use crate::error::{QueryError, WriteError};
+use crate::place::Place;
 use crate::read::{Reader, moment};
-use crate::segment::Folders;
 use crate::table::Table;
 use isotherm_model::Timestamp;
 use polars::prelude::col;
@@ -28,7 +28,7 @@ impl Store {
         }
         let mut segments = Vec::new();
         let reader = self.reader();
-        let written = write_derived(&mut self.folders, &reader, derived, &mut segments);
+        let written = write_derived(&self.place, &reader, derived, &mut segments);
         let result = written.and_then(|()| {
             fail::fail_point!("store::append_written");
             self.publish(&segments, now, |_| Ok(()))
@@ -40,18 +40,18 @@ impl Store {
 }
 
 fn write_derived(
-    folders: &mut Folders,
+    place: &Place,
     reader: &Reader,
     derived: &Derived,
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
-    write_table(folders, reader, Table::Entropy, &derived.entropy, segments)?;
-    write_table(folders, reader, Table::Forecasts, &derived.forecasts, segments)?;
-    write_table(folders, reader, Table::Risks, &derived.risks, segments)
+    write_table(place, reader, Table::Entropy, &derived.entropy, segments)?;
+    write_table(place, reader, Table::Forecasts, &derived.forecasts, segments)?;
+    write_table(place, reader, Table::Risks, &derived.risks, segments)
 }
 
 fn write_table<R: Record>(
-    folders: &mut Folders,
+    place: &Place,
     reader: &Reader,
     table: Table,
     rows: &[R],
@@ -64,7 +64,7 @@ fn write_table<R: Record>(
             rows.iter().map(|row| row.at()).min().unwrap_or(hour),
             rows.iter().map(|row| row.end()).max().unwrap_or(hour),
         );
-        segments.push(write_segment(folders, (table, hour), time, || R::frame(&rows))?);
+        segments.push(write_segment(place, (table, hour), time, || R::frame(&rows))?);
     }
     Ok(())
 }

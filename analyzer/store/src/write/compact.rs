@@ -14,13 +14,15 @@ use super::{Merging, Store, merge};
 use crate::catalog::{self, Segment};
 use crate::encode::Sheets;
 use crate::error::WriteError;
+use crate::place::Place;
 use crate::read::{moment, scan};
-use crate::segment::{self, Folders, Unfinished};
+use crate::segment::{self, Unfinished};
 use crate::table::Table;
 use isotherm_model::Timestamp;
+use object_store::path::Path;
 use polars::prelude::{DataType, PolarsError, SortMultipleOptions, col, len};
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Segments of this level are compacted.
@@ -145,9 +147,9 @@ impl Store {
 
     fn cut(&self, hour: (Table, Timestamp), sources: Vec<Segment>) -> Result<UnderWay, WriteError> {
         for source in &sources {
-            segment::check(&self.dir, &source.written)?;
+            segment::check(&self.place, &source.written)?;
         }
-        let counts = moments(&self.dir, hour.0, &sources)
+        let counts = moments(&self.place, hour.0, &sources)
             .map_err(|source| WriteError::Read { what: format!("{} of an hour", hour.0), source })?;
         let left = slices(&counts, self.compaction.sizes.slice_rows).into();
         Ok(UnderWay { hour, sources, left, written: Vec::new() })
@@ -163,7 +165,7 @@ impl Store {
             self.swap(under_way, now, elapsed)?;
             return Ok(Merging::Done);
         }
-        let segment = write_file(&mut self.folders, under_way, self.compaction.sizes)?;
+        let segment = write_file(&self.place, under_way, self.compaction.sizes)?;
         under_way.written.push(segment);
         fail::fail_point!("store::compact_written");
         Ok(Merging::MoreToDo)
@@ -174,8 +176,8 @@ impl Store {
         let rows = |segments: &[Segment]| segments.iter().map(|segment| segment.written.rows).sum();
         let (expected, found): (u64, u64) = (rows(sources), rows(written));
         if expected != found {
-            let path = Path::new(segment::FOLDER).join(hour.0.folder(hour.1));
-            return Err(WriteError::RowsChanged { path: self.dir.join(path), expected, found });
+            let path = Path::from(format!("{}/{}", segment::FOLDER, hour.0.folder(hour.1)));
+            return Err(WriteError::RowsChanged { path: self.place.local(&path), expected, found });
         }
         self.commit_to_catalog(|transaction| {
             sources.iter().try_for_each(|segment| catalog::remove_segment(transaction, segment))?;
@@ -188,10 +190,10 @@ impl Store {
 }
 
 /// Rows by moment, of all sources, in order.
-fn moments(dir: &Path, table: Table, sources: &[Segment]) -> Result<Vec<(u64, u64)>, PolarsError> {
+fn moments(place: &Place, table: Table, sources: &[Segment]) -> Result<Vec<(u64, u64)>, PolarsError> {
     const MS: &str = "ms";
     const ROWS: &str = "rows";
-    let paths: Vec<PathBuf> = sources.iter().map(|source| dir.join(&source.written.path)).collect();
+    let paths: Vec<PathBuf> = sources.iter().map(|source| place.local(&source.written.path)).collect();
     let frame = scan(table, &paths)?
         .group_by([col(table.time()).cast(DataType::Int64).alias(MS)])
         .agg([len().cast(DataType::UInt64).alias(ROWS)])
@@ -217,13 +219,12 @@ fn slices(counts: &[(u64, u64)], limit: u64) -> Vec<Slice> {
 }
 
 /// Writes the next segment of an hour, and takes from what is left what went into it.
-fn write_file(folders: &mut Folders, under_way: &mut UnderWay, sizes: Sizes) -> Result<Segment, WriteError> {
+fn write_file(place: &Place, under_way: &mut UnderWay, sizes: Sizes) -> Result<Segment, WriteError> {
     let (table, hour) = under_way.hour;
-    let dir = folders.root().to_owned();
-    let mut file = Unfinished::create(folders, merge::segment_path(table, hour))?;
-    let path = file.path().to_owned();
-    let filled = fill(&mut file, &dir, under_way, sizes);
-    let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
+    let path = merge::segment_path(table, hour);
+    let mut file = Unfinished::create(place, path.clone())?;
+    let filled = fill(&mut file, place, under_way, sizes);
+    let encode_error = |source| WriteError::Encode { path: place.local(&path), source };
     let (rows, first_start, last_end) = filled.map_err(encode_error)?;
     fail::fail_point!("store::compact_file");
     let written = file.finish(rows)?;
@@ -232,7 +233,7 @@ fn write_file(folders: &mut Folders, under_way: &mut UnderWay, sizes: Sizes) -> 
 
 fn fill(
     file: &mut Unfinished,
-    dir: &Path,
+    place: &Place,
     under_way: &mut UnderWay,
     sizes: Sizes,
 ) -> Result<(u64, Timestamp, Timestamp), PolarsError> {
@@ -251,7 +252,7 @@ fn fill(
             .iter()
             .filter(|source| source.first_start < after && source.last_end > first)
             .collect();
-        rows += write_slice(&mut sheets, dir, table, &sources, slice, sizes.slice_rows)?;
+        rows += write_slice(&mut sheets, place, table, &sources, slice, sizes.slice_rows)?;
         let end = sources.iter().map(|source| source.last_end).max().unwrap_or(after);
         time = Some(match time {
             Some((start, last)) => (start, last.max(end)),
@@ -267,7 +268,7 @@ fn fill(
 /// Writes the rows of a slice, sorted; those of one moment that has too many, source by source and in pieces.
 fn write_slice(
     sheets: &mut Sheets<'_>,
-    dir: &Path,
+    place: &Place,
     table: Table,
     sources: &[&Segment],
     slice: Slice,
@@ -275,7 +276,7 @@ fn write_slice(
 ) -> Result<u64, PolarsError> {
     let (first, after) = (Timestamp::from_ms(slice.first_ms), Timestamp::from_ms(slice.after_ms));
     let inside = col(table.time()).gt_eq(moment(first)).and(col(table.time()).lt(moment(after)));
-    let path = |source: &&Segment| dir.join(&source.written.path);
+    let path = |source: &&Segment| place.local(&source.written.path);
     if slice.rows <= limit {
         let paths: Vec<PathBuf> = sources.iter().map(path).collect();
         let order = table.order().iter().copied();

@@ -13,14 +13,16 @@ use super::Store;
 use crate::catalog::{self, Segment};
 use crate::encode;
 use crate::error::WriteError;
+use crate::place::Place;
 use crate::read::scan;
-use crate::segment::{self, Folders};
+use crate::segment;
 use crate::table::Table;
 use isotherm_model::Timestamp;
+use object_store::path::Path;
 use polars::prelude::LazyFrame;
 use rusqlite::Connection;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -102,7 +104,7 @@ impl Store {
         now: Timestamp,
         elapsed: Instant,
     ) -> Result<(), WriteError> {
-        let merged = merged(&mut self.folders, hour, level, small)?;
+        let merged = merged(&self.place, hour, level, small)?;
         fail::fail_point!("store::merge_written");
         let result = self.commit_to_catalog(|transaction| {
             small.iter().try_for_each(|segment| catalog::remove_segment(transaction, segment))?;
@@ -125,10 +127,11 @@ impl Store {
 
     /// Removes replaced files that no question can still be reading.
     pub(super) fn bury(&mut self, elapsed: Instant) {
+        let place = &self.place;
         self.replaced.retain(|(since, path)| {
             let read = elapsed.saturating_duration_since(*since) < READERS;
             if !read {
-                segment::discard(path);
+                place.discard(path);
             }
             read
         });
@@ -136,23 +139,22 @@ impl Store {
 }
 
 fn merged(
-    folders: &mut Folders,
+    place: &Place,
     (table, hour): (Table, Timestamp),
     level: u32,
     small: &[Segment],
 ) -> Result<Segment, WriteError> {
-    let dir = folders.root().to_owned();
     let path = segment_path(table, hour);
-    let encode_error = |source| WriteError::Encode { path: dir.join(&path), source };
-    small.iter().try_for_each(|segment| segment::check(&dir, &segment.written))?;
-    let paths: Vec<PathBuf> = small.iter().map(|segment| dir.join(&segment.written.path)).collect();
+    let encode_error = |source| WriteError::Encode { path: place.local(&path), source };
+    small.iter().try_for_each(|segment| segment::check(place, &segment.written))?;
+    let paths: Vec<PathBuf> = small.iter().map(|segment| place.local(&segment.written.path)).collect();
     let frame = scan(table, &paths).and_then(LazyFrame::collect).map_err(encode_error)?;
     let rows = frame.height() as u64;
     let data = encode::parquet(frame).map_err(encode_error)?;
     let bounds = |of: fn(&Segment) -> Timestamp| small.iter().map(of);
     Ok(Segment {
         table,
-        written: segment::write(folders, path.clone(), rows, &data)?,
+        written: segment::write(place, path.clone(), rows, data)?,
         level,
         first_start: bounds(|segment| segment.first_start).min().unwrap_or(hour),
         last_end: bounds(|segment| segment.last_end).max().unwrap_or(hour),
@@ -160,7 +162,7 @@ fn merged(
 }
 
 /// A new segment's place within the data folder.
-pub(super) fn segment_path(table: Table, hour: Timestamp) -> PathBuf {
-    let name = format!("{}.{}", Uuid::new_v4(), segment::ENDING);
-    Path::new(segment::FOLDER).join(table.folder(hour)).join(name)
+pub(super) fn segment_path(table: Table, hour: Timestamp) -> Path {
+    let (folder, name, ending) = (table.folder(hour), Uuid::new_v4(), segment::ENDING);
+    Path::from(format!("{}/{folder}/{name}.{ending}", segment::FOLDER))
 }

@@ -2,12 +2,12 @@
 
 use crate::catalog;
 use crate::error::OpenError;
-use crate::segment::{self, ENDING, FOLDER, UNFINISHED};
+use crate::place::{Found, Place};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 const LOCK: &str = "lock";
 
@@ -39,63 +39,19 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// The files in the folder of segments, whether they count or not.
-pub(super) struct Found(Vec<PathBuf>);
-
-/// Looks what is in the folder of segments. A folder that is not there has no files.
-pub(super) fn files(dir: &Path) -> Result<Found, OpenError> {
-    let root = dir.join(FOLDER);
-    files_below(&root).map(Found).map_err(|source| OpenError::Io { path: root, source })
-}
-
-impl Found {
-    /// A segment that was finished, if there is one.
-    pub(super) fn finished(&self) -> Option<&Path> {
-        let finished = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == ENDING);
-        self.0.iter().find(finished).map(PathBuf::as_path)
-    }
-}
-
 /// Removes segments that do not count and checks that those which do are there in full.
-pub(super) fn segments(dir: &Path, catalog: &Connection, found: Found) -> Result<(), OpenError> {
+pub(super) fn segments(place: &Place, catalog: &Connection, found: &Found) -> Result<(), OpenError> {
     let mut counted = BTreeSet::new();
     for segment in catalog::segments(catalog)? {
-        let (path, expected) = (dir.join(&segment.written.path), segment.written.bytes);
-        let size = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::SegmentMissing { path });
-            }
+        let (path, expected) = (place.local(&segment.written.path), segment.written.bytes);
+        match place.size(&segment.written.path) {
+            Ok(Some(size)) if size == expected => {}
+            Ok(Some(found)) => return Err(OpenError::SegmentSize { path, expected, found }),
+            Ok(None) => return Err(OpenError::SegmentMissing { path }),
             Err(source) => return Err(OpenError::Io { path, source }),
-        };
-        if size != expected {
-            return Err(OpenError::SegmentSize { path, expected, found: size });
         }
-        counted.insert(path);
+        counted.insert(segment.written.path);
     }
-    for path in found.0 {
-        let ours = path.extension().is_some_and(|ending| ending == ENDING || ending == UNFINISHED);
-        if ours && !counted.contains(&path) {
-            tracing::info!(path = %path.display(), "removing a segment that was never committed");
-            segment::discard(&path);
-        }
-    }
+    place.sweep(found, |path| counted.contains(path));
     Ok(())
-}
-
-fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            files.extend(files_below(&entry.path())?);
-        } else {
-            files.push(entry.path());
-        }
-    }
-    Ok(files)
 }

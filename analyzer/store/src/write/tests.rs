@@ -8,6 +8,7 @@ use crate::read::Span;
 use crate::sample::{at, batch, commit, gap, node_window, partition, reads, run, seq, window, with_lost};
 use isotherm_model::{Layer, Operation};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 mod upkeep;

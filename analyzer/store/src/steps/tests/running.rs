@@ -24,7 +24,7 @@ fn second(second: u64) -> Window {
     let a =
         vec![reads_at("p", shift, &[(3, 40 + second), (60, 7)]), writes("p", 2), device_reads("q", second)];
     let mut a = node_window("a", a);
-    a.processes = u32::try_from(second).unwrap();
+    a.processes = 1 + u32::try_from(second).unwrap();
     window(second * 1_000, vec![a, node_window("b", vec![reads("p", 10), reads("r", second % 4)])])
 }
 

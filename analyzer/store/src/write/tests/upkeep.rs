@@ -69,7 +69,7 @@ fn a_closed_hour_becomes_few_sorted_segments_and_every_answer_stays() {
     assert_eq!(answers(&reader), before);
     let mut ends = Vec::new();
     for segment in compacted.iter().filter(|segment| segment.level == compact::COMPACTED) {
-        let path = dir.path().join(&segment.written.path);
+        let path = dir.path().join(segment.written.path.as_ref());
         let frame = crate::read::scan(Table::Windows, &[path]).unwrap().collect().unwrap();
         let starts = frame.column(crate::schema::WINDOW_START).unwrap();
         let starts = starts.cast(&polars::prelude::DataType::Int64).unwrap();
@@ -92,7 +92,7 @@ fn compacted_files_are_marked_as_others_are() {
     let mut store = small_store(dir.path(), Retention::forever());
     arrive(&mut store, &a, 1, 1_000);
     let mark = |segment: &Segment| {
-        let file = File::open(dir.path().join(&segment.written.path)).unwrap();
+        let file = File::open(dir.path().join(segment.written.path.as_ref())).unwrap();
         let mut file = <polars::prelude::ParquetReader<_> as polars::prelude::SerReader<_>>::new(file);
         let pairs = file.get_metadata().unwrap().key_value_metadata().clone().unwrap();
         pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect::<Vec<_>>()
@@ -114,7 +114,7 @@ fn a_damaged_segment_is_not_rewritten_as_a_good_one() {
     arrive(&mut store, &a, 1, 1_000);
     arrive(&mut store, &a, 2, HOUR_MS + 1_000);
     arrive(&mut store, &a, 3, 2 * HOUR_MS + 60_000);
-    let path = dir.path().join(&of(&store, Table::Windows)[0].written.path);
+    let path = dir.path().join(of(&store, Table::Windows)[0].written.path.as_ref());
     let mut data = fs::read(&path).unwrap();
     data[40] ^= 1;
     fs::write(&path, &data).unwrap();
