@@ -52,8 +52,8 @@ struct Recorded {
     /// Minutes that are decided on, and those of them of which nobody counted anything.
     minutes: u64,
     unwatched_minutes: u64,
-    /// Minutes before them, to grow warm by.
-    warm_minutes: u64,
+    /// Minutes that are only taken in: before them, to grow warm by, and those that the cycles left out.
+    learned_minutes: u64,
     partitions: usize,
     incidents: usize,
     bytes: u64,
@@ -104,7 +104,7 @@ impl Recorded {
     fn count(&mut self, frame: &Frame) {
         let partitions = &frame.minute.partitions;
         match frame.purpose {
-            Purpose::Learn => self.warm_minutes += 1,
+            Purpose::Learn => self.learned_minutes += 1,
             Purpose::Decide => {
                 self.minutes += 1;
                 let watched = partitions.iter().any(|partition| partition.reads.is_some());
@@ -124,11 +124,11 @@ fn told(args: &RecordArgs, recorded: &Recorded) -> Result<(), Failure> {
         some => format!(" ({some} of them unwatched)"),
     };
     let mut text = format!(
-        "{}: {} minutes{unwatched} to {}, {} before them to grow warm by; {} partitions, {} failures; {}\n",
+        "{}: {} minutes{unwatched} to {}, {} more that are only taken in; {} partitions, {} failures; {}\n",
         args.out.display(),
         recorded.minutes,
         super::time::rfc3339(recorded.until_ms),
-        recorded.warm_minutes,
+        recorded.learned_minutes,
         recorded.partitions,
         recorded.incidents,
         print::bytes(recorded.bytes)

@@ -93,7 +93,8 @@ struct Summary {
     until_ms: u64,
     without_topology: Vec<String>,
     cycles: u64,
-    warm_minutes: u64,
+    /// Minutes that were only taken in.
+    learned_minutes: u64,
     partitions: usize,
     surges: u64,
     verdict_changes: u64,
@@ -186,7 +187,7 @@ struct Replay<'a> {
     digest: Digest,
     other: Option<Other>,
     cycles: u64,
-    warm: u64,
+    learned: u64,
     partitions: usize,
     surges: u64,
     verdicts: u64,
@@ -219,7 +220,7 @@ impl<'a> Replay<'a> {
             digest: Digest::default(),
             other,
             cycles: 0,
-            warm: 0,
+            learned: 0,
             partitions: 0,
             surges: 0,
             verdicts: 0,
@@ -235,7 +236,7 @@ impl<'a> Replay<'a> {
             other.state.take_in(frame, &other.settings);
         }
         if frame.purpose == Purpose::Learn {
-            self.warm += 1;
+            self.learned += 1;
             self.course.failures(frame);
             return Ok(None);
         }
@@ -305,7 +306,7 @@ impl<'a> Replay<'a> {
             until_ms: about.until_ms,
             without_topology: about.without_topology.clone(),
             cycles: self.cycles,
-            warm_minutes: self.warm,
+            learned_minutes: self.learned,
             partitions: self.partitions,
             surges: self.surges,
             verdict_changes: self.verdicts,

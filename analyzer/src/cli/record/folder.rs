@@ -92,7 +92,11 @@ impl Folder {
         let moment = |asked: Option<Moment>, or: Timestamp| {
             asked.map_or(or, |asked| Timestamp::from_ms(asked.ms(now_ms))).align_down(minute)
         };
-        let oldest = stored.0.align_down(minute);
+        // The first cycles may have been before the first window.
+        let cycles =
+            stats.tables.iter().find(|table| table.table == Table::Risks).and_then(|table| table.oldest);
+        let first = cycles.map_or(stored.0, |at| Timestamp::from_ms(at.as_ms().saturating_sub(minute)));
+        let oldest = first.min(stored.0).align_down(minute);
         let until = moment(args.span.until, stored.1).min(stored.1.align_down(minute));
         let since = moment(args.span.since, oldest).max(oldest);
         let warm_ms = u64::try_from(args.span.warm_up.as_millis()).unwrap_or(u64::MAX);

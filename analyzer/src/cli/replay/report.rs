@@ -139,12 +139,12 @@ fn difference_words(one: &Difference) -> String {
 
 fn told(summary: &Summary) -> String {
     let mut text = format!(
-        "{} cycles from {} to {} ({} minutes before them to grow warm by), {} partitions: {} surges, {} changes of \
+        "{} cycles from {} to {} ({} more minutes were only taken in), {} partitions: {} surges, {} changes of \
          verdicts, {} failures\n",
         summary.cycles,
         rfc3339(summary.since_ms),
         rfc3339(summary.until_ms),
-        summary.warm_minutes,
+        summary.learned_minutes,
         summary.partitions,
         summary.surges,
         summary.verdict_changes,
