@@ -216,6 +216,8 @@ impl Cycle {
         let mut moment = |end, purpose| Moment { end, purpose, gaps: std::mem::take(&mut gaps) };
         for missed in behind {
             if stop.is_cancelled() {
+                // What was taken in is in the checkpoint, and would not be read again.
+                self.kept(derived)?;
                 return Ok(None);
             }
             let made = frames.make(moment(*missed, Purpose::Learn), &topology, &records)?;
@@ -251,6 +253,9 @@ impl Cycle {
 
     /// Has rows kept, and waits until they are.
     fn kept(&self, derived: Derived) -> Result<()> {
+        if derived.is_empty() {
+            return Ok(());
+        }
         let (reply, answer) = oneshot::channel();
         self.keep.blocking_send(Keep { derived, reply }).ok().context("the writer has ended")?;
         match answer.blocking_recv().context("the writer has ended")? {

@@ -13,8 +13,8 @@ use isotherm_cycle::input::StepLength;
 use isotherm_model::{NodeId, Timestamp};
 use isotherm_proto::Health;
 use isotherm_store::{
-    EligibleSource, EntropyRow, Excluded, Histories, OutageCause, Reader, Records, RunningSteps, StepCounts, StepQuery,
-    Subsets, SystemLoad,
+    EligibleSource, EntropyRow, Excluded, Histories, OutageCause, Reader, Records, RunningSteps, StepCounts,
+    StepQuery, Subsets, SystemLoad,
 };
 use std::num::NonZeroU64;
 
