@@ -111,6 +111,9 @@ const SURGE_NAMES: [(&str, Scores); 4] = [
     ("random walk", Scores::Probabilities),
 ];
 
+/// Who served what at a step: subject, node, and the node's share of the subject's reads.
+type Shares = (u64, Vec<(u32, u32, f64)>);
+
 /// Follows the frames.
 pub struct Recorded {
     settings: Settings,
@@ -126,8 +129,7 @@ pub struct Recorded {
     felt: Vec<Vec<u64>>,
     failed: BTreeSet<Incident>,
     unclear: usize,
-    /// Step, and share of a node in a subject's reads.
-    shares: VecDeque<(u64, Vec<(u32, u32, f64)>)>,
+    shares: VecDeque<Shares>,
     of_incidents: Vec<Scored<4>>,
     of_surges: Vec<Scored<4>>,
 }
