@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::read::{Reader, moment};
 use crate::table::Table;
 use isotherm_model::Timestamp;
-use polars::prelude::col;
+use polars::prelude::{Expr, col};
 use std::collections::BTreeSet;
 
 impl Store {
@@ -79,7 +79,7 @@ fn kept<R: Record>(
     let starts: BTreeSet<Timestamp> = rows.iter().map(Record::at).collect();
     let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Ok(BTreeSet::new()) };
     let same = starts.iter().map(|start| col(table.time()).eq(moment(*start)));
-    let same = same.reduce(|some, one| some.or(one)).expect("there is a first start");
+    let same = same.reduce(Expr::or).expect("there is a first start");
     let found = reader.rows_of(&reader.catalog()?, table, *first, last.plus_ms(1))?.filter(same).collect()?;
     Ok(R::rows(&found)?.iter().map(|row| (row.at(), row.end())).collect())
 }
