@@ -12,17 +12,17 @@ pub(crate) mod frames;
 mod schedule;
 pub(crate) mod tables;
 
-use crate::topology::Topologies;
+use crate::topology::{Origin, Source, Topologies, Topology};
 use crate::writer::{Keep, now, with_causes};
 use anyhow::{Context, Result};
 use frames::{Frames, Made, Moment};
 use isotherm_cycle::cluster::Cluster;
-use isotherm_cycle::frame::Purpose;
+use isotherm_cycle::frame::{Decided, Frame, Purpose};
 use isotherm_cycle::record::{Record, Status, Surging};
 use isotherm_cycle::{Landscape, Settings, State};
 use isotherm_model::{Layer, SystemId, Timestamp};
 use isotherm_risk::HazardPolicy;
-use isotherm_store::{Derived, Reader, Table};
+use isotherm_store::{Derived, Reader, SystemLoad, Table};
 use schedule::Next;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,6 +36,9 @@ pub(crate) type Cycles = watch::Receiver<Option<Arc<Cycled>>>;
 
 /// Cycles from a checkpoint to the next: what a crash costs is read again from the store.
 const CHECKPOINT_EVERY: u64 = 15;
+
+/// How long adapters may take after a start.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 /// What an operator may set.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +81,7 @@ pub(crate) struct Cycled {
     pub(crate) landscape: Landscape,
     /// By system and name.
     pub(crate) records: Vec<Record>,
-    pub(crate) systems: Vec<isotherm_store::SystemLoad>,
+    pub(crate) systems: Vec<SystemLoad>,
     pub(crate) nodes: Vec<isotherm_cycle::NodeView>,
 }
 
@@ -109,6 +112,13 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
     let mut state = cycle.remembered();
     let mut frames = Frames::new(&cycle.reader, &cycle.config);
     let (mut skipped, mut told) = (0, None);
+    match cycle.again(&state, &mut frames, stop) {
+        Ok(None) => {}
+        Ok(cycled) => drop(publish.send_replace(cycled.map(Arc::new))),
+        Err(error) => {
+            tracing::warn!(error = %format!("{error:#}"), "nothing is known before the first cycle")
+        }
+    }
     let runtime = tokio::runtime::Handle::current();
     while !stop.is_cancelled() {
         match schedule::next(state.until(), now(), cycle.config.settle, cycle.config.settings.step_ms) {
@@ -206,8 +216,7 @@ impl Cycle {
         gaps: u64,
         stop: &CancellationToken,
     ) -> Result<Option<Cycled>> {
-        let begun = Instant::now();
-        let mut stages = Stages { last: begun, taken: Vec::new() };
+        let mut stages = Stages::begin();
         let topology = self.topologies.borrow().clone();
         let settings = &self.config.settings;
         let records = self.reader.records().context("cannot read the failure history")?;
@@ -234,21 +243,60 @@ impl Cycle {
         derived.risks = tables::risks(&decided.records, &frame.cluster);
         self.kept(derived)?;
         stages.end("keep");
-        Ok(Some(Cycled {
+        Ok(Some(self.found(state, stages, frame, decided, systems)))
+    }
+
+    /// What the last cycle before a restart found, so that nobody waits for the next one to know it; `None` before the
+    /// first, or if an adapter does not tell of its cluster in time.
+    fn again(
+        &self,
+        state: &State,
+        frames: &mut Frames<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Cycled>> {
+        let Some(end) = state.until().filter(|_| state.cycles() > 0) else { return Ok(None) };
+        let Some(topology) = self.topology_heard(stop) else { return Ok(None) };
+        let mut stages = Stages::begin();
+        let records = self.reader.records().context("cannot read the failure history")?;
+        let moment = Moment { end, purpose: Purpose::Decide, gaps: 0 };
+        let Made { frame, systems, .. } = frames.make(moment, &topology, &records)?;
+        stages.end("read");
+        let decided = state.decided(&frame, &self.config.settings, |stage| stages.end(stage))?;
+        Ok(Some(self.found(state, stages, frame, decided, systems)))
+    }
+
+    /// The topology once every adapter has told of its cluster; `None` if one does not within [`HEARD_WITHIN`].
+    fn topology_heard(&self, stop: &CancellationToken) -> Option<Arc<Topology>> {
+        let told = |source: &Source| source.origin == Origin::Configuration || source.heard.is_some();
+        let mut topologies = self.topologies.clone();
+        let heard = topologies.wait_for(|topology| topology.sources.values().all(told));
+        let heard = stop.run_until_cancelled(tokio::time::timeout(HEARD_WITHIN, heard));
+        Some(tokio::runtime::Handle::current().block_on(heard)?.ok()?.ok()?.clone())
+    }
+
+    fn found(
+        &self,
+        state: &State,
+        stages: Stages,
+        frame: Frame,
+        decided: Decided,
+        systems: Vec<SystemLoad>,
+    ) -> Cycled {
+        Cycled {
             number: state.cycles(),
-            at: end,
-            took: begun.elapsed(),
+            at: frame.end(),
+            took: stages.begun.elapsed(),
             stages: stages.taken,
             skipped: 0,
             judged_forecasts: state.judged_forecasts() as u64,
             labels: state.calibrator().standing().labels as u64,
-            settings: settings.clone(),
+            settings: self.config.settings.clone(),
             nodes: state.nodes_of(&frame.cluster),
             cluster: frame.cluster,
             landscape: decided.landscape,
             records: decided.records,
             systems,
-        }))
+        }
     }
 
     /// Has rows kept, and waits until they are.
@@ -267,11 +315,17 @@ impl Cycle {
 
 /// How long each part took.
 struct Stages {
+    begun: Instant,
     last: Instant,
     taken: Vec<(&'static str, Duration)>,
 }
 
 impl Stages {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self { begun: now, last: now, taken: Vec::new() }
+    }
+
     fn end(&mut self, name: &'static str) {
         let now = Instant::now();
         self.taken.push((name, now - self.last));

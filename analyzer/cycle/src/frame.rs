@@ -93,13 +93,28 @@ impl State {
         &mut self,
         frame: &Frame,
         settings: &Settings,
+        ended: impl FnMut(&'static str),
+    ) -> Result<Decided, AssessError> {
+        let decided = self.decided(frame, settings, ended)?;
+        self.predicted(&decided.records, settings);
+        self.cycled();
+        Ok(decided)
+    }
+
+    /// What was decided of the frame that was taken in last, once more: as after a restart, for those who ask before
+    /// the next cycle. Remembers nothing.
+    ///
+    /// # Errors
+    /// As [`Self::decide`].
+    pub fn decided(
+        &self,
+        frame: &Frame,
+        settings: &Settings,
         mut ended: impl FnMut(&'static str),
     ) -> Result<Decided, AssessError> {
         let (landscape, mut records) = assess(self, &frame.cluster, settings, frame.end())?;
-        self.predicted(&records, settings);
         ended("assess");
         decide_all(&mut records, &landscape, &frame.cluster, settings);
-        self.cycled();
         ended("decide");
         Ok(Decided { landscape, records })
     }
