@@ -87,6 +87,8 @@ enum SessionError {
     Closed,
     #[error("the analyzer did not answer within {} s", CONNECT.as_secs())]
     Silent,
+    #[error("not all could be delivered within the {} s of a stop", FAREWELL.as_secs())]
+    Stopped,
 }
 
 impl From<Status> for SessionError {
@@ -208,7 +210,7 @@ impl Uplink {
                 opened = &mut opening => break opened?,
                 window = self.windows.recv(), if self.farewell.is_none() => self.take(window),
                 () = at(self.disk_retry), if self.disk_retry.is_some() => self.flush(),
-                () = at(self.farewell), if self.farewell.is_some() => return Err(SessionError::Silent),
+                () = at(self.farewell), if self.farewell.is_some() => return Err(SessionError::Stopped),
             }
         };
         self.spool.resend(run);
@@ -271,7 +273,7 @@ impl Uplink {
                 }
                 () = at(self.disk_retry), if self.disk_retry.is_some() => self.flush(),
                 () = at(greeting), if greeting.is_some() => return Err(SessionError::Silent),
-                () = at(self.farewell), if self.farewell.is_some() => return Err(SessionError::Silent),
+                () = at(self.farewell), if self.farewell.is_some() => return Err(SessionError::Stopped),
             }
         }
     }

@@ -14,7 +14,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long the agent may take for a step: its start is a second of processor time, which it may have to share.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn folder() -> TempDir {
     let parent = target_dir().join("tmp");

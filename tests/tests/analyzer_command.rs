@@ -9,9 +9,10 @@ use isotherm_tests::tools::Tools;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use support::analyzer::{Analyzer, run};
-use support::sample::{START_MS, device, host, node, other, peer, row, window, with_peers};
+use support::command::{code, deliver, parsed, seconds, stderr, stdout};
+use support::sample::{START_MS, device, host, node, peer, row, window, with_peers};
 use support::telemetry::{Agent, Answer};
 use tokio_stream::StreamExt;
 use tonic_health::pb::HealthCheckRequest;
@@ -26,50 +27,17 @@ fn dirs() -> (tempfile::TempDir, tempfile::TempDir) {
     (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
 }
 
-async fn deliver(analyzer: &Analyzer, windows: &[Window]) {
-    let mut agent = Agent::connect(&analyzer.url, "host", "boot").await.unwrap();
-    agent.deliver_all(1, windows).await.unwrap();
-}
-
 /// Two minutes in which `a` serves three quarters and `b` a quarter of the reads of partition `1`, `a` alone
 /// reads partition `2`, and the second hour begins in the middle.
 fn two_minutes() -> Vec<Window> {
-    let at_59_minutes = 59 * 60;
-    (0..120)
-        .map(|second| {
-            let a = vec![
-                row("1", Operation::Read, 3),
-                row("1", Operation::Write, 2),
-                row("2", Operation::Read, 1),
-                other(5),
-            ];
-            window(at_59_minutes + second, vec![node("a", a), node("b", vec![row("1", Operation::Read, 1)])])
-        })
-        .collect()
-}
-
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
-
-fn stdout(output: &Output) -> String {
-    assert_eq!(code(output), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn parsed(output: &Output) -> Value {
-    serde_json::from_str(&stdout(output)).unwrap()
+    seconds(59 * 60, 120)
 }
 
 #[tokio::test]
 async fn nodes_and_partitions_are_listed_with_what_they_did() {
     let (data, scratch) = dirs();
     let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
-    deliver(&analyzer, &two_minutes()).await;
+    deliver(&analyzer, &two_minutes(), 10).await;
     let all = ["--since", "@0", "-o", "json"];
     let nodes = parsed(&analyzer.ask(&[&["get", "nodes"][..], &all].concat()).unwrap());
     let a = &nodes["nodes"][0];
@@ -102,7 +70,7 @@ async fn entropy_says_what_it_knows_and_why_not() {
     let mut command = support::analyzer::serve(data.path()).unwrap();
     command.arg("--config").arg(&config);
     let analyzer = Analyzer::from_command(command, scratch.path()).unwrap();
-    deliver(&analyzer, &two_minutes()).await;
+    deliver(&analyzer, &two_minutes(), 10).await;
 
     let all = ["analyze", "entropy", "--since", "@0", "-o", "json"];
     let whole = parsed(&analyzer.ask(&[&all[..], &["--step", "all"]].concat()).unwrap());
@@ -246,7 +214,7 @@ fn three_layers(second: u64) -> Window {
 async fn layers_are_shown_apart_and_what_was_not_watched_is_a_dash() {
     let (data, scratch) = dirs();
     let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
-    deliver(&analyzer, &[three_layers(0), three_layers(1)]).await;
+    deliver(&analyzer, &[three_layers(0), three_layers(1)], 1).await;
     let all = ["--since", "@0"];
     let as_json = ["--since", "@0", "-o", "json"];
 
@@ -312,7 +280,7 @@ async fn layers_are_shown_apart_and_what_was_not_watched_is_a_dash() {
 async fn peers_are_named_where_they_are_known_and_sum_to_the_network_layer() {
     let (data, scratch) = dirs();
     let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
-    deliver(&analyzer, &[three_layers(0), three_layers(1)]).await;
+    deliver(&analyzer, &[three_layers(0), three_layers(1)], 1).await;
     let ask = |more: &[&str]| analyzer.ask(&[&["get", "peers", "--since", "@0"][..], more].concat()).unwrap();
     let found = parsed(&ask(&["-o", "json"]));
     let nodes = found["nodes"].as_array().unwrap();
@@ -369,7 +337,7 @@ async fn peers_are_named_where_they_are_known_and_sum_to_the_network_layer() {
 async fn entropy_is_asked_of_a_layer() {
     let (data, scratch) = dirs();
     let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
-    deliver(&analyzer, &[three_layers(0), three_layers(1)]).await;
+    deliver(&analyzer, &[three_layers(0), three_layers(1)], 1).await;
     let ask = |layer: &str| {
         let args = ["analyze", "entropy", "--since", "@0", "--step", "all", "--layer", layer];
         let answer = parsed(&analyzer.ask(&[&args[..], &["-o", "json"]].concat()).unwrap());
@@ -453,7 +421,7 @@ fn read_by_others(out: &Path) -> Value {
 async fn an_export_has_what_was_sent_for_other_readers_too() {
     let (data, scratch) = dirs();
     let analyzer = Analyzer::start(data.path(), scratch.path()).unwrap();
-    deliver(&analyzer, &two_minutes()).await;
+    deliver(&analyzer, &two_minutes(), 10).await;
     let out = scratch.path().join("out");
     let target = out.to_str().unwrap();
     let export = ["export", "parquet", "--out", target, "-o", "json"];

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::analyzer::LIMIT;
 use support::recorder::Recorder;
-use support::scene::{Behind, Watch, folder};
+use support::scene::{Behind, Running, Watch, folder};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
@@ -38,6 +38,13 @@ fn gaps(behind: &Behind) -> u64 {
 fn empty(spool: &Path) -> bool {
     let names = fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().file_name());
     names.into_iter().all(|name| name == "lock")
+}
+
+/// Stops an agent when the analyzer has as many reads as it is to have: one that stops delivers for a few seconds
+/// only, and leaves the rest to the next.
+fn stop_when_stored(agent: &mut Running, behind: &Behind, reads: impl Fn(&Running) -> u64) {
+    agent.until("its windows to be stored", |running| stored(behind) >= reads(running));
+    agent.stop();
 }
 
 #[test]
@@ -69,7 +76,7 @@ fn an_agent_killed_at_any_step_of_its_spool_delivers_what_it_had_written_once() 
         let mut second = watch.start(command);
         second.until("a window", |running| running.cut().iter().sum::<u64>() > 0);
         watch.end();
-        second.stop();
+        stop_when_stored(&mut second, &behind, |running| known + running.cut().iter().sum::<u64>());
         let known = known + second.cut().iter().sum::<u64>();
         assert_eq!((stored(&behind), gaps(&behind)), (known, 0), "{step}\n{}", second.log());
         assert!(empty(&watch.spool()), "{step}: nothing stays of what is delivered");
@@ -86,7 +93,7 @@ fn a_link_that_stalls_and_is_cut_and_an_analyzer_that_is_killed_lose_and_double_
     let mut agent = watch.start(command);
     watch.go();
     let mut windows = 0;
-    let mut more = |agent: &mut support::scene::Running, number| {
+    let mut more = |agent: &mut Running, number| {
         windows += number;
         let want = windows;
         agent.until("more windows", |running| running.cut().len() >= want);
@@ -108,7 +115,7 @@ fn a_link_that_stalls_and_is_cut_and_an_analyzer_that_is_killed_lose_and_double_
         behind.restart("");
     }
     let truth = watch.end();
-    agent.stop();
+    stop_when_stored(&mut agent, &behind, |_| truth);
     assert!(truth > 500, "{truth} reads are too few to prove anything");
     assert_eq!((stored(&behind), gaps(&behind)), (truth, 0), "{}", agent.log());
 }
@@ -139,7 +146,8 @@ fn agents_and_analyzers_killed_at_any_moment_lose_only_what_was_not_cut() {
     let command = watch.command();
     let mut agent = watch.start(command);
     watch.end();
-    agent.stop();
+    let least = *possible.iter().min().unwrap();
+    stop_when_stored(&mut agent, &behind, |running| least + running.cut().iter().sum::<u64>());
     let last: u64 = agent.cut().iter().sum();
     let stored = stored(&behind);
     assert!(possible.iter().any(|sum| sum + last == stored), "{stored} of {possible:?} + {last}");
@@ -221,7 +229,7 @@ fn a_full_disk_is_waited_out_and_told_once() {
     fs::remove_file(filler).unwrap();
     agent.until_says("can be written again");
     let truth = watch.end();
-    agent.stop();
+    stop_when_stored(&mut agent, &behind, |_| truth);
     assert_eq!((stored(&behind), gaps(&behind)), (truth, 0), "{}", agent.log());
 }
 

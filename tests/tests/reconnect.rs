@@ -15,7 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// More than the longest pause between an agent's attempts, 45 s.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// How often the analyzer is killed.
 const KILLS: usize = 4;
@@ -115,14 +116,17 @@ impl Scene {
         self.analyzer = analyzer(self.folder.path(), &self.address).0;
     }
 
-    /// Ends the load, then the agent; returns the reads that were really done.
-    fn end(&mut self) -> u64 {
+    /// Ends the load; returns the reads that were really done.
+    fn end_load(&mut self) -> u64 {
         self.generator.go().unwrap();
-        let truth = self.generator.done(|| Ok(())).unwrap();
+        self.generator.done(|| Ok(())).unwrap().counts("shared", false).0
+    }
+
+    /// Ends the agent, which then delivers for a few seconds only.
+    fn end_agent(&mut self) {
         self.agent.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
         let status = wait_for("the agent to deliver the rest", LIMIT, || self.agent.ended()).unwrap();
         assert!(status.success(), "{status}\n{}", self.agent.log_tail());
-        truth.counts("shared", false).0
     }
 }
 
@@ -139,8 +143,10 @@ fn an_analyzer_that_is_killed_again_and_again_counts_everything_once() {
         scene.restart_analyzer();
         assert!(reads(&scene.address).unwrap() >= seen, "what was answered before the kill is still there");
     }
-    let truth = scene.end();
+    let truth = scene.end_load();
     assert!(truth > 500, "{truth} reads are too few to prove anything");
+    scene.more_than(truth - 1);
+    scene.end_agent();
     assert_eq!(reads(&scene.address), Some(truth), "{}", scene.agent.log_tail());
 }
 
@@ -152,7 +158,8 @@ fn an_analyzer_that_lost_its_data_goes_on_from_there() {
     std::fs::remove_dir_all(scene.folder.path().join("data")).unwrap();
     scene.restart_analyzer();
     scene.more_than(200);
-    let truth = scene.end();
+    let truth = scene.end_load();
+    scene.end_agent();
     let counted = reads(&scene.address).unwrap();
     assert!(counted <= truth - lost, "{counted} of {truth}, of which at least {lost} are gone");
     let log = std::fs::read_to_string(scene.folder.path().join("isotherm-agent.log")).unwrap();
