@@ -133,7 +133,7 @@ pub enum Step {
     },
     /// Let the source take writes again. Refused if the switch has happened.
     UnfenceSource,
-    /// Let the source serve again, with every write that the target has acknowledged.
+    /// Let the source serve again, with every write that the target has acknowledged since the switch.
     ReverseSwitch,
     /// Remove the source's data, and all that was made for the migration.
     RetireSource,

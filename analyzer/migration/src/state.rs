@@ -31,6 +31,8 @@ pub(crate) struct Underway {
     pub(crate) traces: Traces,
     /// Somebody accepted that data may be lost.
     pub(crate) loss: Option<Decision>,
+    /// What the last commit was founded on, until it surely has not happened.
+    pub(crate) warrant: Option<Warrant>,
     /// Fences so far that were meant to lead to the switch.
     pub(crate) fences: u32,
     /// A question about the partition, where no call is under way that could be asked about.
@@ -100,11 +102,9 @@ pub(crate) enum Doing {
         gate: Gate,
         call: Call,
     },
-    /// Keeps the warrant of a switch that may have happened.
     Unfencing {
         call: Call,
         then: Then,
-        warrant: Option<Warrant>,
     },
     Committing {
         call: Call,

@@ -3,7 +3,6 @@
 use super::Migration;
 use super::forward::with;
 use crate::answer::{Reason, Verification};
-use crate::call::Call;
 use crate::end::{Cause, End};
 use crate::ids::Epoch;
 use crate::request::{Proposal, Step, Warrant};
@@ -50,11 +49,11 @@ impl Migration {
                 // The fence may stand even if its call failed.
                 self.unfence(underway, then)
             }
-            Doing::Committing { call } => {
+            Doing::Committing { .. } => {
                 if underway.traces.fence.is_none() {
                     return self.abort(underway, End::Failed(cause));
                 }
-                let again = verified(&call)
+                let again = verified(&underway)
                     .filter(|_| gravity == Gravity::Passing && self.spec.path() == Path::FenceAtSwitch);
                 let then =
                     again.map_or(Then::Abort(End::Failed(cause)), |found| Then::Ready(Gate::Switch(found)));
@@ -83,24 +82,9 @@ impl Migration {
 
     /// Lets writes go on at the source, unless the switch has happened: the call says so by its epoch.
     pub(super) fn unfence(&mut self, mut underway: Underway, then: Then) -> State {
-        let warrant = match &underway.doing {
-            Doing::Committing { call } => warrant(call),
-            Doing::Unfencing { warrant, .. } => warrant.clone(),
-            Doing::Preparing { .. }
-            | Doing::Replicating { .. }
-            | Doing::CatchingUp { .. }
-            | Doing::Verifying { .. }
-            | Doing::Ready { .. }
-            | Doing::Fencing { .. }
-            | Doing::Engine { .. }
-            | Doing::Switched { .. }
-            | Doing::Retiring { .. }
-            | Doing::Aborting { .. }
-            | Doing::Reversing { .. } => None,
-        };
         underway.probe = None;
         let call = self.raised(&mut underway.epochs, Step::UnfenceSource);
-        with(underway, Doing::Unfencing { call, then, warrant })
+        with(underway, Doing::Unfencing { call, then })
     }
 
     /// A call was refused because of its epoch, and the partition is where it was: something proposed a higher epoch.
@@ -151,26 +135,9 @@ fn gravity(cause: &Cause) -> Gravity {
     }
 }
 
-/// What the switch is founded on, of the call that makes it.
-pub(super) fn warrant(call: &Call) -> Option<Warrant> {
-    match &call.request.step {
-        Step::CommitSwitch { warrant } => Some(warrant.clone()),
-        Step::ValidateMigration
-        | Step::PrepareTarget
-        | Step::StartReplication { .. }
-        | Step::AwaitCatchup { .. }
-        | Step::Verify
-        | Step::FenceSource
-        | Step::UnfenceSource
-        | Step::ReverseSwitch
-        | Step::RetireSource
-        | Step::Abort => None,
-    }
-}
-
-/// The verification that a switch is founded on, if it is.
-pub(super) fn verified(call: &Call) -> Option<Verification> {
-    match warrant(call)? {
+/// The verification that the last commit was founded on, if it was.
+pub(super) fn verified(underway: &Underway) -> Option<Verification> {
+    match underway.warrant.clone()? {
         Warrant::Verified(verification) => Some(verification),
         Warrant::DataLoss(_) => None,
     }

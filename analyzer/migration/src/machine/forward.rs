@@ -29,7 +29,8 @@ impl Migration {
         let epochs = Epochs { serving: found.serving, highest: found.promised.next() };
         let call = self.call(epochs, Step::PrepareTarget);
         let doing = Doing::Preparing { call };
-        let underway = Underway { epochs, traces: NO_TRACES, loss: None, fences: 0, probe: None, doing };
+        let underway =
+            Underway { epochs, traces: NO_TRACES, loss: None, warrant: None, fences: 0, probe: None, doing };
         match found.copies {
             Copies::Live => State::Underway(underway),
             Copies::Lost => State::NeedsOperator { why: Cause::NoLiveCopy, underway },
@@ -186,7 +187,8 @@ impl Migration {
     }
 
     /// Switches, at the epoch of the fence.
-    pub(super) fn commit(&mut self, underway: Underway, warrant: Warrant) -> State {
+    pub(super) fn commit(&mut self, mut underway: Underway, warrant: Warrant) -> State {
+        underway.warrant = Some(warrant.clone());
         let call = self.call(underway.epochs, Step::CommitSwitch { warrant });
         with(underway, Doing::Committing { call })
     }
@@ -197,22 +199,7 @@ impl Migration {
         underway.epochs.highest = underway.epochs.highest.max(serving);
         underway.traces = Traces { objects: true, fence: None };
         underway.probe = None;
-        let warrant = match &underway.doing {
-            Doing::Committing { call } => super::back::warrant(call),
-            Doing::Unfencing { warrant, .. } => warrant.clone(),
-            Doing::Preparing { .. }
-            | Doing::Replicating { .. }
-            | Doing::CatchingUp { .. }
-            | Doing::Verifying { .. }
-            | Doing::Ready { .. }
-            | Doing::Fencing { .. }
-            | Doing::Engine { .. }
-            | Doing::Switched { .. }
-            | Doing::Retiring { .. }
-            | Doing::Aborting { .. }
-            | Doing::Reversing { .. } => None,
-        };
-        let proof = match warrant {
+        let proof = match underway.warrant.clone() {
             Some(warrant) => Proof::Passed(warrant),
             None => Proof::Pending(self.call(underway.epochs, Step::Verify)),
         };
@@ -232,7 +219,7 @@ impl Migration {
     }
 
     fn unfenced(&mut self, mut underway: Underway) -> State {
-        underway.traces.fence = None;
+        (underway.traces.fence, underway.warrant) = (None, None);
         let Doing::Unfencing { then, .. } = underway.doing.clone() else { return State::Underway(underway) };
         match then {
             Then::Abort(end) => self.abort(underway, end),

@@ -132,7 +132,7 @@ impl Migration {
         let over = Then::Abort(End::Failed(Cause::FenceBudget));
         let then = match (&underway.doing, self.spec.path()) {
             (Doing::Fencing { gate, .. }, _) => Then::Ready(gate.clone()),
-            (Doing::Committing { call }, Path::FenceAtSwitch) => super::back::verified(call)
+            (Doing::Committing { .. }, Path::FenceAtSwitch) => super::back::verified(&underway)
                 .map_or(over, |verification| Then::Ready(Gate::Switch(verification))),
             // What was copied behind the fence is out of date once writes go on.
             (

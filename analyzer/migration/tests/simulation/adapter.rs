@@ -189,6 +189,7 @@ impl Adapter {
             if !chance.percent(10) {
                 return;
             }
+            self.undo_hand_over();
             Fate::Refused(if self.store.source_lost && lost { Reason::NoLiveCopy } else { NOT_NOW })
         } else {
             self.advance(&request)
@@ -268,6 +269,7 @@ impl Adapter {
         }
         (self.store.source, self.store.target) = (source, target);
         self.store.serves = side;
+        self.store.switched_at = self.store.target.as_ref().map_or(0, |copy| copy.writes.len());
         self.store.fence = None;
         self.store.link = false;
         let new = request.epochs.unwrap().new;
@@ -350,7 +352,7 @@ impl Adapter {
                 let (Some(source), Some(target)) = (&mut self.store.source, &self.store.target) else {
                     return Fate::Refused(Reason::Conflict);
                 };
-                source.writes.clone_from(&target.writes);
+                source.writes.extend(target.writes.iter().skip(self.store.switched_at));
                 self.serve(Side::Source, request);
                 Done::Reversed
             }

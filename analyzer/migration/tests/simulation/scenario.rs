@@ -7,6 +7,17 @@ use isotherm_migration::{
 };
 use isotherm_model::{NodeId, PartitionId, SystemId};
 
+/// A controller that was replaced and does not know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zombies {
+    None,
+    /// It writes before it acts, as it should; a write is refused once a successor has written.
+    Writing,
+    /// It writes to a journal of its own, as after a backup was restored: it and its successor know nothing of each
+    /// other but by the adapter. Data must be safe even then; all else may need an operator.
+    Blind,
+}
+
 pub(crate) struct Scenario {
     pub(crate) spec: Spec,
     /// Percent of messages that are lost, and of those that come twice.
@@ -16,7 +27,7 @@ pub(crate) struct Scenario {
     /// Permille of ticks at which the controller dies.
     pub(crate) controller: u64,
     /// Whether a controller that is replaced may go on for a while.
-    pub(crate) zombies: bool,
+    pub(crate) zombies: Zombies,
     /// Permille of ticks at which somebody wants something.
     pub(crate) operator: u64,
     /// A write reaches the copy as another.
@@ -37,7 +48,11 @@ impl Scenario {
             network: scale(chance.below(15)),
             adapter: scale(chance.below(20)),
             controller: scale(chance.below(20)),
-            zombies: chance.percent(30),
+            zombies: match chance.below(10) {
+                0..5 => Zombies::None,
+                5..8 => Zombies::Writing,
+                _ => Zombies::Blind,
+            },
             operator: chance.below(6),
             corrupts: chance.percent(8),
             source_lost_ms: chance.percent(8).then(|| chance.below(2_500)),

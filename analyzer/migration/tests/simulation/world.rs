@@ -4,7 +4,7 @@
 use crate::adapter::Adapter;
 use crate::chance::Chance;
 use crate::flaw::Flaw;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Zombies};
 use crate::store::{Side, Store};
 use isotherm_migration::{
     Action, Cause, Command, Decision, Done, End, Event, Migration, Moment, Outcome, Path, Phase, Reason,
@@ -51,7 +51,8 @@ pub(crate) struct World<'a> {
     controller: Option<Controller>,
     /// A controller that was replaced and does not know it.
     zombie: Option<Controller>,
-    zombies: bool,
+    /// Two controllers have known nothing of each other.
+    blind: bool,
     newest: Term,
     pub(crate) loss_accepted: bool,
     retries: u32,
@@ -74,7 +75,7 @@ impl<'a> World<'a> {
             journal: migration.clone(),
             controller: Some(Controller { term: Term(1), migration }),
             zombie: None,
-            zombies: false,
+            blind: false,
             newest: Term(1),
             loss_accepted: false,
             retries: 0,
@@ -106,7 +107,7 @@ impl<'a> World<'a> {
             && let Some(end) = self.journal.end()
         {
             let serves = if *end == End::Completed { Side::Target } else { Side::Source };
-            found.extend(self.adapter.store.check_end(serves, self.loss_accepted));
+            found.extend(self.adapter.store.check_end(serves, self.loss_accepted, self.blind));
         }
         found
     }
@@ -126,7 +127,7 @@ impl<'a> World<'a> {
             Some(Cause::NoLiveCopy) => self.adapter.store.source_lost,
             Some(Cause::Refused { reason: Reason::Mismatch, .. }) => self.scenario.corrupts,
             // Two controllers may have asked for different things under one number.
-            Some(_) => self.zombies && self.retries > 3,
+            Some(_) => self.blind && self.retries > 3,
             None => false,
         }
     }
@@ -174,10 +175,10 @@ impl<'a> World<'a> {
     fn kill(&mut self) {
         let dead = self.controller.take();
         self.say("the controller dies");
-        if self.scenario.zombies && self.zombie.is_none() && self.chance.percent(30) {
+        if self.scenario.zombies != Zombies::None && self.zombie.is_none() && self.chance.percent(30) {
             self.say("... but does not know it");
             self.zombie = dead;
-            self.zombies = true;
+            self.blind |= self.scenario.zombies == Zombies::Blind;
         }
     }
 
@@ -316,6 +317,14 @@ impl<'a> World<'a> {
         let faulty = self.faulty() && self.scenario.controller > 0;
         if let Some(zombie) = self.zombie.as_mut().filter(|zombie| zombie.term == term) {
             let next = zombie.migration.handle(event, Moment(self.now_ms));
+            if self.scenario.zombies == Zombies::Writing {
+                if self.journal.term() > term {
+                    // The write is refused: nothing is done.
+                    self.zombie = None;
+                    return;
+                }
+                self.journal = next.migration.clone();
+            }
             zombie.migration = next.migration;
             for command in next.commands {
                 self.post(To::Adapter { from: term, command });
@@ -351,7 +360,8 @@ impl<'a> World<'a> {
         if faulty && self.chance.below(300) == 0 {
             return self.kill();
         }
-        self.journal = written(&next.migration);
+        // To write it down and read it again takes longest of all; one in eight shows as much.
+        self.journal = if self.events % 8 == 0 { written(&next.migration) } else { next.migration };
         for command in next.commands {
             if faulty && self.chance.below(300) == 0 {
                 return self.kill();
@@ -450,7 +460,7 @@ impl<'a> World<'a> {
     /// What is told must be so, and what may be in the store must be on record. With two controllers only in the end:
     /// nobody can know what the other has just done.
     fn check_told(&mut self) {
-        if self.zombies {
+        if self.blind {
             return;
         }
         let (phase, traces) = (self.journal.phase(), self.journal.traces());
