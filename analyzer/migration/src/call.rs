@@ -230,18 +230,7 @@ impl Call {
 
     /// What is wrong with it, if anything is. What must not be given up is asked about for ever.
     pub(crate) fn trouble(&self, policy: &Policy, now: Moment, held: bool) -> Option<Trouble> {
-        let for_ever = match self.kind() {
-            StepKind::CommitSwitch | StepKind::UnfenceSource | StepKind::ReverseSwitch => true,
-            StepKind::ValidateMigration
-            | StepKind::PrepareTarget
-            | StepKind::StartReplication
-            | StepKind::AwaitCatchup
-            | StepKind::Verify
-            | StepKind::FenceSource
-            | StepKind::RetireSource
-            | StepKind::Abort => false,
-        };
-        if for_ever {
+        if self.is_endless() {
             return None;
         }
         if self.silent >= policy.retry.most_silent {
@@ -251,8 +240,23 @@ impl Call {
         (stalls <= now).then_some(Trouble::Stalled)
     }
 
+    /// Whether its outcome matters so much that it is asked about without end.
+    fn is_endless(&self) -> bool {
+        match self.kind() {
+            StepKind::CommitSwitch | StepKind::UnfenceSource | StepKind::ReverseSwitch => true,
+            StepKind::ValidateMigration
+            | StepKind::PrepareTarget
+            | StepKind::StartReplication
+            | StepKind::AwaitCatchup
+            | StepKind::Verify
+            | StepKind::FenceSource
+            | StepKind::RetireSource
+            | StepKind::Abort => false,
+        }
+    }
+
     fn stalls_at(&self, policy: &Policy, held: bool) -> Option<Moment> {
-        let watchdog = self.running.as_ref().filter(|_| !held)?;
+        let watchdog = self.running.as_ref().filter(|_| !held && !self.is_endless())?;
         watchdog.stalls_at(policy.no_progress_ms)
     }
 

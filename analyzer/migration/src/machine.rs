@@ -18,17 +18,19 @@ mod back;
 mod forward;
 mod observe;
 mod operator;
+mod send;
 mod time;
+mod told;
 
 use crate::answer::{Outcome, Progress, Reason};
-use crate::call::{Call, Due, Turn};
+use crate::call::{Call, Turn};
 use crate::end::{Cause, End, Expiry};
-use crate::event::{Action, Denied, Event};
-use crate::ids::{Epoch, Moment, Term};
+use crate::event::{Denied, Event};
+use crate::ids::{Moment, Term};
 use crate::policy::Approval;
-use crate::request::{Command, Proposal, Question, Request, RequestId, Step};
-use crate::spec::{Origin, Path, Spec, SpecError};
-use crate::state::{Doing, Epochs, FenceHold, Gate, Phase, Probe, State, Traces, Underway};
+use crate::request::{Command, Proposal, Request, RequestId, Step};
+use crate::spec::{Spec, SpecError};
+use crate::state::{Doing, Epochs, Gate, Probe, State, Underway};
 use serde::{Deserialize, Serialize};
 
 /// A migration: its spec and all that is known of it. It is what a journal keeps.
@@ -172,6 +174,9 @@ impl Migration {
         }
         let epochs = proposal.or(call.request.epochs);
         let request = self.request(epochs, step);
+        if let State::Underway(Underway { doing: Doing::Engine { handing_over, .. }, .. }) = &mut self.state {
+            *handing_over = false;
+        }
         if let Some(call) = self.call_mut() {
             call.renew(request, at);
         }
@@ -242,107 +247,6 @@ impl Migration {
         }
     }
 
-    /// Sends what is due, and notes beforehand what that may leave in the store.
-    fn send(&mut self) -> Vec<Command> {
-        let (now, policy, term) = (self.clock, self.spec.policy.clone(), self.term);
-        let held = self.is_held();
-        let mut commands = Vec::new();
-        let number = self.questions + 1;
-        let question = |about| Question { migration: self.spec.id.clone(), number, about };
-        let mut asked = false;
-        if let State::Underway(Underway { probe, .. }) = &mut self.state
-            && matches!(probe, Some(Probe::At(at)) if *at <= now)
-        {
-            *probe = Some(Probe::Open { number, until: now.after_ms(policy.call_timeout_ms) });
-            commands.push(Command::Ask { term, question: question(None) });
-            asked = true;
-        }
-        let sent = self.call_mut().map(|call| (call.due(now, held), call.request.clone()));
-        match sent {
-            Some((Due::Perform, request)) => {
-                self.note_traces(&request.step);
-                if let Some(call) = self.call_mut() {
-                    call.sent(&policy, now);
-                }
-                let watch =
-                    matches!(request.step, Step::StartReplication { .. }).then(|| self.watch()).flatten();
-                commands.push(Command::Perform { term, request });
-                commands.extend(watch);
-            }
-            Some((Due::Ask, request)) => {
-                if let Some(call) = self.call_mut() {
-                    call.asking(number, &policy, now);
-                }
-                commands.push(Command::Ask {
-                    term,
-                    question: Question { migration: self.spec.id.clone(), number, about: Some(request.id) },
-                });
-                asked = true;
-            }
-            Some((Due::Nothing, _)) | None => {}
-        }
-        self.questions += u32::from(asked);
-        commands
-    }
-
-    /// The clean-up record: what a call may make is noted before it is made.
-    fn note_traces(&mut self, step: &Step) {
-        let path = self.spec.path();
-        let policy = &self.spec.policy;
-        let State::Underway(underway) = &mut self.state else { return };
-        match step {
-            Step::PrepareTarget | Step::StartReplication { .. } => underway.traces.objects = true,
-            Step::FenceSource => {
-                let budget_ms = match path {
-                    Path::FenceBeforeCopy => policy.copy_fence_budget_ms,
-                    Path::FenceAtSwitch | Path::Engine | Path::Repair => Some(policy.fence_budget_ms),
-                };
-                let until = budget_ms.map(|ms| self.clock.after_ms(ms));
-                underway.traces.fence.get_or_insert(FenceHold { until });
-            }
-            Step::ValidateMigration
-            | Step::AwaitCatchup { .. }
-            | Step::Verify
-            | Step::CommitSwitch { .. }
-            | Step::UnfenceSource
-            | Step::ReverseSwitch
-            | Step::RetireSource
-            | Step::Abort => {}
-        }
-    }
-
-    fn replan(&self) -> Option<Command> {
-        match self.end()? {
-            End::Expired(Expiry::TopologyMoved(_)) => Some(Command::Replan { revision: self.spec.revision }),
-            End::Expired(Expiry::Unapproved)
-            | End::Completed
-            | End::Cancelled
-            | End::Failed(_)
-            | End::Reversed => None,
-        }
-    }
-
-    /// To follow the progress, where there is a copy that makes any.
-    fn watch(&self) -> Option<Command> {
-        let State::Underway(underway) = &self.state else { return None };
-        let resume = match &underway.doing {
-            Doing::Replicating { call, .. } | Doing::CatchingUp { call, .. } | Doing::Engine { call, .. } => {
-                call.resume_token()
-            }
-            Doing::Preparing { .. }
-            | Doing::Verifying { .. }
-            | Doing::Ready { .. }
-            | Doing::Fencing { .. }
-            | Doing::Unfencing { .. }
-            | Doing::Committing { .. }
-            | Doing::Switched { .. }
-            | Doing::Retiring { .. }
-            | Doing::Aborting { .. }
-            | Doing::Reversing { .. } => return None,
-        };
-        Some(Command::Watch { migration: self.spec.id.clone(), resume })
-    }
-
     /// Whether nothing new is begun.
     fn is_held(&self) -> bool {
         let urgent = match &self.state {
@@ -354,142 +258,6 @@ impl Migration {
             | State::Ended(_) => false,
         };
         self.paused && !urgent
-    }
-}
-
-/// What is told of a migration.
-impl Migration {
-    /// What it is to do.
-    #[must_use]
-    pub fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    /// The term of the controller that has it.
-    #[must_use]
-    pub fn term(&self) -> Term {
-        self.term
-    }
-
-    /// The newer term, if another controller has it: nothing is done here until a higher term resumes it.
-    #[must_use]
-    pub fn superseded(&self) -> Option<Term> {
-        self.superseded
-    }
-
-    /// Whether it is paused.
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// The name of its state.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        match &self.state {
-            State::Planned => Phase::Planned,
-            State::AwaitingApproval { .. } => Phase::AwaitingApproval,
-            State::Preflight { .. } => Phase::Preflight,
-            State::Underway(underway) => self.doing_phase(&underway.doing),
-            State::NeedsOperator { .. } => Phase::NeedsOperator,
-            State::Ended(End::Completed) => Phase::Completed,
-            State::Ended(End::Cancelled) => Phase::Cancelled,
-            State::Ended(End::Failed(_)) => Phase::Failed,
-            State::Ended(End::Reversed) => Phase::Reversed,
-            State::Ended(End::Expired(_)) => Phase::Expired,
-        }
-    }
-
-    fn doing_phase(&self, doing: &Doing) -> Phase {
-        match doing {
-            Doing::Preparing { .. } => Phase::Preparing,
-            Doing::Replicating { .. } => match self.spec.origin {
-                Origin::Move { .. } => Phase::Replicating,
-                Origin::Repair { .. } => Phase::Repairing,
-            },
-            Doing::CatchingUp { .. } => Phase::CatchingUp,
-            Doing::Verifying { .. } => Phase::Verifying,
-            Doing::Ready { .. } => Phase::Ready,
-            Doing::Fencing { .. } => Phase::Fencing,
-            Doing::Unfencing { .. } => Phase::Unfencing,
-            Doing::Committing { .. } | Doing::Engine { handing_over: true, .. } => Phase::Committing,
-            Doing::Engine { handing_over: false, .. } => Phase::Replicating,
-            Doing::Switched { .. } => Phase::Switched,
-            Doing::Retiring { .. } => Phase::Retiring,
-            Doing::Reversing { .. } | Doing::Aborting { end: End::Reversed, .. } => Phase::Reversing,
-            Doing::Aborting {
-                end: End::Completed | End::Cancelled | End::Failed(_) | End::Expired(_),
-                ..
-            } => Phase::Aborting,
-        }
-    }
-
-    /// Where it stopped, while it needs an operator.
-    #[must_use]
-    pub fn stopped_in(&self) -> Option<Phase> {
-        match &self.state {
-            State::NeedsOperator { underway, .. } => Some(self.doing_phase(&underway.doing)),
-            State::Planned
-            | State::AwaitingApproval { .. }
-            | State::Preflight { .. }
-            | State::Underway(_)
-            | State::Ended(_) => None,
-        }
-    }
-
-    /// Why it needs an operator, or failed.
-    #[must_use]
-    pub fn cause(&self) -> Option<&Cause> {
-        match &self.state {
-            State::NeedsOperator { why: cause, .. } | State::Ended(End::Failed(cause)) => Some(cause),
-            State::Planned
-            | State::AwaitingApproval { .. }
-            | State::Preflight { .. }
-            | State::Underway(_)
-            | State::Ended(End::Completed | End::Cancelled | End::Reversed | End::Expired(_)) => None,
-        }
-    }
-
-    /// Its end, once it has one.
-    #[must_use]
-    pub fn end(&self) -> Option<&End> {
-        match &self.state {
-            State::Ended(end) => Some(end),
-            State::Planned
-            | State::AwaitingApproval { .. }
-            | State::Preflight { .. }
-            | State::Underway(_)
-            | State::NeedsOperator { .. } => None,
-        }
-    }
-
-    /// What may be in the store because of it.
-    #[must_use]
-    pub fn traces(&self) -> Traces {
-        match &self.state {
-            State::Underway(underway) | State::NeedsOperator { underway, .. } => underway.traces,
-            State::Planned | State::AwaitingApproval { .. } | State::Preflight { .. } | State::Ended(_) => {
-                Traces { objects: false, fence: None }
-            }
-        }
-    }
-
-    /// The epoch that serves, as far as is known; absent before validation and after the end.
-    #[must_use]
-    pub fn serving(&self) -> Option<Epoch> {
-        match &self.state {
-            State::Underway(underway) | State::NeedsOperator { underway, .. } => {
-                Some(underway.epochs.serving)
-            }
-            State::Planned | State::AwaitingApproval { .. } | State::Preflight { .. } | State::Ended(_) => {
-                None
-            }
-        }
-    }
-
-    /// Whether somebody's action would be done, or why not.
-    pub fn permits(&self, action: &Action) -> Result<(), Denied> {
-        self.clone().act(action.clone()).map_or(Ok(()), Err)
     }
 }
 

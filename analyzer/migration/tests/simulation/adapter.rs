@@ -4,7 +4,7 @@
 //! at its start how far it came.
 
 use crate::chance::Chance;
-use crate::flaw::Flaw;
+use crate::flaw::AdapterFlaw;
 use crate::store::{Side, Store, WRITE_BYTES};
 use isotherm_migration::{
     Copies, Done, Epoch, Fate, Fenced, Observation, Outcome, Path, Position, Progress, Question, Reason,
@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 pub(crate) struct Adapter {
     pub(crate) store: Store,
     path: Path,
-    flaw: Flaw,
+    flaw: AdapterFlaw,
     pub(crate) term: Term,
+    /// The highest term that had an effect.
+    acted: Term,
     pub(crate) promised: Epoch,
     requests: BTreeMap<RequestId, (Request, Fate)>,
     /// The step that runs.
@@ -31,13 +33,14 @@ pub(crate) struct Adapter {
 const NOT_NOW: Reason = Reason::Transient { retry_after_ms: None };
 
 impl Adapter {
-    pub(crate) fn new(store: Store, path: Path, flaw: Flaw) -> Self {
+    pub(crate) fn new(store: Store, path: Path, flaw: AdapterFlaw) -> Self {
         let promised = store.serving;
         Self {
             store,
             path,
             flaw,
             term: Term(0),
+            acted: Term(0),
             promised,
             requests: BTreeMap::new(),
             running: None,
@@ -60,7 +63,7 @@ impl Adapter {
             return Some(Outcome::Refused(reason));
         }
         if let Some((first, fate)) = self.requests.get(&request.id)
-            && self.flaw != Flaw::ForgetsRequests
+            && self.flaw != AdapterFlaw::ForgetsRequests
         {
             if first != request {
                 return Some(Outcome::Refused(Reason::AlreadyExists));
@@ -78,11 +81,17 @@ impl Adapter {
         }
         if let Some(epochs) = request.epochs {
             let stale = epochs.expected != self.store.serving || epochs.new < self.promised;
-            if stale && self.flaw != Flaw::SkipsEpochs {
+            let blind = self.flaw == AdapterFlaw::SkipsEpochs
+                || (self.flaw == AdapterFlaw::UnfencesBlindly && request.step == Step::UnfenceSource);
+            if stale && !blind {
                 return Some(self.answer(request, Fate::Refused(Reason::StaleEpoch)));
             }
             self.promised = self.promised.max(epochs.new);
         }
+        if term < self.acted {
+            self.store.violations.push(format!("{term} acted after {}", self.acted));
+        }
+        self.acted = self.acted.max(term);
         // The intent is durable from here on.
         self.requests.insert(request.id.clone(), (request.clone(), Fate::Running));
         if chance.percent(faults / 2) {
@@ -131,7 +140,7 @@ impl Adapter {
     }
 
     fn hear(&mut self, term: Term) -> Result<(), Reason> {
-        if term < self.term && self.flaw != Flaw::SkipsTerms {
+        if term < self.term && self.flaw != AdapterFlaw::SkipsTerms {
             return Err(Reason::StaleTerm { seen: self.term });
         }
         self.term = self.term.max(term);
@@ -230,7 +239,7 @@ impl Adapter {
                 }
             }
             Step::Verify => {
-                if !self.store.equal() && self.flaw != Flaw::VerifiesBlindly {
+                if !self.store.equal() && self.flaw != AdapterFlaw::VerifiesBlindly {
                     return Fate::Refused(Reason::Mismatch);
                 }
                 let verification = Verification {
@@ -241,7 +250,14 @@ impl Adapter {
                 self.verified = Some(verification.clone());
                 Fate::Done(Done::Verified(verification))
             }
-            step => panic!("{step:?} does not run"),
+            Step::ValidateMigration
+            | Step::PrepareTarget
+            | Step::FenceSource
+            | Step::CommitSwitch { .. }
+            | Step::UnfenceSource
+            | Step::ReverseSwitch
+            | Step::RetireSource
+            | Step::Abort => panic!("{:?} does not run", request.step),
         }
     }
 
@@ -273,7 +289,7 @@ impl Adapter {
         self.store.fence = None;
         self.store.link = false;
         let new = request.epochs.unwrap().new;
-        if new <= self.store.serving && self.flaw == Flaw::None {
+        if new <= self.store.serving && self.flaw == AdapterFlaw::None {
             self.store.violations.push("an epoch fell".to_owned());
         }
         self.store.serving = new;
@@ -375,7 +391,7 @@ impl Adapter {
                     self.undo_hand_over();
                 }
                 self.store.target = None;
-                self.store.slot = self.flaw == Flaw::AbortLeavesSlot;
+                self.store.slot = self.flaw == AdapterFlaw::AbortLeavesSlot;
                 self.store.link = false;
                 Done::Aborted
             }
@@ -403,7 +419,7 @@ impl Adapter {
         }
         let loss = matches!(warrant, Warrant::DataLoss(_));
         let fenced = self.store.fence == Some(new) || loss || self.path == Path::Repair;
-        if (!fenced && self.flaw != Flaw::SkipsEpochs) || self.store.target.is_none() {
+        if (!fenced && self.flaw != AdapterFlaw::SkipsEpochs) || self.store.target.is_none() {
             return Fate::Refused(Reason::Conflict);
         }
         if self.path == Path::Repair && !loss {

@@ -1,22 +1,29 @@
-//! What an adapter or a runner can do wrong. The simulator must see each of them.
+//! What an adapter or a runner can do wrong. The simulator must see it.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
+pub(crate) enum AdapterFlaw {
     None,
-    /// The adapter takes every epoch.
+    /// It takes every epoch.
     SkipsEpochs,
-    /// The adapter takes every term.
+    /// It takes every term.
     SkipsTerms,
-    /// The adapter does a request again when it comes again.
+    /// It lets writes go on whatever epoch serves.
+    UnfencesBlindly,
+    /// It does a request again when it comes again.
     ForgetsRequests,
-    /// The adapter leaves a slot behind.
+    /// It leaves a slot behind.
     AbortLeavesSlot,
-    /// The adapter compares nothing.
+    /// It compares nothing.
     VerifiesBlindly,
-    /// The runner takes an unknown outcome for a refusal.
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunnerFlaw {
+    None,
+    /// It takes an unknown outcome for a refusal.
     UnknownIsRefused,
-    /// The runner takes an unknown outcome for a success.
+    /// It takes an unknown outcome for a success.
     UnknownIsDone,
-    /// The runner makes calls before it writes that it will.
+    /// It makes calls before it writes that it will.
     CallsBeforeWriting,
 }

@@ -1,15 +1,18 @@
 //! Everything around the machine: a network that loses, doubles, delays and reorders, a controller that dies and is
 //! replaced, an operator with wishes, clients, and a clock that only this has.
 
+mod operator;
+mod truth;
+
 use crate::adapter::Adapter;
 use crate::chance::Chance;
-use crate::flaw::Flaw;
+use crate::flaw::{AdapterFlaw, RunnerFlaw};
 use crate::scenario::{Scenario, Zombies};
 use crate::store::{Side, Store};
 use isotherm_migration::{
-    Action, Cause, Command, Decision, Done, End, Event, Migration, Moment, Outcome, Path, Phase, Reason,
-    RequestId, Revision, Step, Term, Told,
+    Cause, Command, Done, End, Event, Migration, Moment, Outcome, Phase, Reason, Step, Term, Told,
 };
+use std::collections::BTreeSet;
 
 /// Milliseconds of a tick.
 const TICK_MS: u64 = 5;
@@ -42,7 +45,7 @@ struct Controller {
 pub(crate) struct World<'a> {
     scenario: &'a Scenario,
     chance: Chance,
-    flaw: Flaw,
+    flaw: RunnerFlaw,
     now_ms: u64,
     net: Vec<Message>,
     pub(crate) adapter: Adapter,
@@ -58,20 +61,27 @@ pub(crate) struct World<'a> {
     retries: u32,
     verbose: bool,
     pub(crate) events: u64,
+    /// From which phase to which it went.
+    pub(crate) ways: BTreeSet<(Phase, Phase)>,
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(scenario: &'a Scenario, chance: Chance, flaw: Flaw, verbose: bool) -> Self {
+    pub(crate) fn new(
+        scenario: &'a Scenario,
+        chance: Chance,
+        flaws: (AdapterFlaw, RunnerFlaw),
+        verbose: bool,
+    ) -> Self {
         let mut store = Store::new(scenario.writes);
         store.corrupts = scenario.corrupts;
         let migration = Migration::new(scenario.spec.clone(), Term(1), Moment(0)).unwrap();
         Self {
             scenario,
             chance,
-            flaw,
+            flaw: flaws.1,
             now_ms: 0,
             net: Vec::new(),
-            adapter: Adapter::new(store, scenario.spec.path(), flaw),
+            adapter: Adapter::new(store, scenario.spec.path(), flaws.0),
             journal: migration.clone(),
             controller: Some(Controller { term: Term(1), migration }),
             zombie: None,
@@ -81,6 +91,7 @@ impl<'a> World<'a> {
             retries: 0,
             verbose,
             events: 0,
+            ways: BTreeSet::new(),
         }
     }
 
@@ -251,10 +262,9 @@ impl<'a> World<'a> {
     /// The connection is refused, or breaks.
     fn unanswered(&mut self, from: Term, command: &Command) {
         let event = match command {
-            Command::Perform { request, .. } => Event::Answered {
-                request: request.id.clone(),
-                outcome: self.taken_for(&request.step, &request.id),
-            },
+            Command::Perform { request, .. } => {
+                Event::Answered { request: request.id.clone(), outcome: self.taken_for(&request.step) }
+            }
             Command::Ask { question, .. } => {
                 Event::Observed { question: question.clone(), told: Told::Unknown }
             }
@@ -265,10 +275,11 @@ impl<'a> World<'a> {
     }
 
     /// What the runner makes of an unknown outcome.
-    fn taken_for(&self, step: &Step, _: &RequestId) -> Outcome {
+    fn taken_for(&self, step: &Step) -> Outcome {
         match self.flaw {
-            Flaw::UnknownIsRefused => Outcome::Refused(Reason::Unsupported),
-            Flaw::UnknownIsDone => match step {
+            RunnerFlaw::None | RunnerFlaw::CallsBeforeWriting => Outcome::Unknown,
+            RunnerFlaw::UnknownIsRefused => Outcome::Refused(Reason::Unsupported),
+            RunnerFlaw::UnknownIsDone => match step {
                 Step::PrepareTarget => Outcome::Done(Done::Prepared),
                 Step::StartReplication { .. } => Outcome::Done(Done::Replicated),
                 Step::CommitSwitch { .. } => Outcome::Done(Done::Committed),
@@ -279,13 +290,6 @@ impl<'a> World<'a> {
                 Step::AwaitCatchup { .. } => Outcome::Done(Done::CaughtUp { lag_bytes: 0 }),
                 Step::ValidateMigration | Step::Verify | Step::FenceSource => Outcome::Unknown,
             },
-            Flaw::None
-            | Flaw::SkipsEpochs
-            | Flaw::SkipsTerms
-            | Flaw::ForgetsRequests
-            | Flaw::AbortLeavesSlot
-            | Flaw::VerifiesBlindly
-            | Flaw::CallsBeforeWriting => Outcome::Unknown,
         }
     }
 
@@ -342,6 +346,7 @@ impl<'a> World<'a> {
         self.events += 1;
         controller.migration = next.migration.clone();
         let after = next.migration.phase();
+        self.ways.insert((before, after));
         if before != after || self.verbose {
             self.say(&format!("{before:?} -> {after:?} by {event:?}"));
         }
@@ -352,7 +357,7 @@ impl<'a> World<'a> {
         if deadline.is_some_and(|at| at <= Moment(self.now_ms)) {
             self.adapter.store.violations.push(format!("a deadline in the past in {after:?}: it spins"));
         }
-        if self.flaw == Flaw::CallsBeforeWriting {
+        if self.flaw == RunnerFlaw::CallsBeforeWriting {
             for command in next.commands.clone() {
                 self.post(To::Adapter { from: term, command });
             }
@@ -361,76 +366,14 @@ impl<'a> World<'a> {
             return self.kill();
         }
         // To write it down and read it again takes longest of all; one in eight shows as much.
-        self.journal = if self.events % 8 == 0 { written(&next.migration) } else { next.migration };
+        self.journal = if self.events.is_multiple_of(8) { written(&next.migration) } else { next.migration };
         for command in next.commands {
             if faulty && self.chance.below(300) == 0 {
                 return self.kill();
             }
-            if self.flaw != Flaw::CallsBeforeWriting {
+            if self.flaw != RunnerFlaw::CallsBeforeWriting {
                 self.post(To::Adapter { from: term, command });
             }
-        }
-    }
-
-    fn want(&mut self, action: Action) {
-        let Some(controller) = &self.controller else { return };
-        let (permitted, term) = (controller.migration.permits(&action), controller.term);
-        let denied = controller.migration.handle(Event::Wanted(action.clone()), Moment(self.now_ms)).denied;
-        // Time passes in one and not in the other, so only a fresh denial can differ.
-        if permitted.is_ok() {
-            assert_eq!(denied, None, "{action:?} was permitted");
-        }
-        self.event(term, Event::Wanted(action));
-    }
-
-    fn operator(&mut self) {
-        let phase = self.journal.phase();
-        if self.faulty() {
-            if self.chance.below(1_000) < self.scenario.operator {
-                let action = match self.chance.below(8) {
-                    0 => Action::Pause,
-                    1 => Action::Unpause,
-                    2 | 3 => Action::Cancel,
-                    4 => Action::Reverse,
-                    5 => Action::Complete,
-                    6 => Action::Retry,
-                    _ => Action::Switch,
-                };
-                self.want(action);
-            }
-            if self.chance.below(3_000) == 0 {
-                self.event(self.newest, Event::TopologyMoved { revision: Revision(4) });
-            }
-        } else if self.journal.is_paused() {
-            self.want(Action::Unpause);
-        }
-        let patient = self.chance.percent(if self.faulty() { 98 } else { 80 });
-        if patient {
-            return;
-        }
-        match phase {
-            Phase::AwaitingApproval => self.want(Action::Approve { revision: Revision(3) }),
-            Phase::Ready => self.want(Action::Switch),
-            Phase::NeedsOperator => self.help(),
-            _ => {}
-        }
-    }
-
-    fn help(&mut self) {
-        let lost = self.journal.cause() == Some(&Cause::NoLiveCopy);
-        let decision =
-            Decision { by: "operator".to_owned(), reason: "the node will not come back".to_owned() };
-        let accept = Action::AcceptDataLoss(decision);
-        if lost
-            && self.scenario.accepts_loss
-            && self.adapter.store.source_lost
-            && self.journal.permits(&accept).is_ok()
-        {
-            self.loss_accepted = true;
-            self.want(accept);
-        } else if self.retries < 12 {
-            self.retries += u32::from(!self.faulty());
-            self.want(Action::Retry);
         }
     }
 
@@ -454,46 +397,6 @@ impl<'a> World<'a> {
             && let Some(progress) = self.adapter.progress()
         {
             self.post(To::Controller { term: self.newest, event: Event::Progressed(progress) });
-        }
-    }
-
-    /// What is told must be so, and what may be in the store must be on record. With two controllers only in the end:
-    /// nobody can know what the other has just done.
-    fn check_told(&mut self) {
-        if self.blind {
-            return;
-        }
-        let (phase, traces) = (self.journal.phase(), self.journal.traces());
-        let store = &mut self.adapter.store;
-        let may_be_target =
-            matches!(self.scenario.spec.path(), Path::Engine | Path::Repair) || self.loss_accepted;
-        let fits = match phase {
-            Phase::Planned
-            | Phase::AwaitingApproval
-            | Phase::Preflight
-            | Phase::Preparing
-            | Phase::CatchingUp
-            | Phase::Repairing
-            | Phase::Verifying
-            | Phase::Ready
-            | Phase::Fencing
-            | Phase::Cancelled
-            | Phase::Failed
-            | Phase::Expired
-            | Phase::Reversed => store.serves == Side::Source,
-            Phase::Replicating | Phase::Aborting => may_be_target || store.serves == Side::Source,
-            Phase::Unfencing | Phase::Committing | Phase::Reversing | Phase::NeedsOperator => true,
-            Phase::Switched | Phase::Retiring | Phase::Completed => store.serves == Side::Target,
-        };
-        if !fits {
-            store.violations.push(format!("{phase:?} is told, and the {:?} serves", store.serves));
-        }
-        let objects = (store.serves == Side::Source && store.target.is_some()) || store.slot;
-        if objects && !traces.objects {
-            store.violations.push(format!("{phase:?}: there are objects, and no record of them"));
-        }
-        if store.fence.is_some() && traces.fence.is_none() {
-            store.violations.push(format!("{phase:?}: writes are stopped, and no record of it"));
         }
     }
 
