@@ -23,7 +23,7 @@ use world::World;
 const SEEDS: u64 = 5_000;
 
 /// Ways that only trouble at the right moment leads to. A simulation that misses them proves little.
-const RARE_WAYS: [(Phase, Phase); 9] = [
+const RARE_WAYS: [(Phase, Phase); 8] = [
     // Over the budget, or a start.
     (Phase::Fencing, Phase::Unfencing),
     // It surely has not switched.
@@ -36,7 +36,6 @@ const RARE_WAYS: [(Phase, Phase); 9] = [
     (Phase::Unfencing, Phase::Aborting),
     (Phase::Switched, Phase::Reversing),
     (Phase::NeedsOperator, Phase::Committing),
-    (Phase::Retiring, Phase::NeedsOperator),
 ];
 
 /// What became of a seed.

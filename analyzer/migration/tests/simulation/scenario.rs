@@ -45,7 +45,7 @@ impl Scenario {
         let calm = chance.percent(10);
         let scale = |percent: u64| if calm { 0 } else { percent };
         Self {
-            network: scale(chance.below(15)),
+            network: scale(chance.below(25)),
             adapter: scale(chance.below(20)),
             controller: scale(chance.below(20)),
             zombies: match chance.below(10) {
@@ -53,7 +53,7 @@ impl Scenario {
                 5..8 => Zombies::Writing,
                 _ => Zombies::Blind,
             },
-            operator: chance.below(6),
+            operator: chance.below(16),
             corrupts: chance.percent(8),
             source_lost_ms: chance.percent(8).then(|| chance.below(2_500)),
             accepts_loss: chance.percent(50),

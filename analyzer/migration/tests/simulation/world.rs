@@ -239,11 +239,14 @@ impl<'a> World<'a> {
             Command::Perform { term, request } => {
                 let outcome = self.adapter.perform(term, &request, faults, &mut self.chance);
                 self.say(&format!("adapter: {} of {term}: {outcome:?}", request.id));
-                if let Some(outcome) = outcome {
-                    self.post(To::Controller {
-                        term: from,
-                        event: Event::Answered { request: request.id, outcome },
-                    });
+                let broken = self.faulty() && self.chance.percent(self.scenario.network / 2);
+                match outcome {
+                    Some(outcome) if !broken => {
+                        let event = Event::Answered { request: request.id, outcome };
+                        self.post(To::Controller { term: from, event });
+                    }
+                    // The connection breaks after the call has arrived.
+                    Some(_) | None => self.unanswered(from, &Command::Perform { term, request }),
                 }
             }
             Command::Ask { term, question } => {
@@ -306,8 +309,10 @@ impl<'a> World<'a> {
         }
         let copies = if self.chance.percent(faults) { 2 } else { 1 };
         for _ in 0..copies {
-            let late = self.chance.percent(faults / 2);
-            let delay_ms = if late { self.chance.below(2_500) } else { 1 + self.chance.below(15) };
+            let late = self.chance.percent(faults);
+            // Late by a step, by a phase, or by all there was.
+            let most_ms = [60, 400, 2_500][self.chance.below(3) as usize];
+            let delay_ms = if late { self.chance.below(most_ms) } else { 1 + self.chance.below(15) };
             let to = match &to {
                 To::Adapter { from, command } => To::Adapter { from: *from, command: command.clone() },
                 To::Controller { term, event } => To::Controller { term: *term, event: event.clone() },
