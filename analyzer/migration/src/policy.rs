@@ -112,7 +112,8 @@ impl Default for Policy {
 
 impl Default for Retry {
     fn default() -> Self {
-        // Eight refusals are about a minute, twenty questions about ten: a restart of an adapter, and of a host.
+        // Eight refusals are a minute; twenty questions seven minutes if connections are refused, seventeen if nothing
+        // comes back: longer than the restart of an adapter, and of a host.
         Self { most_refusals: 8, most_silent: 20, most_fences: 3, first_ms: 500, longest_ms: 30_000 }
     }
 }
