@@ -211,6 +211,11 @@ impl State {
         cluster: &Cluster,
         start: Timestamp,
     ) -> Vec<(&'a mut Partition, Option<&'a PartitionStep>, Circumstances)> {
+        let numbers: Vec<Option<u32>> = cluster
+            .nodes
+            .iter()
+            .map(|node| self.nodes.get(&(node.system.clone(), node.name.clone())).copied())
+            .collect();
         let mut counted = step.partitions.iter().peekable();
         let mut known = cluster.partitions.iter().peekable();
         let join = |(name, partition): (&Name, &'a mut Partition)| {
@@ -220,6 +225,9 @@ impl State {
             while known.next_if(|one| (one.system.as_str(), one.name.as_str()) < key).is_some() {}
             let counts = counted.next_if(|one| id(one).is_eq());
             let facts = known.next_if(|one| (one.system.as_str(), one.name.as_str()) == key);
+            if let Some(facts) = facts {
+                partition.lies_on(facts.holders.iter().map(|node| numbers[*node as usize]), step.end);
+            }
             let frozen = facts.and_then(|facts| {
                 let down = |node: &u32| cluster.nodes[*node as usize].state == NodeState::Down;
                 match facts.moving {
