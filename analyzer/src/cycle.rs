@@ -116,7 +116,7 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
         Ok(None) => {}
         Ok(cycled) => drop(publish.send_replace(cycled.map(Arc::new))),
         Err(error) => {
-            tracing::warn!(error = %format!("{error:#}"), "nothing is known before the first cycle")
+            tracing::warn!(error = %format!("{error:#}"), "nothing is known before the first cycle");
         }
     }
     let runtime = tokio::runtime::Handle::current();

@@ -8,7 +8,7 @@ use crate::band::Kind;
 use crate::cluster::{Cluster, PartitionFacts};
 use crate::horizon::{Ladder, Table, integrate};
 use crate::names::{ByName, Named};
-use crate::partition::Partition;
+use crate::partition::{Ahead, Partition};
 use crate::policy::Settings;
 use crate::record::{At, DomainPart, Exposed, Holder, Judged, Record, Status, Surging, Verdict};
 use crate::state::{Name, State};
@@ -52,6 +52,8 @@ pub struct Placed {
     pub redundancy: Redundancy,
     /// Whether it must stay: pinned, or being moved already.
     pub stays: bool,
+    /// What is known of the days to come.
+    pub ahead: Ahead,
 }
 
 impl Placed {
@@ -197,6 +199,7 @@ impl Known<'_> {
                 missing: replicas.saturating_sub(holders.len() as u8),
             },
             stays: facts.is_none_or(|facts| facts.pinned || facts.moving),
+            ahead: partition.ahead(self.state.until_ms),
             subset: holders.into_iter().map(Node).collect(),
         }
     }

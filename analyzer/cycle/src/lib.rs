@@ -10,6 +10,7 @@ mod assess;
 pub mod band;
 pub mod calibrate;
 pub mod cluster;
+mod days;
 mod decide;
 pub mod explain;
 pub mod frame;
@@ -26,5 +27,6 @@ mod state;
 
 pub use assess::{AssessError, Landscape, Placed, assess};
 pub use decide::decide_all;
+pub use partition::Ahead;
 pub use policy::{LONGEST_HORIZON_H, LONGEST_LEAD, ReadsNeed, Settings, SettingsError, Shifts};
 pub use state::{Absorbed, NodeView, State};

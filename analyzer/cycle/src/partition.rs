@@ -6,6 +6,7 @@
 //! minutes the shares are unknown.
 
 use crate::band::Kind;
+use crate::days::{Days, HOURS};
 use crate::input::{PartitionStep, StepLength};
 use crate::policy::Settings;
 use crate::record::{Habitual, Judged, Status};
@@ -53,11 +54,27 @@ pub(crate) struct Partition {
     pub(crate) slots: Vec<Slot>,
     /// Steps that the reads of `slots` are of, forgotten alike.
     pub(crate) weight: f64,
+    pub(crate) days: Days,
+    /// Who holds it by the topology, the leader first, by the state's numbers; empty before that was known.
+    pub(crate) holders: Vec<u32>,
+    /// When the subset or the leader was last seen to change, milliseconds.
+    pub(crate) changed_ms: Option<u64>,
     /// Minutes since all nodes were last watched.
     pub(crate) unmeasured_min: u32,
     /// When it was last counted, milliseconds.
     pub(crate) seen_ms: u64,
     pub(crate) last: Last,
+}
+
+/// What is known of the days to come.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ahead {
+    /// Reads per second that each hour of the day (UTC) brings; `None` where nothing was counted in it yet.
+    pub reads_per_s: [Option<f64>; HOURS],
+    /// Rate per hour at which shares lose their meaning; `None` before two days in a row are known.
+    pub drift_per_hour: Option<f64>,
+    /// Hours since the subset or its leader was seen to change; `None` if it never was.
+    pub changed_ago_h: Option<f64>,
 }
 
 /// What the last minute said.
@@ -111,6 +128,9 @@ impl Partition {
             peer: None,
             slots: Vec::new(),
             weight: 0.0,
+            days: Days::default(),
+            holders: Vec::new(),
+            changed_ms: None,
             unmeasured_min: 0,
             seen_ms: 0,
             last: Last { status: Status::Unseen, bits: None, effective: None, judged: NOTHING },
@@ -138,7 +158,35 @@ impl Partition {
                 offset: quarter_of(&mut self.offset, step.and_then(|step| step.offset_h)),
                 peer: quarter_of(&mut self.peer, step.and_then(|step| step.peer_h)),
             },
-            StepLength::Hour => Wants { node: follow(&mut self.hour, h), ..Wants::default() },
+            StepLength::Hour => {
+                if let Some(step) = step {
+                    self.days.hour(now.start, step, numbers, now.frozen.is_none());
+                }
+                Wants { node: follow(&mut self.hour, h), ..Wants::default() }
+            }
+        }
+    }
+
+    /// Learns who holds it, the leader first; a holder whose number is not known says nothing.
+    pub(crate) fn lies_on(&mut self, holders: impl Iterator<Item = Option<u32>> + Clone, now: Timestamp) {
+        let known = holders.clone().all(|holder| holder.is_some());
+        if !known || self.holders.iter().copied().map(Some).eq(holders.clone()) {
+            return;
+        }
+        if !self.holders.is_empty() {
+            self.changed_ms = Some(now.as_ms());
+            self.days.held_by_others();
+        }
+        self.holders = holders.flatten().collect();
+    }
+
+    /// What is known of the days to come, as of a moment.
+    pub(crate) fn ahead(&self, until_ms: Option<u64>) -> Ahead {
+        let since = |(until, changed): (u64, u64)| until.saturating_sub(changed) as f64 / 3.6e6;
+        Ahead {
+            reads_per_s: self.days.by_hour.map(|reads| reads.map(f64::from)),
+            drift_per_hour: self.days.drift_per_hour(),
+            changed_ago_h: until_ms.zip(self.changed_ms).map(since),
         }
     }
 

@@ -217,10 +217,19 @@ impl State {
         cluster: &Cluster,
         start: Timestamp,
     ) -> Vec<(&'a mut Partition, Option<&'a PartitionStep>, Circumstances)> {
+        let numbers: Vec<Option<u32>> = cluster
+            .nodes
+            .iter()
+            .map(|node| self.nodes.get(&(node.system.clone(), node.name.clone())).copied())
+            .collect();
         let (mut counted, mut known) = (ByName::new(&step.partitions), ByName::new(&cluster.partitions));
         let join = |(name, partition): (&Name, &'a mut Partition)| {
             let counts = counted.find(name.name());
-            let frozen = known.find(name.name()).and_then(|facts| {
+            let facts = known.find(name.name());
+            if let Some(facts) = facts {
+                partition.lies_on(facts.holders.iter().map(|node| numbers[*node as usize]), step.end);
+            }
+            let frozen = facts.and_then(|facts| {
                 let down = |node: &u32| cluster.nodes[*node as usize].state == NodeState::Down;
                 match facts.moving {
                     true => Some(Frozen::Moving),

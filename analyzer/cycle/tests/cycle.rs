@@ -5,8 +5,9 @@ mod scene;
 use isotherm_cycle::cluster::Cluster;
 use isotherm_cycle::input::StepLength;
 use isotherm_cycle::record::{Record, Status, Surging, Verdict};
-use isotherm_cycle::{Settings, State, assess, decide_all};
+use isotherm_cycle::{Settings, Shifts, State, assess, decide_all};
 use isotherm_model::Timestamp;
+use isotherm_risk::Mode;
 use scene::{START_MS, cluster, led, step};
 
 fn at(minutes: u64) -> Timestamp {
@@ -151,6 +152,63 @@ fn a_change_of_policy_changes_the_next_cycles_decision() {
         let leans = scene::holders(at, 9).contains(&2);
         assert_eq!(leans, *verdict != Verdict::Nothing, "{at}: {verdict:?}");
     }
+}
+
+/// Verdicts of all partitions with their reasons.
+fn decided(state: &State, cluster: &Cluster, settings: &Settings, minutes: u64) -> Vec<Record> {
+    let (landscape, mut records) = assess(state, cluster, settings, at(minutes)).expect("facts that fit");
+    decide_all(&mut records, &landscape, cluster, settings);
+    records
+}
+
+#[test]
+fn a_headroom_that_is_exceeded_at_the_busiest_hour_is_a_cause_before_it_is_exceeded() {
+    let mut cluster = cluster(9, 12);
+    // Ten reads a second of each partition now, and a hundred at noon.
+    cluster.nodes.iter_mut().for_each(|node| node.capacity_per_s = Some(150.0));
+    let settings = Settings::default();
+    let mut state = warmed(&cluster, 60, |_, _| 0.6);
+    let calm = decided(&state, &cluster, &settings, 60);
+    assert!(calm.iter().all(|record| record.verdict == Verdict::Nothing), "{}", calm[0].reason);
+    assert!(calm[0].reason.contains("of the day to come is not known yet"), "{}", calm[0].reason);
+    for hour in 0..24 {
+        let times = if hour == 12 { 600 } else { 60 };
+        let reads = |p: u32, n: u64| led(0.6, p, n).map(|reads| reads.map(|reads| reads * times));
+        state.absorb(&step(&cluster, StepLength::Hour, hour, reads), &cluster, &settings);
+    }
+    let warned = decided(&state, &cluster, &settings, 60);
+    assert!(warned.iter().any(|record| record.verdict != Verdict::Nothing), "{}", warned[0].reason);
+    let mut present_only = settings.clone();
+    present_only.gate.factors.forecast = false;
+    let calm = decided(&state, &cluster, &present_only, 60);
+    assert!(calm.iter().all(|record| record.verdict == Verdict::Nothing), "{}", calm[0].reason);
+}
+
+#[test]
+fn a_shift_waits_until_the_leader_has_been_the_same_for_two_days() {
+    let mut cluster = cluster(9, 12);
+    cluster.nodes[2].hazard.per_hour *= 600.0;
+    cluster.nodes[2].hazard.over_class = 600.0;
+    let led_by_2 = (0..12).position(|p| scene::holders(p, 9)[0] == 2).expect("one is");
+    let mut settings = Settings { shifts: Shifts::Lead, ..Settings::default() };
+    // Nine nodes are never even.
+    settings.gate.peak_over_mean = 10.0;
+    let mut state = warmed(&cluster, 60, |_, _| 0.6);
+    let before = &decided(&state, &cluster, &settings, 60)[led_by_2];
+    assert_eq!(before.verdict, Verdict::ShiftReads, "{}", before.reason);
+    assert!(before.reason.ends_with("only noted, as the mode is to observe"), "{}", before.reason);
+    let auto = Settings { mode: Mode::Auto, ..settings.clone() };
+    let told = &decided(&state, &cluster, &auto, 60)[led_by_2].reason;
+    assert!(told.ends_with("nothing carries actions out yet"), "{told}");
+    // Another one led for a minute.
+    let elsewhere = |cluster: &mut Cluster| cluster.partitions[led_by_2].holders.swap(0, 1);
+    for minute in 60..62 {
+        elsewhere(&mut cluster);
+        let step = step(&cluster, StepLength::Minute, minute, |p, n| led(0.6, p, n));
+        state.absorb(&step, &cluster, &settings);
+    }
+    let after = &decided(&state, &cluster, &settings, 62)[led_by_2];
+    assert_ne!(after.verdict, Verdict::ShiftReads, "{}", after.reason);
 }
 
 #[test]

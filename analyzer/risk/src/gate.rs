@@ -12,13 +12,16 @@
 //! What is unknown passes no check. Each factor can be switched off, so that policies with and without it can be
 //! compared; off means that it neither causes nor forbids.
 
+mod candidate;
 mod decide;
 mod verdict;
 
+pub use candidate::{Candidates, Shifted};
 pub use decide::{Destination, Move, Shift, ShiftAction, Situation, decide, undo_shift};
 pub use verdict::{Check, Criterion, Decision, Judged, Standing, Verdict, WhyNot};
 
 use crate::bounds::{self, Must, OutOfRange};
+use crate::loss::Gain;
 use serde::{Deserialize, Serialize};
 
 /// What an action must pass. Defaults: docs/risk.md.
@@ -27,6 +30,11 @@ use serde::{Deserialize, Serialize};
 pub struct GatePolicy {
     /// Hours that a move is expected to be of use. 336: two weeks.
     pub residence_h: f64,
+    /// Share of the meaning of a partition's shares that is taken to be lost in a day, where it was not measured yet.
+    /// 1/30: who serves changes for good once a month.
+    pub drift_per_day: f64,
+    /// Hours that a gray node goes on to fail reads. 4.
+    pub gray_h: f64,
     /// Probability with which the benefit is at least its lower bound. .80.
     pub confidence: f64,
     /// How many times its cost a move must gain. 3.
@@ -39,7 +47,8 @@ pub struct GatePolicy {
     pub hazard_trigger: f64,
     /// How many times its class's hazard a destination may have. 2.5.
     pub hazard_ratio: f64,
-    /// Probability that a holder exceeds its headroom, from which on that is a cause. .5.
+    /// Probability that a holder exceeds its headroom at present, from which on that is a cause. .5. One that is only
+    /// foreseen is a cause from `confidence` on: even the lower bound of the load is too much then.
     pub headroom_trigger: f64,
     /// Share of its capacity that a destination may reach. .85.
     pub headroom: f64,
@@ -66,11 +75,13 @@ pub struct Factors {
     pub shifting: bool,
     /// Headroom: as a cause and of destinations.
     pub headroom: bool,
+    /// Suspicions that a node answers badly, as a cause.
+    pub gray: bool,
 }
 
 impl Default for Factors {
     fn default() -> Self {
-        Self { hazard: true, forecast: true, shifting: true, headroom: true }
+        Self { hazard: true, forecast: true, shifting: true, headroom: true, gray: true }
     }
 }
 
@@ -78,6 +89,8 @@ impl Default for GatePolicy {
     fn default() -> Self {
         Self {
             residence_h: 14.0 * 24.0,
+            drift_per_day: 1.0 / 30.0,
+            gray_h: 4.0,
             confidence: 0.8,
             gain_over_cost: 3.0,
             shift_gain_over_pause: 30.0,
@@ -102,6 +115,8 @@ impl GatePolicy {
     pub fn check(&self) -> Result<(), OutOfRange> {
         bounds::check(&[
             ("gate.residence_h", self.residence_h, Must::Positive),
+            ("gate.drift_per_day", self.drift_per_day, Must::NotNegative),
+            ("gate.gray_h", self.gray_h, Must::NotNegative),
             ("gate.confidence", self.confidence, Must::Share),
             ("gate.confidence less than 1", 1.0 - self.confidence, Must::Share),
             ("gate.gain_over_cost", self.gain_over_cost, Must::NotNegative),
@@ -118,14 +133,31 @@ impl GatePolicy {
     }
 
     /// Hours of the residence in which shares will still be what they are, if they lose their meaning at a rate per
-    /// hour: (1 - exp(-d T)) / d. All of it where they do not drift.
+    /// hour: (1 - exp(-d T)) / d. All of it where they do not drift; where that is unknown, at the rate that the
+    /// policy takes for it.
     #[must_use]
-    pub fn useful_h(&self, drift_per_hour: f64) -> f64 {
+    pub fn useful_h(&self, drift_per_hour: Option<f64>) -> f64 {
+        let drift_per_hour = drift_per_hour.unwrap_or(self.drift_per_day / 24.0);
         if drift_per_hour > 0.0 {
             -(-drift_per_hour * self.residence_h).exp_m1() / drift_per_hour
         } else {
             self.residence_h
         }
+    }
+
+    /// Whether such a probability of exceeding the headroom, at a moment to come or in a case that may come about, is
+    /// a cause. What does not last is not worth a move, and what is as likely as not will as often not come.
+    #[must_use]
+    pub fn foresees(&self, exceeds: f64) -> bool {
+        exceeds >= self.headroom_trigger.max(self.confidence)
+    }
+
+    /// Client-minutes that a gain is expected to save: what lasts over the residence, what gray nodes fail as long as
+    /// they do.
+    #[must_use]
+    pub fn saved(&self, gain: Gain, drift_per_hour: Option<f64>) -> f64 {
+        let useful_h = self.useful_h(drift_per_hour);
+        gain.per_hour * useful_h + gain.gray_per_hour * self.gray_h.min(useful_h)
     }
 }
 

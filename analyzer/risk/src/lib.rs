@@ -32,8 +32,8 @@ pub use exposure::{
 };
 pub use field::{Bearing, Effect, Field, FieldError, FieldPolicy, Holding};
 pub use gate::{
-    Check, Criterion, Decision, Destination, Factors, GatePolicy, Judged, Mode, Move, Shift, ShiftAction,
-    Situation, Standing, Verdict, WhyNot, decide, undo_shift,
+    Candidates, Check, Criterion, Decision, Destination, Factors, GatePolicy, Judged, Mode, Move, Shift,
+    ShiftAction, Shifted, Situation, Standing, Verdict, WhyNot, decide, undo_shift,
 };
 pub use hazard::{
     Basis, ClassPrior, DownCause, Hazard, HazardError, HazardPolicy, Hazards, History, HistoryError,

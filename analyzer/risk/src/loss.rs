@@ -210,9 +210,19 @@ impl Surroundings<'_> {
         redundancy: Redundancy,
         policy: &RiskPolicy,
     ) -> LossParts {
+        self.parts_with(Without::new(self.field, own), held, redundancy, policy)
+    }
+
+    fn parts_with(
+        &self,
+        without: Without<'_>,
+        held: &Holding<'_>,
+        redundancy: Redundancy,
+        policy: &RiskPolicy,
+    ) -> LossParts {
         let clients = policy.loss.clients(held.reads_per_s);
         let effect = if policy.loss.overload {
-            Without::new(self.field, own).effect(held, self.hazard_per_hour)
+            without.effect(held, self.hazard_per_hour)
         } else {
             Some(crate::field::Effect::default())
         };

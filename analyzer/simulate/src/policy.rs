@@ -75,17 +75,10 @@ pub struct Limits {
     pub shifts_per_day: f64,
     /// Days after a move or a shift in which a partition is left alone, but for gray nodes.
     pub cool_down_days: f64,
-    /// Rate at which shares lose their meaning, per day.
-    pub drift_per_day: f64,
-    /// Hours that a gray node's failures last.
-    pub gray_h: f64,
     /// Hours between decisions; a new suspicion is decided about at once.
     pub every_h: usize,
     /// Replicas whose copy is looked at closely in a decision.
     pub looks: usize,
-    /// Probability that a node exceeds its headroom, were the node gone that would leave it the most, from which on
-    /// that is a cause.
-    pub survivors_trigger: f64,
     /// How many times the mean load a destination may reach when a suspect is left: the bound is there against crowds
     /// that flee to one node for weeks, and would keep reads on a node that fails them now.
     pub urgent_peak_over_mean: f64,
@@ -99,11 +92,8 @@ impl Default for Limits {
             bytes_per_day: 0.01,
             shifts_per_day: 120.0,
             cool_down_days: 2.0,
-            drift_per_day: 1.0 / 30.0,
-            gray_h: 4.0,
             every_h: 1,
             looks: 16,
-            survivors_trigger: 0.5,
             urgent_peak_over_mean: 1.5,
             gate: GatePolicy::default(),
         }

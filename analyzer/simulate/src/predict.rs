@@ -204,7 +204,7 @@ fn score(
         .into_par_iter()
         .map(|partition| {
             let one = &followed[partition];
-            let per_h = belief.exposure(partition, &belief.holders[partition]);
+            let per_h = belief.exposure(partition);
             let last = analyst.entropy(partition);
             let series = &one.hours[one.hours.len().saturating_sub(SERIES_H)..];
             let level = if last >= HIGH { 1.0 } else { 0.0 };

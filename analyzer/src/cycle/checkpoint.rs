@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const FILE: &str = "cycle.state";
 
 /// What the file begins with. The digit is the layout's version: whoever changes the state's types counts it up.
-const MAGIC: [u8; 8] = *b"isocyc-2";
+const MAGIC: [u8; 8] = *b"isocyc-3";
 
 /// A checkpoint larger than this is none of ours: a hundred times what a hundred thousand partitions take.
 const MOST_BYTES: u64 = 32 << 30;

@@ -9,7 +9,7 @@ const MINUTE: u64 = 60_000;
 
 fn frame(number: u64, names: &[&str], reads: &[Option<u64>], moving: bool) -> Frame {
     let system = SystemId::new("s").expect("a name");
-    let latency = (number % 2 == 0).then_some(Latency { median_ns: 1.5, p99_ns: 9.0 });
+    let latency = (number.is_multiple_of(2)).then_some(Latency { median_ns: 1.5, p99_ns: 9.0 });
     let node = |name: &str| NodeStep {
         node: NodeId::new(system.clone(), name).expect("a name"),
         reads: reads.first().copied().flatten(),
@@ -52,7 +52,7 @@ fn frame(number: u64, names: &[&str], reads: &[Option<u64>], moving: bool) -> Fr
             partitions: names.iter().map(facts).collect(),
             ..Cluster::default()
         },
-        purpose: if number % 2 == 0 { Purpose::Learn } else { Purpose::Decide },
+        purpose: if number.is_multiple_of(2) { Purpose::Learn } else { Purpose::Decide },
     }
 }
 

@@ -28,12 +28,19 @@ pub struct Effect {
 pub(crate) struct Without<'f> {
     field: &'f Field,
     own: Option<Holding<'f>>,
+    /// By how many standard deviations loads are taken to be less than they are expected to be.
+    lower: f64,
 }
 
 impl<'f> Without<'f> {
     /// `own`: where the partition lies in the field; `None` if it is not part of it.
     pub(crate) const fn new(field: &'f Field, own: Option<Holding<'f>>) -> Self {
-        Self { field, own }
+        Self { field, own, lower: 0.0 }
+    }
+
+    /// The same if all loads were over-estimated by so many standard deviations.
+    pub(crate) const fn lower_by(self, deviations: f64) -> Self {
+        Self { lower: deviations, ..self }
     }
 
     fn load(&self, node: Node) -> f64 {
@@ -78,7 +85,8 @@ impl<'f> Without<'f> {
         for at in 0..held.subset.len() {
             let node = held.subset[at];
             let capacity = self.field.capacity_per_s(node)?;
-            let beyond = |load: f64| self.field.beyond(capacity, load);
+            let less = self.lower * self.field.policy().uncertainty * capacity;
+            let beyond = |load: f64| self.field.beyond(capacity, load - less);
             let (bare, full) = (self.load(node), self.load_with(held, at));
             let (bare_now, full_now) = (beyond(bare), beyond(full));
             effect.present_per_s += full_now - bare_now;

@@ -14,17 +14,19 @@ pub struct Situation {
     pub loss_per_hour: Option<f64>,
     /// The highest hazard over its class's among its holders.
     pub hazard_over_class: f64,
+    /// Whether a holder is suspected of answering badly.
+    pub gray: bool,
     /// The highest probability that a holder exceeds its headroom with all nodes up, at present. Absent: capacities
     /// unknown.
     pub exceeds_now: Option<f64>,
-    /// The same at the worst of the forecast horizon.
+    /// The same at the worst that is foreseen: at the busiest hour, or with one more node gone.
     pub exceeds_forecast: Option<f64>,
     /// The load of its largest replica over the largest capacity there is.
     pub replica_over_largest: Option<f64>,
     /// The load of all nodes over the capacity that is left without the largest.
     pub load_over_capacity: Option<f64>,
-    /// Rate per hour at which its shares lose their meaning. 0: they do not.
-    pub drift_per_hour: f64,
+    /// Rate per hour at which its shares lose their meaning. 0: they do not. Absent: not measured yet.
+    pub drift_per_hour: Option<f64>,
     /// The best shift there is.
     pub shift: Option<Shift>,
     /// The best move there is.
@@ -104,19 +106,21 @@ pub struct Destination {
 #[must_use]
 pub fn decide(situation: &Situation, policy: &GatePolicy) -> Decision {
     let factors = policy.factors;
-    let exceeds = |value: Option<f64>| value.is_some_and(|value| value >= policy.headroom_trigger);
-    let forecast = factors.forecast && exceeds(situation.exceeds_forecast);
-    let headroom_is_cause = factors.headroom && (exceeds(situation.exceeds_now) || forecast);
+    let now = situation.exceeds_now.is_some_and(|value| value >= policy.headroom_trigger);
+    let foreseen = situation.exceeds_forecast.is_some_and(|value| policy.foresees(value));
+    let headroom_is_cause = factors.headroom && (now || (factors.forecast && foreseen));
     let hazard_is_cause = factors.hazard && situation.hazard_over_class >= policy.hazard_trigger;
+    let gray_is_cause = factors.gray && situation.gray;
     let mut decision = Decision {
         verdict: Verdict::Nothing,
         standing: standing(situation),
         hazard_is_cause,
         headroom_is_cause,
+        gray_is_cause,
         shift_failed: None,
         rank: 0.0,
     };
-    if !(hazard_is_cause || headroom_is_cause) {
+    if !decision.has_cause() {
         return decision;
     }
     if situation.loss_per_hour.is_none() {
@@ -197,8 +201,7 @@ fn instead(situation: &Situation, policy: &GatePolicy, headroom_is_cause: bool) 
 
 fn judge_shift(shift: &Shift, situation: &Situation, policy: &GatePolicy) -> Judged {
     // A shift is undone when its cause is gone, so it is of use until the next one at least, and no longer for sure.
-    let useful_h = policy.useful_h(situation.drift_per_hour);
-    let (benefit, benefit_lower) = benefit(shift.gain, useful_h, policy);
+    let (benefit, benefit_lower) = benefit(shift.gain, situation, policy);
     let since = shift.since_last_h.unwrap_or(f64::INFINITY);
     let mut checks = vec![
         paid(benefit_lower, shift.pause, policy.shift_gain_over_pause),
@@ -209,7 +212,7 @@ fn judge_shift(shift: &Shift, situation: &Situation, policy: &GatePolicy) -> Jud
 }
 
 fn judge_move(best: &Move, situation: &Situation, policy: &GatePolicy, for_hazard: bool) -> Judged {
-    let (benefit, benefit_lower) = benefit(best.gain, policy.useful_h(situation.drift_per_hour), policy);
+    let (benefit, benefit_lower) = benefit(best.gain, situation, policy);
     let mut checks = vec![paid(benefit_lower, best.cost, policy.gain_over_cost)];
     if for_hazard {
         let left = best.exposure_per_hour.zip(best.exposure_after_per_hour);
@@ -242,8 +245,9 @@ fn paid(benefit_lower: f64, cost: f64, times: f64) -> Check {
     Check { criterion: Criterion::GainOverCost, value: Some(over), bound: times, passed }
 }
 
-/// The benefit over some hours, expected and at its lower bound: what is believed of the gain is taken for normal.
-fn benefit(gain: Gain, useful_h: f64, policy: &GatePolicy) -> (f64, f64) {
+/// The benefit, expected and at its lower bound: what is believed of the gain is taken for normal.
+fn benefit(gain: Gain, situation: &Situation, policy: &GatePolicy) -> (f64, f64) {
     let below = Normal::standard().inverse_cdf(policy.confidence);
-    (gain.per_hour * useful_h, (gain.per_hour - below * gain.sd_per_hour) * useful_h)
+    let saved = policy.saved(gain, situation.drift_per_hour);
+    (saved, saved - below * gain.sd_per_hour * policy.useful_h(situation.drift_per_hour))
 }

@@ -5,6 +5,10 @@ use crate::loss::Gain;
 const ROOMY: Destination =
     Destination { peak_over_capacity: Some(0.5), peak_over_mean: Some(1.0), hazard_over_class: 1.0 };
 
+const fn gain(per_hour: f64, sd_per_hour: f64) -> Gain {
+    Gain { per_hour, gray_per_hour: 0.0, sd_per_hour }
+}
+
 /// A holder of eight times its class's hazard, and a move that passes everything.
 fn situation() -> Situation {
     Situation {
@@ -14,7 +18,8 @@ fn situation() -> Situation {
         exceeds_forecast: Some(0.0),
         replica_over_largest: Some(0.1),
         load_over_capacity: Some(0.5),
-        drift_per_hour: 0.0,
+        drift_per_hour: Some(0.0),
+        gray: false,
         shift: None,
         best_move: Some(best_move()),
         mode: Mode::Approve,
@@ -27,7 +32,7 @@ fn best_move() -> Move {
         from: Node(0),
         to: Node(1),
         bytes: 1_000,
-        gain: Gain { per_hour: 6.0, sd_per_hour: 1.0 },
+        gain: gain(6.0, 1.0),
         loss_after_per_hour: 4.0,
         cost: 100.0,
         exposure_per_hour: Some(0.01),
@@ -39,7 +44,7 @@ fn best_move() -> Move {
 fn shift() -> Shift {
     Shift {
         action: ShiftAction::Lead { to: Node(2) },
-        gain: Gain { per_hour: 5.0, sd_per_hour: 0.0 },
+        gain: gain(5.0, 0.0),
         pause: 10.0,
         since_last_h: None,
         destination: ROOMY,
@@ -83,7 +88,7 @@ fn a_move_that_passes_says_by_how_much() {
 #[test]
 fn each_check_fails_by_itself() {
     let best = best_move();
-    let unsure = Gain { per_hour: 6.0, sd_per_hour: 7.0 };
+    let unsure = gain(6.0, 7.0);
     assert_eq!(failed(Move { gain: unsure, ..best }), Criterion::GainOverCost);
     assert_eq!(failed(Move { cost: 600.0, ..best }), Criterion::GainOverCost);
     assert_eq!(failed(Move { exposure_after_per_hour: Some(0.0071), ..best }), Criterion::ExposureLeft);
@@ -101,10 +106,10 @@ fn each_check_fails_by_itself() {
 #[test]
 fn drift_shortens_what_a_move_is_good_for() {
     let policy = GatePolicy::default();
-    assert_eq!(policy.useful_h(0.0), 336.0);
+    assert_eq!(policy.useful_h(Some(0.0)), 336.0);
     // Half a week's meaning: (1 - e^-4) / (1/84).
-    assert!((policy.useful_h(1.0 / 84.0) - 84.0 * (1.0 - (-4.0_f64).exp())).abs() < 1e-9);
-    let drifting = Situation { drift_per_hour: 1.0, ..situation() };
+    assert!((policy.useful_h(Some(1.0 / 84.0)) - 84.0 * (1.0 - (-4.0_f64).exp())).abs() < 1e-9);
+    let drifting = Situation { drift_per_hour: Some(1.0), ..situation() };
     assert!(matches!(
         verdict(&drifting),
         Verdict::MovingWillNotHelp(WhyNot::Failed(Criterion::GainOverCost, _))
@@ -134,18 +139,16 @@ fn what_is_unknown_moves_nothing_and_says_so() {
     assert_eq!(verdict(&unknown), Verdict::MovingWillNotHelp(WhyNot::LossUnknown));
     let nowhere = Situation { best_move: None, ..situation() };
     assert_eq!(verdict(&nowhere), Verdict::MovingWillNotHelp(WhyNot::NoDestination));
-    let nan = Move { gain: Gain { per_hour: f64::NAN, sd_per_hour: 0.0 }, ..best_move() };
+    let nan = Move { gain: gain(f64::NAN, 0.0), ..best_move() };
     assert_eq!(failed(nan), Criterion::GainOverCost);
-    let worse =
-        Move { loss_after_per_hour: 11.0, gain: Gain { per_hour: -1.0, sd_per_hour: 0.0 }, ..best_move() };
+    let worse = Move { loss_after_per_hour: 11.0, gain: gain(-1.0, 0.0), ..best_move() };
     let stays = Situation { best_move: Some(worse), ..situation() };
     assert_eq!(verdict(&stays), Verdict::MovingWillNotHelp(WhyNot::NoLess { now: 10.0, after: 11.0 }));
 }
 
 #[test]
 fn what_is_too_large_is_split_and_what_is_too_full_slows_down() {
-    let full =
-        Situation { hazard_over_class: 1.0, exceeds_forecast: Some(0.6), best_move: None, ..situation() };
+    let full = Situation { hazard_over_class: 1.0, exceeds_now: Some(0.6), best_move: None, ..situation() };
     assert_eq!(verdict(&full), Verdict::MovingWillNotHelp(WhyNot::NoDestination));
     let large = Situation { replica_over_largest: Some(0.9), ..full.clone() };
     assert_eq!(verdict(&large), Verdict::SplitIt { replica_over_largest: 0.9 });
@@ -207,4 +210,40 @@ fn policies_that_cannot_be_are_named() {
     assert_eq!(GatePolicy::default().check(), Ok(()));
     let certain = GatePolicy { confidence: 1.0, ..GatePolicy::default() };
     assert_eq!(certain.check().unwrap_err().field, "gate.confidence less than 1");
+}
+
+#[test]
+fn what_gray_nodes_fail_is_a_cause_and_is_saved_only_while_they_do() {
+    let policy = GatePolicy::default();
+    let fails = Gain { per_hour: 0.0, gray_per_hour: 100.0, sd_per_hour: 0.0 };
+    assert_eq!(policy.saved(fails, None), 400.0);
+    let calm = Situation { hazard_over_class: 1.0, gray: true, best_move: None, ..situation() };
+    let shift = Shift { gain: fails, pause: 13.0, ..shift() };
+    let gray = Situation { shift: Some(shift), ..calm };
+    assert!(matches!(verdict(&gray), Verdict::ShiftReads(..)));
+    let well = Situation { gray: false, ..gray.clone() };
+    assert_eq!(verdict(&well), Verdict::Nothing);
+    let dear = Situation { shift: Some(Shift { pause: 14.0, ..shift }), ..gray.clone() };
+    assert!(matches!(verdict(&dear), Verdict::MovingWillNotHelp(_)));
+    let without = GatePolicy { factors: Factors { gray: false, ..Factors::default() }, ..policy };
+    assert_eq!(decide(&gray, &without).verdict, Verdict::Nothing);
+}
+
+#[test]
+fn a_drift_that_was_not_measured_is_the_one_that_the_policy_takes_for_it() {
+    let policy = GatePolicy { drift_per_day: 0.5, ..GatePolicy::default() };
+    assert_eq!(policy.useful_h(None), policy.useful_h(Some(0.5 / 24.0)));
+    assert!(policy.useful_h(None) < policy.useful_h(Some(0.0)));
+}
+
+#[test]
+fn a_headroom_that_is_only_foreseen_must_be_exceeded_even_at_the_lower_bound() {
+    let foreseen = |exceeds: f64| {
+        let calm = Situation { hazard_over_class: 1.0, exceeds_forecast: Some(exceeds), ..situation() };
+        verdict(&calm)
+    };
+    assert_eq!(foreseen(0.79), Verdict::Nothing);
+    assert!(matches!(foreseen(0.8), Verdict::Move(..)));
+    let now = Situation { hazard_over_class: 1.0, exceeds_now: Some(0.5), ..situation() };
+    assert!(matches!(verdict(&now), Verdict::Move(..)));
 }

@@ -131,8 +131,18 @@ pub struct Decision {
     pub hazard_is_cause: bool,
     /// A holder's headroom is a cause.
     pub headroom_is_cause: bool,
+    /// A holder that is suspected of answering badly is a cause.
+    pub gray_is_cause: bool,
     /// Why the shift that was offered is not the verdict, if it is not.
     pub shift_failed: Option<Judged>,
     /// What orders verdicts of the same kind: the benefit's lower bound, of moves per byte. 0 if there is no action.
     pub rank: f64,
+}
+
+impl Decision {
+    /// Whether there is a cause to do anything.
+    #[must_use]
+    pub fn has_cause(&self) -> bool {
+        self.hazard_is_cause || self.headroom_is_cause || self.gray_is_cause
+    }
 }

@@ -102,6 +102,27 @@ fn copying_forty_gigabytes_costs_its_latency_and_a_pause() {
 }
 
 #[test]
+fn an_overload_that_would_take_four_deviations_is_not_surely_saved_and_one_that_is_there_is() {
+    let sure = |reads_per_s: f64| {
+        let sample = Sample::new(4, 100.0).with(&[0], &[1.0], reads_per_s);
+        let there = Part::new(&[1], &[1.0], reads_per_s);
+        let mut small = Sample::new(4, 1e6);
+        small.nodes[0].capacity_per_s = Some(100.0);
+        small.partitions = sample.partitions;
+        let gain = small.look(|around| {
+            let own = small.partitions[0].held();
+            around.gain(own, &there.held(), ANY_SERVES, &[0.0; 4], &RiskPolicy::default()).unwrap()
+        });
+        assert!(gain.per_hour > 0.0);
+        1.0 - 0.84 * gain.sd_per_hour / gain.per_hour
+    };
+    // 68, 100 and 150 % of the capacity.
+    assert!(sure(68.0) < 0.18, "{}", sure(68.0));
+    assert!((0.2..0.5).contains(&sure(100.0)), "{}", sure(100.0));
+    assert!(sure(150.0) > 0.85, "{}", sure(150.0));
+}
+
+#[test]
 fn leaving_a_hazardous_node_saves_its_failovers_as_surely_as_its_hazard_is_known() {
     let mut sample = Sample::new(4, 1e6).with(&[0, 1, 2], &[0.5, 0.3, 0.2], 100.0);
     sample.hazard_per_hour[0] = 0.011;

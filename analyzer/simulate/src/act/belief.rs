@@ -5,8 +5,8 @@ use crate::cluster::Cluster;
 use crate::policy::{Limits, Parts};
 use crate::world::{REPLICAS, Shares, normed};
 use isotherm_risk::{
-    Bearing, Destination, Domain, Domains, ExposurePolicy, Field, FieldPolicy, Gain, GatePolicy, Holding,
-    LossParts, LossPolicy, Mode, Node, Redundancy, RiskPolicy, Situation, Surroundings,
+    Bearing, Candidates, Domain, Domains, ExposurePolicy, Field, FieldPolicy, GatePolicy, Holding,
+    LossPolicy, Lying, Mode, Node, Redundancy, RiskPolicy, Situation, Surroundings,
 };
 
 /// What is believed, and the loss that follows.
@@ -28,13 +28,15 @@ pub(crate) struct Belief<'a> {
     shares: Vec<Shares>,
     bearings: Vec<Bearing>,
     pub(crate) field: Field,
-    mean_load: f64,
+    /// Load over capacity of all nodes.
+    mean_fullness: f64,
     domains: Domains,
     failing: Vec<f64>,
     policy: RiskPolicy,
     redundancy: Redundancy,
     pub(crate) limits: Limits,
-    useful_h: f64,
+    /// The gate for the parts that decide, and the same when a suspect is left.
+    gates: [GatePolicy; 2],
 }
 
 /// What a suspect is taken to bear of its capacity, to fail of its reads, and to add to its hazard per hour: nobody
@@ -115,13 +117,13 @@ impl<'a> Belief<'a> {
             drained_left: cluster.world.spec().copying.drained_left,
             shares: Vec::new(),
             field: Field::build(&bearings, [], FieldPolicy::default()).expect("capacities are above 0"),
-            mean_load: 0.0,
+            mean_fullness: 0.0,
             bearings,
             domains,
             failing,
             policy,
             redundancy: Redundancy { quorum_bears: 2, missing: 0 },
-            useful_h: limits.gate.useful_h(limits.drift_per_day / 24.0),
+            gates: gates(parts, limits),
             limits: limits.clone(),
         };
         belief.shares = (0..count).map(|at| belief.shares_with(at, belief.drained[at])).collect();
@@ -154,8 +156,9 @@ impl<'a> Belief<'a> {
         let holdings = (0..self.holders.len()).map(|at| self.held(at));
         self.field = Field::build(&self.bearings, holdings, FieldPolicy::default())
             .expect("shares add up to 1 and reads are counts");
-        let loads = (0..self.bearings.len()).map(|at| self.field.load_per_s(Node(at as u32)));
-        self.mean_load = loads.sum::<f64>() / self.bearings.len() as f64;
+        let load: f64 = (0..self.bearings.len()).map(|at| self.field.load_per_s(Node(at as u32))).sum();
+        let capacity: f64 = self.bearings.iter().filter_map(|bearing| bearing.capacity_per_s).sum();
+        self.mean_fullness = load / capacity;
     }
 
     pub(crate) fn held(&self, partition: usize) -> Holding<'_> {
@@ -166,17 +169,36 @@ impl<'a> Belief<'a> {
         }
     }
 
-    /// Expected loss per hour of a partition if it lay on those holders with those shares.
-    pub(crate) fn loss(&self, partition: usize, holders: &[Node], shares: &[f64]) -> LossParts {
-        let held = Holding { subset: holders, shares, reads_per_s: self.reads_per_s[partition] };
-        self.surroundings().loss_parts(Some(self.held(partition)), &held, self.redundancy, &self.policy)
+    /// A partition as candidates of it are judged.
+    pub(crate) fn lying(&self, partition: usize) -> Lying<'_> {
+        Lying { held: self.held(partition), redundancy: self.redundancy }
     }
 
-    /// Exposure per hour of a partition if it lay on those holders.
-    pub(crate) fn exposure(&self, partition: usize, holders: &[Node]) -> f64 {
+    /// What candidates are judged with; it is urgent when a suspect is left.
+    pub(crate) fn candidates(&self, urgent: bool) -> Candidates<'_> {
+        Candidates {
+            surroundings: self.surroundings(),
+            hazard_over_class: &self.hazards.over_class,
+            hazard_sd_per_hour: &self.hazards.deviation_per_h,
+            // The field is that of the busiest hour.
+            peak_per_s: None,
+            mean_fullness: Some(self.mean_fullness),
+            risk: &self.policy,
+            gate: self.gate(urgent),
+        }
+    }
+
+    /// Expected loss per hour of a partition on its holders, with other shares of the reads.
+    pub(crate) fn loss_per_hour(&self, partition: usize, shares: &[f64]) -> Option<f64> {
         let own = self.held(partition);
-        let held = Holding { subset: holders, ..own };
-        let exposure = self.surroundings().exposure_per_hour(Some(own), &held, &self.policy.exposure);
+        let held = Holding { shares, ..own };
+        self.surroundings().loss_per_hour(Some(own), &held, self.redundancy, &self.policy)
+    }
+
+    /// Exposure per hour of a partition where it lies.
+    pub(crate) fn exposure(&self, partition: usize) -> f64 {
+        let own = self.held(partition);
+        let exposure = self.surroundings().exposure_per_hour(Some(own), &own, &self.policy.exposure);
         exposure.expect("all capacities are known")
     }
 
@@ -185,40 +207,20 @@ impl<'a> Belief<'a> {
             .expect("all are of the same nodes")
     }
 
-    /// What leaving a loss for another gains per hour of the time that a move is of use: what gray nodes fail ends
-    /// sooner.
-    pub(crate) fn saved(&self, before: &LossParts, after: &LossParts) -> f64 {
-        let lasting = |parts: &LossParts| parts.per_hour().expect("all capacities are known") - parts.gray;
-        let gray = (before.gray - after.gray) * self.limits.gray_h / self.useful_h;
-        lasting(before) - lasting(after) + gray
-    }
-
-    /// The same with what hazards leave uncertain, for a decision.
-    pub(crate) fn gain(&self, partition: usize, holders: &[Node], shares: &[f64]) -> Gain {
-        let own = self.held(partition);
-        let held = Holding { subset: holders, shares, reads_per_s: own.reads_per_s };
-        let deviation = &self.hazards.deviation_per_h;
-        let gain = self.surroundings().gain(own, &held, self.redundancy, deviation, &self.policy);
-        let (before, after) =
-            (self.loss(partition, own.subset, own.shares), self.loss(partition, holders, shares));
-        let sd_per_hour = gain.expect("all capacities are known").sd_per_hour;
-        Gain { per_hour: self.saved(&before, &after), sd_per_hour }
-    }
-
     /// What the gate is told of a partition, but for what could be done about it.
     pub(crate) fn situation(&self, partition: usize) -> Situation {
         let holders = self.holders[partition];
         let most = |of: &dyn Fn(Node) -> f64| holders.iter().map(|node| of(*node)).fold(0.0, f64::max);
         let own = self.held(partition);
         Situation {
-            loss_per_hour: self.loss(partition, own.subset, own.shares).per_hour(),
+            loss_per_hour: self.loss_per_hour(partition, own.shares),
+            gray: holders.iter().any(|node| self.suspects[node.at()]),
             hazard_over_class: most(&|node| self.hazards.over_class[node.at()]),
             exceeds_now: Some(most(&|node| self.exceeds(node, 0.0))),
-            // The gate has one trigger for both; what may be after a failure has a higher one.
-            exceeds_forecast: Some(most(&|node| f64::from(u8::from(self.violates(node))))),
+            exceeds_forecast: Some(most(&|node| self.exceeds(node, self.worst_spill(node)))),
             replica_over_largest: None,
             load_over_capacity: None,
-            drift_per_hour: self.limits.drift_per_day / 24.0,
+            drift_per_hour: None,
             shift: None,
             best_move: None,
             mode: Mode::Auto,
@@ -234,30 +236,6 @@ impl<'a> Belief<'a> {
 
     fn worst_spill(&self, node: Node) -> f64 {
         self.field.spills_into(node).next().map_or(0.0, |(_, reads)| reads)
-    }
-
-    /// A node as one that would get so much more.
-    pub(crate) fn destination(&self, node: Node, more_per_s: f64) -> Destination {
-        let load = self.field.load_per_s(node) + more_per_s;
-        Destination {
-            peak_over_capacity: Some(
-                load / self.field.capacity_per_s(node).expect("all capacities are known"),
-            ),
-            peak_over_mean: Some(load / self.mean_load),
-            hazard_over_class: self.hazards.over_class[node.at()],
-        }
-    }
-
-    /// What shifting a share of a partition's reads costs.
-    pub(crate) fn cost_of_shift(&self, partition: usize, share: f64) -> f64 {
-        self.policy.cost_of_shift(self.reads_per_s[partition], share)
-    }
-
-    /// What copying a replica that serves a share costs.
-    pub(crate) fn cost_of_copy(&self, partition: usize, share: f64) -> f64 {
-        let held = self.held(partition);
-        let bytes = self.bytes(partition);
-        self.surroundings().cost_of_copy(&held, share, bytes, self.redundancy, &self.policy).total()
     }
 
     /// Bytes of a replica.
@@ -280,14 +258,15 @@ impl<'a> Belief<'a> {
 
     /// The second of both.
     pub(crate) fn violates(&self, node: Node) -> bool {
-        let after = self.exceeds(node, self.worst_spill(node)) >= self.limits.survivors_trigger;
-        self.parts.headroom && (after || self.exceeds(node, 0.0) >= self.limits.gate.headroom_trigger)
+        let gate = &self.limits.gate;
+        let after = gate.foresees(self.exceeds(node, self.worst_spill(node)));
+        self.parts.headroom && (after || self.exceeds(node, 0.0) >= gate.headroom_trigger)
     }
 
     /// Whether a node may serve so much more, by what the gate asks of destinations.
     pub(crate) fn takes(&self, node: Node, more_per_s: f64, urgent: bool) -> bool {
         let gate = self.gate(urgent);
-        let there = self.destination(node, more_per_s);
+        let there = self.candidates(urgent).destination(node, more_per_s);
         let within = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
         let room = within(there.peak_over_capacity, gate.headroom)
             && within(there.peak_over_mean, gate.peak_over_mean);
@@ -295,16 +274,18 @@ impl<'a> Belief<'a> {
         self.up[node.at()] && !self.suspects[node.at()] && safe && (room || !self.parts.headroom)
     }
 
-    /// The gate for the parts that decide; it is urgent when a suspect is left.
-    pub(crate) fn gate(&self, urgent: bool) -> GatePolicy {
-        let mut gate = self.limits.gate.clone();
-        gate.factors.headroom = self.parts.headroom;
-        gate.factors.shifting = self.parts.shift;
-        if urgent {
-            gate.peak_over_mean = self.limits.urgent_peak_over_mean;
-        }
-        gate
+    /// The gate for the parts that decide.
+    pub(crate) fn gate(&self, urgent: bool) -> &GatePolicy {
+        &self.gates[usize::from(urgent)]
     }
+}
+
+fn gates(parts: Parts, limits: &Limits) -> [GatePolicy; 2] {
+    let mut gate = limits.gate.clone();
+    gate.factors.headroom = parts.headroom;
+    gate.factors.shifting = parts.shift;
+    let urgent = GatePolicy { peak_over_mean: limits.urgent_peak_over_mean, ..gate.clone() };
+    [gate, urgent]
 }
 
 /// Bytes of a mean replica.

@@ -4,7 +4,7 @@ use super::Actor;
 use super::belief::Belief;
 use crate::cluster::Cluster;
 use crate::world::REPLICAS;
-use isotherm_risk::{Move, Node, Situation, Verdict, decide};
+use isotherm_risk::{Node, Verdict, decide};
 
 /// Copies what saves the most for each byte, each decided anew on the cluster as it is by then.
 pub(super) fn run(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Cluster<'_>) {
@@ -60,44 +60,31 @@ fn rough(belief: &Belief<'_>, partition: usize, slot: usize) -> f64 {
     serves * (belief.hazards.per_h[node.at()] + over)
 }
 
-/// The node that leaves the least loss, if the gate lets a copy to it pass.
+/// The node that a copy saves the most on, if the gate lets that copy pass.
 fn best(belief: &Belief<'_>, cluster: &Cluster<'_>, partition: usize, slot: usize) -> Option<Node> {
-    let holders = belief.holders[partition];
-    let shares = *belief.shares(partition);
-    let more = shares[slot] * belief.reads_per_s[partition];
-    let before = belief.loss(partition, &holders, &shares);
-    let with = |node: Node| {
-        let mut there = holders;
-        there[slot] = node;
-        there
-    };
+    let more = belief.shares(partition)[slot] * belief.reads_per_s[partition];
     let busy = |node: Node| cluster.nodes.copies[node.at()] >= NODE_COPIES;
-    let mut found: Option<(f64, Node)> = None;
-    for node in (0..belief.up.len()).map(|at| Node(at as u32)) {
-        let apart = cluster.is_apart(partition, slot, node.0 as u16);
-        if busy(node) || busy(holders[slot]) || !apart || !belief.takes(node, more, false) {
-            continue;
-        }
-        let gain = belief.saved(&before, &belief.loss(partition, &with(node), &shares));
-        if found.is_none_or(|(most, _)| gain > most) {
-            found = Some((gain, node));
-        }
+    if busy(belief.holders[partition][slot]) {
+        return None;
     }
-    let (_, node) = found?;
-    let there = with(node);
-    let best = Move {
-        from: holders[slot],
-        to: node,
-        bytes: belief.bytes(partition),
-        gain: belief.gain(partition, &there, &shares),
-        loss_after_per_hour: belief.loss(partition, &there, &shares).per_hour().unwrap_or(f64::NAN),
-        cost: belief.cost_of_copy(partition, shares[slot]),
-        exposure_per_hour: Some(belief.exposure(partition, &holders)),
-        exposure_after_per_hour: Some(belief.exposure(partition, &there)),
-        destination: belief.destination(node, more),
+    let fits = |node: &Node| {
+        let apart = cluster.is_apart(partition, slot, node.0 as u16);
+        !busy(*node) && apart && belief.takes(*node, more, false)
     };
-    let situation = Situation { best_move: Some(best), ..belief.situation(partition) };
-    matches!(decide(&situation, &belief.gate(false)).verdict, Verdict::Move(..)).then_some(node)
+    let to = (0..belief.up.len()).map(|at| Node(at as u32)).filter(fits);
+    let candidates = belief.candidates(false);
+    let mut situation = belief.situation(partition);
+    let drift = situation.drift_per_hour;
+    situation.best_move =
+        candidates.best_move(&belief.lying(partition), slot, belief.bytes(partition), drift, to);
+    match decide(&situation, candidates.gate).verdict {
+        Verdict::Move(best, _) => Some(best.to),
+        Verdict::Nothing
+        | Verdict::ShiftReads(..)
+        | Verdict::MovingWillNotHelp(_)
+        | Verdict::SplitIt { .. }
+        | Verdict::SlowDownClients { .. } => None,
+    }
 }
 
 /// Copies at once that a node takes part in, as in plans.

@@ -5,7 +5,7 @@ use super::Actor;
 use super::belief::Belief;
 use crate::cluster::{Cluster, Command};
 use crate::world::{REPLICAS, Shares, TICKS_PER_H};
-use isotherm_risk::{Node, Shift, ShiftAction, Situation, Verdict, decide, undo_shift};
+use isotherm_risk::{Node, ShiftAction, Shifted, Situation, Verdict, decide, undo_shift};
 
 /// A shift that is worth it.
 struct Wish {
@@ -51,25 +51,20 @@ pub(super) fn run(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Clus
 /// Whether the gate lets a shift pass.
 fn passes(actor: &Actor, belief: &Belief<'_>, cluster: &Cluster<'_>, wish: &Wish) -> bool {
     let partition = wish.partition;
-    let (old, now) = (belief.holders[partition], *belief.shares(partition));
-    let reads = belief.reads_per_s[partition];
-    let more = |slot: usize| {
-        let had = old.iter().position(|node| *node == wish.holders[slot]).map_or(0.0, |at| now[at]);
-        (wish.shares[slot] - had) * reads
-    };
-    let most = (0..REPLICAS).max_by(|a, b| more(*a).total_cmp(&more(*b))).unwrap_or(0);
     let hours = |ticks: usize| ticks as f64 / TICKS_PER_H as f64;
     // A suspect is left at once: a cool-down is there against habit, not against emergencies.
     let since = actor.acted[partition].filter(|_| !wish.gray).map(|acted| hours(cluster.tick - acted));
-    let shift = Shift {
+    let shifted = Shifted {
         action: wish.action,
-        gain: belief.gain(partition, &wish.holders, &wish.shares),
-        pause: belief.cost_of_shift(partition, wish.moved),
+        subset: &wish.holders,
+        shares: &wish.shares,
+        moved: wish.moved,
         since_last_h: since,
-        destination: belief.destination(wish.holders[most], more(most)),
     };
-    let situation = Situation { shift: Some(shift), ..belief.situation(partition) };
-    matches!(decide(&situation, &belief.gate(wish.gray)).verdict, Verdict::ShiftReads(..))
+    let candidates = belief.candidates(wish.gray);
+    let shift = candidates.shift(&belief.lying(partition), &shifted);
+    let situation = Situation { shift, ..belief.situation(partition) };
+    matches!(decide(&situation, candidates.gate).verdict, Verdict::ShiftReads(..))
 }
 
 /// Lets replicas serve again that were drained for a cause that is gone.
@@ -84,8 +79,8 @@ pub(super) fn undo(actor: &mut Actor, belief: &mut Belief<'_>, cluster: &mut Clu
         }
         let natural = belief.shares_with(partition, None);
         let more = (natural[usize::from(slot)] - now[usize::from(slot)]) * belief.reads_per_s[partition];
-        let with = belief.loss(partition, &holders, &now).per_hour();
-        let without = belief.loss(partition, &holders, &natural).per_hour();
+        let with = belief.loss_per_hour(partition, &now);
+        let without = belief.loss_per_hour(partition, &natural);
         let hours = since as f64 / TICKS_PER_H as f64;
         let over = actor.for_gray[partition] && !belief.is_cause(node);
         let spent = over || undo_shift(with, without, hours, &belief.limits.gate);
@@ -114,7 +109,7 @@ fn best(belief: &Belief<'_>, relieve: &[bool], partition: usize) -> Option<Wish>
     }
     let now = *belief.shares(partition);
     let reads = belief.reads_per_s[partition];
-    let before = belief.loss(partition, &holders, &now);
+    let (lying, candidates) = (belief.lying(partition), belief.candidates(false));
     let mut found: Option<Wish> = None;
     let mut consider = |wish: Wish| {
         let fits = (0..REPLICAS).all(|slot| {
@@ -125,7 +120,7 @@ fn best(belief: &Belief<'_>, relieve: &[bool], partition: usize) -> Option<Wish>
         if !fits || wish.moved <= 0.0 {
             return;
         }
-        let gain = belief.saved(&before, &belief.loss(partition, &wish.holders, &wish.shares));
+        let gain = candidates.saved(&lying, &wish.holders, &wish.shares, None).unwrap_or(0.0);
         if gain > 0.0 && found.as_ref().is_none_or(|best| gain > best.gain) {
             found = Some(Wish { gain, ..wish });
         }
