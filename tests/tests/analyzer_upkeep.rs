@@ -153,7 +153,10 @@ async fn deliver(analyzer: &Analyzer, first: u64, seconds: &[u64]) -> Agent {
 }
 
 /// Where the analyzer dies, how is seen that it got there, and how many segments are left of what was sent.
-type Death = (&'static str, fn(&Folder) -> bool, usize);
+type Death = (&'static str, Reached, usize);
+
+/// Whether it is where it is to be killed.
+type Reached = fn(&Folder) -> bool;
 
 /// Sends windows whose last one leads to the failpoint, kills the analyzer there, and lets another one end the work
 /// with one window more. `ended` segments are there at last.
@@ -231,7 +234,7 @@ async fn killed_while_it_retires_it_has_the_other_hours_and_retires_once() {
 async fn killed_when_windows_come_late_it_has_them_once_and_apart() {
     let late_files = |folder: &Folder| folder.files(".parquet") == 3;
     let late_counts = |folder: &Folder| folder.table("late")["segments"] == 1;
-    let deaths: [(&str, fn(&Folder) -> bool, u64); 2] =
+    let deaths: [(&str, Reached, u64); 2] =
         [("store::segment_written", late_files, 2), ("store::committed", late_counts, 3)];
     for (failpoint, reached, committed) in deaths {
         let folder = Folder::new(AT_ONCE);
@@ -288,7 +291,7 @@ fn steps_s(folder: &Folder) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_a_cycle_keeps_its_rows_it_has_every_step_once() {
     let behind = |folder: &Folder| folder.files(".parquet") > folder.named();
-    let deaths: [(&str, fn(&Folder) -> bool); 2] = [
+    let deaths: [(&str, Reached); 2] = [
         ("store::append_written=2*off->pause", behind),
         ("store::appended=2*off->pause", |folder| folder.table("entropy")["segments"].as_u64() >= Some(5)),
     ];
