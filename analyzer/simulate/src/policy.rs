@@ -37,9 +37,9 @@ pub enum Policy {
     EntropyLevel,
     /// Replicas are moved from nodes of a high hazard to those of the lowest.
     HazardOnly,
-    /// The expected loss decides, by a greedy loop over the pure functions of risk. Not through the planner of
-    /// placement: it takes each replica of a partition to bear the same load, and one kind of shifts for all, and
-    /// here partitions that are led and such that are balanced share nodes.
+    /// The expected loss decides: candidates are found and judged by the functions that cycles use, what saves the
+    /// most goes first. Not through the planner of placement: it takes each replica of a partition to bear the same
+    /// load, and one kind of shifts for all, and here partitions that are led and such that are balanced share nodes.
     Model(Parts),
 }
 
