@@ -112,6 +112,17 @@ fn what_cannot_be_is_told_with_its_line_and_key() {
 }
 
 #[test]
+fn with_five_seeds_a_ratio_has_an_interval() {
+    let found = answer("backtest", &["--seeds", "5", "--policies", "full-model"]);
+    let certain = json!({"mean": 1.0, "interval": {"low": 1.0, "high": 1.0}});
+    assert_eq!(found["policies"][0]["total"], certain);
+    for row in found["policies"].as_array().unwrap() {
+        let (mean, interval) = (row["total"]["mean"].as_f64(), &row["total"]["interval"]);
+        assert!(interval["low"].as_f64() <= mean && mean <= interval["high"].as_f64(), "{row}");
+    }
+}
+
+#[test]
 fn a_backtest_has_policies_a_healthy_month_predictions_and_goals() {
     let args = ["--seeds", "3..5", "--policies", "full-model,hazard-only"];
     let found = answer("backtest", &args);
@@ -126,11 +137,11 @@ fn a_backtest_has_policies_a_healthy_month_predictions_and_goals() {
         (names("policies"), names("healthy")),
         (expected.map(String::from).to_vec(), expected.map(String::from).to_vec())
     );
-    assert_eq!(found["policies"][0]["total"], json!({"mean": 1.0, "low": 1.0, "high": 1.0}));
-    for row in found["policies"].as_array().unwrap() {
-        let end = |name: &str| row["total"][name].as_f64().unwrap();
-        assert!(end("low") <= end("mean") && end("mean") <= end("high"), "{row}");
-    }
+    assert_eq!(
+        found["policies"][0]["total"],
+        json!({"mean": 1.0, "interval": null}),
+        "three seeds are too few"
+    );
     assert_eq!((&found["healthy"][0]["moves"], &found["healthy"][0]["shifts"]), (&json!(0.0), &json!(0.0)));
     for (key, first) in [("incidents", "risk"), ("surges", "forecast")] {
         let rows = found["predictions"][key].as_array().unwrap();
