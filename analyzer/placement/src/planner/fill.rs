@@ -90,6 +90,19 @@ fn may_take(work: &Work<'_>, partition: Partition, from: Node, to: Node) -> bool
         && Candidates::new(work, Load { partition, from: Some(from), bytes, load, by_choice: false })
             .judge(to)
             .is_ok()
+        && bears(work, load, from, to)
+}
+
+/// Whether a node that takes so much load is within the dead band, or bears no more than another does then: what
+/// lacks bytes is not to be filled with load.
+fn bears(work: &Work<'_>, load: f64, from: Node, to: Node) -> bool {
+    let borne = |at: usize| {
+        let less = if at == from.at() { load } else { 0.0 };
+        (work.load[at] - less) * work.per_load[at]
+    };
+    let after = (work.load[to.at()] + load) * work.per_load[to.at()];
+    let mut others = (0..work.up.len()).filter(|at| work.up[*at] && *at != to.at());
+    after <= 1.0 + work.dead_band() || others.any(|at| borne(at) >= after)
 }
 
 fn take(work: &mut Work<'_>, partition: Partition, from: Node, to: Node) {

@@ -182,6 +182,27 @@ proptest! {
     }
 
     #[test]
+    fn what_is_filled_bears_no_more_load_than_another_or_the_dead_band(
+        recipe in plain(), changes in lost(), draw in any::<u8>(),
+    ) {
+        let cluster = with_states(&recipe.cluster(), &changes);
+        let ask = Ask { repair: false, shed: Vec::new(), fill: vec![draw], balance: false };
+        let request = asked(&ask, &cluster);
+        let (snapshot, made) = planned(&cluster, &request);
+        let after = made.result(&snapshot).unwrap();
+        let borne = |node: Node| pressures(&cluster, &after, node).1;
+        let filled = request.fill[0];
+        let up = |node: &Node| cluster.topology.node(*node).state == NodeState::Up;
+        let others = cluster.topology.all().filter(up).filter(|node| *node != filled).map(borne);
+        let most = others.fold(1.0 + cluster.policy.dead_band, f64::max);
+        let took = made.moves.len();
+        prop_assert!(
+            took == 0 || borne(filled) <= most * (1.0 + 1e-9),
+            "{:?} took {} and bears {}, others {}", filled, took, borne(filled), most,
+        );
+    }
+
+    #[test]
     fn balancing_leaves_to_repair_what_nodes_hold_that_are_not_up(recipe in odd(), changes in lost()) {
         let cluster = with_states(&recipe.cluster(), &changes);
         let request = isotherm_placement::Request { balance: true, ..Default::default() };
