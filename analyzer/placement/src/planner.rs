@@ -53,12 +53,17 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
     }
     shed::run(&mut work, &request.shed);
     fill::run(&mut work, &request.fill);
+    let filled = work.moves.len();
     if let Some(outlook) = &request.risk {
         risk::run(&mut work, outlook);
     }
     if request.balance {
         balance::run(&mut work);
     }
+    if work.moves.len() > filled {
+        fill::again(&mut work, &request.fill);
+    }
+    fill::refuse(&mut work, &request.fill);
     if request.repair {
         evacuate::restore(&mut work);
     }

@@ -3,6 +3,9 @@
 //! What comes is chosen so that size and load rise together, from the nodes that are pressed most. Where copysets are
 //! kept few, pieces of a copyset that was split are put together again first; a node that comes back thus undoes
 //! what its failure did. Only then copysets are split, in as many pieces as the fan-out says.
+//!
+//! Balancing and moves for risk can take large partitions from a node that was filled, and leave it below its share.
+//! What it lacks then comes in the same plan, and only the end says whether a node is refused.
 
 use super::choose::{Candidates, Choice, Load};
 use super::deal::{Quota, deal};
@@ -24,25 +27,43 @@ const NEARLY_WHOLE: f64 = 1.3;
 /// Plans what each of these nodes gets.
 pub(crate) fn run(work: &mut Work<'_>, nodes: &[Node]) {
     for node in nodes.iter().copied() {
-        if work.all == (0.0, 0.0) {
-            return;
+        if is_short(work, node) {
+            work.least_bytes += need(work, node).bytes as u64;
+            bring(work, node);
         }
-        let wanted = 1.0 - work.snapshot.policy().dead_band;
-        if !work.target[node.at()]
-            || work.size_pressure(node.at()).max(work.load_pressure(node.at())) >= wanted
-        {
-            continue;
+    }
+}
+
+/// Plans for those of these nodes that what was decided since took too much from.
+pub(crate) fn again(work: &mut Work<'_>, nodes: &[Node]) {
+    for node in nodes.iter().copied() {
+        if is_short(work, node) {
+            bring(work, node);
         }
-        work.least_bytes += need(work, node).bytes as u64;
-        match Grouped::new(work) {
-            Some(grouped) => from_sets(work, node, grouped),
-            None => from_donors(work, node),
-        }
-        let reached = work.size_pressure(node.at()).max(work.load_pressure(node.at()));
-        if reached < wanted {
-            let cause = Cause::Pressure { reached, wanted };
+    }
+}
+
+/// Says which of these nodes are short of their share in the end.
+pub(crate) fn refuse(work: &mut Work<'_>, nodes: &[Node]) {
+    let wanted = 1.0 - work.dead_band();
+    for node in nodes.iter().copied() {
+        if is_short(work, node) {
+            let cause = Cause::Pressure { reached: work.pressure(node.at()), wanted };
             work.refusals.push(Refusal { partition: None, node: Some(node), cause });
         }
+    }
+}
+
+/// Whether a node that may take something lacks more than the dead band of its share.
+fn is_short(work: &Work<'_>, node: Node) -> bool {
+    let shares = work.target[node.at()] && work.all != (0.0, 0.0);
+    shares && work.pressure(node.at()) < 1.0 - work.dead_band()
+}
+
+fn bring(work: &mut Work<'_>, node: Node) {
+    match Grouped::new(work) {
+        Some(grouped) => from_sets(work, node, grouped),
+        None => from_donors(work, node),
     }
 }
 
@@ -69,6 +90,19 @@ fn may_take(work: &Work<'_>, partition: Partition, from: Node, to: Node) -> bool
         && Candidates::new(work, Load { partition, from: Some(from), bytes, load, by_choice: false })
             .judge(to)
             .is_ok()
+        && bears(work, load, from, to)
+}
+
+/// Whether a node that takes so much load is within the dead band, or bears no more than another does then: what
+/// lacks bytes is not to be filled with load.
+fn bears(work: &Work<'_>, load: f64, from: Node, to: Node) -> bool {
+    let borne = |at: usize| {
+        let less = if at == from.at() { load } else { 0.0 };
+        (work.load[at] - less) * work.per_load[at]
+    };
+    let after = (work.load[to.at()] + load) * work.per_load[to.at()];
+    let mut others = (0..work.up.len()).filter(|at| work.up[*at] && *at != to.at());
+    after <= 1.0 + work.dead_band() || others.any(|at| borne(at) >= after)
 }
 
 fn take(work: &mut Work<'_>, partition: Partition, from: Node, to: Node) {

@@ -4,7 +4,9 @@ use crate::support::events::Asked;
 use crate::support::judge::{copies, faults, open_slots, settled, subset};
 use crate::support::measures::{held, max_over_mean};
 use crate::support::recipe::{Recipe, odd, plain};
-use isotherm_placement::{Cluster, Node, NodeState, Partition, Plan, Reason, Snapshot, Topology, plan};
+use isotherm_placement::{
+    Cause, Cluster, Node, NodeFacts, NodeState, Partition, Plan, Reason, Snapshot, Topology, plan,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use std::collections::BTreeSet;
@@ -43,6 +45,34 @@ fn planned(cluster: &Cluster, request: &isotherm_placement::Request<'_>) -> (Sna
     let snapshot = Snapshot::new(cluster.clone()).expect("a recipe makes a cluster that can be planned for");
     let made = plan(&snapshot, request);
     (snapshot, made)
+}
+
+/// A node's shares of size and load over the mean that there would be if all replicas lay on nodes that are up; 0 of
+/// what there is nothing of.
+fn pressures(cluster: &Cluster, assignment: &isotherm_placement::Assignment, node: Node) -> (f64, f64) {
+    let partitions = &cluster.partitions;
+    let (bytes, load) = held(cluster, assignment);
+    let over_mean = |held: f64, weight: &dyn Fn(Partition) -> f64, capacity: &dyn Fn(&NodeFacts) -> f64| {
+        let wanted = partitions.all().map(|p| weight(p) * f64::from(partitions.replicas.get(p)));
+        let up = cluster.topology.nodes().iter().filter(|node| node.state == NodeState::Up);
+        let (all, total): (f64, f64) = (wanted.sum(), up.map(capacity).sum());
+        let own = capacity(cluster.topology.node(node));
+        if all > 0.0 && own > 0.0 { held / own * total / all } else { 0.0 }
+    };
+    let size_of = |p: Partition| partitions.size_bytes[p.at()] as f64;
+    let size = over_mean(bytes[node.at()], &size_of, &|node| node.capacity_bytes as f64);
+    let load_of = |p: Partition| partitions.load[p.at()];
+    (size, over_mean(load[node.at()], &load_of, &|node| node.load_capacity.unwrap_or(0.0)))
+}
+
+/// What a node reached of a pressure, where the plan says that it is not what was wanted.
+fn reached(made: &Plan, node: Node, pressure: f64) -> Option<f64> {
+    made.refusals.iter().filter(|refusal| refusal.node == Some(node)).find_map(|refusal| {
+        match refusal.cause {
+            Cause::Pressure { reached, wanted } if wanted == pressure => Some(reached),
+            _ => None,
+        }
+    })
 }
 
 fn repair() -> isotherm_placement::Request<'static> {
@@ -122,6 +152,53 @@ proptest! {
         prop_assert!(
             again.moves.is_empty() || refused > 0,
             "{} moves, then {}: {:#?}", made.moves.len(), again.moves.len(), again.moves[0],
+        );
+    }
+
+    #[test]
+    fn what_is_filled_has_its_share_in_the_end_or_is_refused_with_what_it_reached(
+        recipe in plain(), changes in lost(), fill in proptest::collection::vec(any::<u8>(), 1..3),
+    ) {
+        let cluster = with_states(&recipe.cluster(), &changes);
+        let ask = Ask { repair: false, shed: Vec::new(), fill, balance: true };
+        let request = asked(&ask, &cluster);
+        let partitions = &cluster.partitions;
+        if partitions.all().all(|p| partitions.size_bytes[p.at()] == 0 && partitions.load[p.at()] == 0.0) {
+            return Ok(());
+        }
+        let (snapshot, made) = planned(&cluster, &request);
+        let after = made.result(&snapshot).unwrap();
+        let wanted = 1.0 - cluster.policy.dead_band;
+        for node in request.fill.iter().filter(|node| cluster.topology.node(**node).takes()) {
+            let (size, load) = pressures(&cluster, &after, *node);
+            let pressure = size.max(load);
+            let refused = reached(&made, *node, wanted);
+            let is_true = |reached: f64| reached < wanted && (reached - pressure).abs() < 1e-9;
+            prop_assert!(
+                refused.map_or(pressure > wanted - 1e-9, is_true),
+                "{:?} comes to {}, refused at {:?}", node, pressure, refused,
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_filled_bears_no_more_load_than_another_or_the_dead_band(
+        recipe in plain(), changes in lost(), draw in any::<u8>(),
+    ) {
+        let cluster = with_states(&recipe.cluster(), &changes);
+        let ask = Ask { repair: false, shed: Vec::new(), fill: vec![draw], balance: false };
+        let request = asked(&ask, &cluster);
+        let (snapshot, made) = planned(&cluster, &request);
+        let after = made.result(&snapshot).unwrap();
+        let borne = |node: Node| pressures(&cluster, &after, node).1;
+        let filled = request.fill[0];
+        let up = |node: &Node| cluster.topology.node(*node).state == NodeState::Up;
+        let others = cluster.topology.all().filter(up).filter(|node| *node != filled).map(borne);
+        let most = others.fold(1.0 + cluster.policy.dead_band, f64::max);
+        let took = made.moves.len();
+        prop_assert!(
+            took == 0 || borne(filled) <= most * (1.0 + 1e-9),
+            "{:?} took {} and bears {}, others {}", filled, took, borne(filled), most,
         );
     }
 
