@@ -67,10 +67,14 @@ fn pressures(cluster: &Cluster, assignment: &isotherm_placement::Assignment, nod
 
 /// What a node reached of a pressure, where the plan says that it is not what was wanted.
 fn reached(made: &Plan, node: Node, pressure: f64) -> Option<f64> {
-    made.refusals.iter().filter(|refusal| refusal.node == Some(node)).find_map(|refusal| {
-        match refusal.cause {
-            Cause::Pressure { reached, wanted } if wanted == pressure => Some(reached),
-            _ => None,
+    let of_node = made.refusals.iter().filter(|refusal| refusal.node == Some(node));
+    of_node.map(|refusal| refusal.cause).find_map(|cause| {
+        if let Cause::Pressure { reached, wanted } = cause
+            && wanted == pressure
+        {
+            Some(reached)
+        } else {
+            None
         }
     })
 }
