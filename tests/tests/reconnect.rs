@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// More than the longest pause between an agent's attempts, 45 s.
-const LIMIT: Duration = Duration::from_secs(90);
+/// More than a few of the longest pauses between an agent's attempts, 45 s.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// How often the analyzer is killed.
 const KILLS: usize = 4;
