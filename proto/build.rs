@@ -2,13 +2,15 @@
 
 use std::{env, fs, path::PathBuf};
 
-const CONTRACTS: [&str; 5] = [
+const CONTRACTS: [&str; 4] = [
     "isotherm/telemetry/v1/telemetry.proto",
     "isotherm/control/v1/control.proto",
     "isotherm/control/v1/risk.proto",
     "isotherm/control/v1/nodes.proto",
-    "isotherm/adapter/v1/adapter.proto",
 ];
+
+/// What storage systems implement. What one of them does not answer is UNIMPLEMENTED.
+const ADAPTER: [&str; 2] = ["isotherm/adapter/v1/adapter.proto", "isotherm/adapter/v1/migration.proto"];
 
 /// Answers of the risk service, which commands also print as JSON, field by field.
 const PRINTED: [&str; 18] = [
@@ -34,7 +36,7 @@ const PRINTED: [&str; 18] = [
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=isotherm");
-    let descriptors = protox::compile(CONTRACTS, ["."])?;
+    let descriptors = protox::compile(CONTRACTS.iter().chain(&ADAPTER), ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), protox::prost::Message::encode_to_vec(&descriptors))?;
     let mut build = tonic_prost_build::configure().build_transport(true);
@@ -42,6 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         build =
             build.message_attribute(format!("isotherm.control.v1.{message}"), "#[derive(serde::Serialize)]");
     }
-    build.compile_fds(descriptors)?;
+    build.compile_fds(protox::compile(CONTRACTS, ["."])?)?;
+    let adapter = tonic_prost_build::configure().build_transport(true).generate_default_stubs(true);
+    adapter.compile_fds(protox::compile(ADAPTER, ["."])?)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::codegen::BoxStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -168,8 +169,6 @@ impl Cluster {
 
 #[tonic::async_trait]
 impl MigrationAdapter for Cluster {
-    type WatchTopologyStream = ReceiverStream<Result<WatchTopologyResponse, Status>>;
-
     async fn get_capabilities(
         &self,
         _: Request<GetCapabilitiesRequest>,
@@ -187,7 +186,7 @@ impl MigrationAdapter for Cluster {
     async fn watch_topology(
         &self,
         request: Request<WatchTopologyRequest>,
-    ) -> Result<Response<Self::WatchTopologyStream>, Status> {
+    ) -> Result<Response<BoxStream<WatchTopologyResponse>>, Status> {
         let (answers, stream) = mpsc::channel(16);
         let mut said = self.said.subscribe();
         let cluster = self.clone();
@@ -216,6 +215,6 @@ impl MigrationAdapter for Cluster {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

@@ -40,7 +40,7 @@ const IMPURE: [&str; 14] = [
 const HEAVY: [&str; 4] = ["tokio", "tonic", "polars", "aya"];
 
 /// Crates of ours that a crate may depend on; crates that are not listed may use all but xtask.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("isotherm-agent-ebpf", &[]),
     ("isotherm-model", &[]),
     ("isotherm-forecast", &["isotherm-model"]),
@@ -53,6 +53,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
         &["isotherm-model", "isotherm-forecast", "isotherm-risk", "isotherm-placement", "isotherm-cycle"],
     ),
     ("isotherm-proto", &["isotherm-model"]),
+    ("isotherm-adapter", &["isotherm-model", "isotherm-proto", "isotherm-migration"]),
     ("isotherm-agent", &["isotherm-model", "isotherm-proto", "isotherm-agent-ebpf"]),
 ];
 
