@@ -12,6 +12,7 @@ pub(crate) mod frames;
 mod schedule;
 pub(crate) mod tables;
 
+use crate::topology::kept::Log;
 use crate::topology::{Origin, Source, Topologies, Topology};
 use crate::writer::{Keep, now, with_causes};
 use anyhow::{Context, Result};
@@ -107,10 +108,21 @@ pub(crate) struct Cycle {
     pub(crate) config: Config,
 }
 
+/// A cycle that is to be made.
+struct Due {
+    /// End of the step to decide by.
+    end: Timestamp,
+    /// Ends of earlier steps that are only taken in.
+    behind: Vec<Timestamp>,
+    /// Steps before those that nobody reads.
+    gaps: u64,
+}
+
 /// Runs cycles until `stop`, on a thread that may block.
 pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, stop: &CancellationToken) {
     let mut state = cycle.remembered();
     let mut frames = Frames::new(&cycle.reader, &cycle.config);
+    let mut log = cycle.log();
     let (mut skipped, mut told) = (0, None);
     match cycle.again(&state, &mut frames, stop) {
         Ok(None) => {}
@@ -134,7 +146,10 @@ pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, s
                         "cycles were left out: the one before took too long, or the analyzer was not running"
                     );
                 }
-                match cycle.once(&mut state, &mut frames, end, &behind, gaps, stop) {
+                let topology = cycle.topologies.borrow().clone();
+                cycle.keep_topology(&mut log, *behind.first().unwrap_or(&end), &topology);
+                let due = Due { end, behind, gaps };
+                match cycle.once(&mut state, &mut frames, &due, &topology, stop) {
                     Ok(Some(cycled)) => {
                         told = None;
                         publish.send_replace(Some(Arc::new(Cycled { skipped, ..cycled })));
@@ -197,6 +212,27 @@ impl Cycle {
         state
     }
 
+    /// Where topologies are kept; `None` if they cannot be, which costs recordings and nothing else.
+    fn log(&self) -> Option<Log> {
+        Log::open(&self.dir)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    error = %format!("{error:#}"),
+                    "recordings will not have the topology that adapters tell; remove the file to begin anew"
+                );
+            })
+            .ok()
+    }
+
+    fn keep_topology(&self, log: &mut Option<Log>, at: Timestamp, topology: &Topology) {
+        let oldest = || self.reader.stats().ok()?.of(Table::Windows).oldest;
+        if let Some(log) = log
+            && let Err(error) = log.keep(at, topology, oldest)
+        {
+            tracing::warn!(error = %format!("{error:#}"), "this topology is not on record");
+        }
+    }
+
     fn remember(&self, state: &State) {
         if state.cycles() == 0 {
             return;
@@ -211,29 +247,27 @@ impl Cycle {
         &self,
         state: &mut State,
         frames: &mut Frames<'_>,
-        end: Timestamp,
-        behind: &[Timestamp],
-        gaps: u64,
+        due: &Due,
+        topology: &Topology,
         stop: &CancellationToken,
     ) -> Result<Option<Cycled>> {
         let mut stages = Stages::begin();
-        let topology = self.topologies.borrow().clone();
         let settings = &self.config.settings;
         let records = self.reader.records().context("cannot read the failure history")?;
         let mut derived = Derived::default();
-        let mut gaps = gaps;
+        let mut gaps = due.gaps;
         let mut moment = |end, purpose| Moment { end, purpose, gaps: std::mem::take(&mut gaps) };
-        for missed in behind {
+        for missed in &due.behind {
             if stop.is_cancelled() {
                 // What was taken in is in the checkpoint, and would not be read again.
                 self.kept(derived)?;
                 return Ok(None);
             }
-            let made = frames.make(moment(*missed, Purpose::Learn), &topology, &records)?;
+            let made = frames.make(moment(*missed, Purpose::Learn), topology, &records)?;
             state.take_in(&made.frame, settings);
             derived.entropy.extend(made.entropy);
         }
-        let made = frames.make(moment(end, Purpose::Decide), &topology, &records)?;
+        let made = frames.make(moment(due.end, Purpose::Decide), topology, &records)?;
         let Made { frame, entropy, systems } = made;
         state.take_in(&frame, settings);
         derived.entropy.extend(entropy);

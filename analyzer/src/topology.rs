@@ -8,6 +8,7 @@
 
 pub(crate) mod failure;
 pub(crate) mod join;
+pub(crate) mod kept;
 mod model;
 mod owner;
 mod watch;

@@ -26,9 +26,10 @@ const DRAW: Duration = Duration::from_millis(200);
 /// decides by it again, with the same settings or others; `isotherm backtest --from` judges its predictions. No data of
 /// clients is in it, but names of nodes and partitions are.
 ///
-/// Topology, layers and settings are those of --config, so give the file that serve was run with. What an adapter told
-/// of a topology is not on record: of its systems the nodes count that were seen to serve. Windows that came later
-/// than serve waits for them are in the file, though the cycle did not have them.
+/// Layers and settings are those of --config, so give the file that serve was run with. The topology is the one that
+/// serve had at each minute; before it began to keep that, it is the configuration's, and of an adapter's systems the
+/// nodes count that were seen to serve. Windows that came later than serve waits for them are in the file, though the
+/// cycle did not have them.
 #[derive(Args)]
 pub(super) struct RecordArgs {
     #[command(flatten)]
@@ -84,7 +85,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<(), Failure> {
     let mut writer = Writer::create(&args.out, &about)?;
     let bar = progress(folder.minutes(), "minutes");
     let mut incidents = std::collections::BTreeSet::new();
-    for frame in folder.frames() {
+    for frame in folder.frames()? {
         let frame = frame?;
         recorded.count(&frame);
         incidents.extend(frame.incidents.iter().filter(|one| one.at_ms >= about.since_ms).cloned());
@@ -93,7 +94,10 @@ pub(super) fn run(args: &RecordArgs) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     if recorded.unwatched_minutes == recorded.minutes {
-        return Err(folder.nothing("nobody counted anything in that time"));
+        return Err(folder.nothing(
+            "nobody counted reads in that time, in the layers that --config names ([cycle.layers]; logical where a \
+             system is not named)",
+        ));
     }
     recorded.incidents = incidents.len();
     recorded.bytes = writer.finish()?;
@@ -135,8 +139,8 @@ fn told(args: &RecordArgs, recorded: &Recorded) -> Result<(), Failure> {
     );
     for system in &recorded.without_topology {
         text += &format!(
-            "The topology of {system} comes from an adapter and is not on record: the nodes count that were seen to \
-             serve.\n"
+            "The topology of {system} comes from an adapter and was not kept when this began: until it was, the nodes \
+             count that were seen to serve.\n"
         );
     }
     print::out(&text)

@@ -2,8 +2,9 @@
 //!
 //! The analyzer makes them as time goes by, a recording and a backtest make them again, by the same code. So that the
 //! same comes out, nothing here depends on when it is asked: of the failure history counts what was on record when the
-//! minute was due, and what was observed counts with a delay that leaves time to write it down. What cannot be made
-//! again: windows that came later than they are waited for, and the topology that an adapter told.
+//! minute was due, and what was observed counts with a delay that leaves time to write it down. The topology is
+//! [kept](crate::topology::kept). What cannot be made again: a minute without windows that came later than they are
+//! waited for.
 
 use super::{Config, cluster, counts, schedule, tables};
 use crate::topology::Topology;

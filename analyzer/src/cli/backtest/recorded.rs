@@ -49,7 +49,7 @@ pub(super) fn run(from: &Path, args: &RecordedArgs, output: Format) -> Result<()
     let (course, settings) = if from.is_dir() {
         let span = args.span.clone();
         let folder = Folder::open(&FolderArgs { data_dir: Some(from.to_owned()), span })?;
-        let course = Course::roll(folder.settings(), shifts, folder.minutes(), folder.frames())?;
+        let course = Course::roll(folder.settings(), shifts, folder.minutes(), folder.frames()?)?;
         (course, folder.settings().clone())
     } else {
         if args.span.is_given() {

@@ -110,7 +110,12 @@ impl Merged {
                 continue;
             }
             let said = self.layout.read(&trace.text, self.block_bytes);
-            let said = said.map_err(|why| anyhow!("{} line {}: {why}", trace.name, trace.line))?;
+            let said = said.map_err(|why| {
+                // A first line that cannot be read is most often one of names.
+                let way_out =
+                    if trace.line == 1 { "; if the first line names the columns, give --header" } else { "" };
+                anyhow!("{} line {}: {why}{way_out}", trace.name, trace.line)
+            })?;
             let name = |said: &str| if said.is_empty() { trace.stem.clone() } else { Arc::from(said) };
             trace.next = Some(Access {
                 at_ms: (said.at_ms + self.shift_ms).max(0.0) as u64,

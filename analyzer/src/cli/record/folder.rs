@@ -5,12 +5,13 @@ use crate::cli::record::failed;
 use crate::cli::time::{Moment, rfc3339};
 use crate::config::Config;
 use crate::cycle::frames::{self, Frames};
+use crate::topology::kept::Past;
 use crate::writer::now;
 use anyhow::Result;
 use clap::Args;
 use isotherm_cycle::Settings;
 use isotherm_cycle::frame::{Frame, Purpose};
-use isotherm_model::Timestamp;
+use isotherm_model::{SystemId, Timestamp};
 use isotherm_store::{Reader, Records, Span, Table};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -102,8 +103,15 @@ impl Folder {
         let warm_ms = u64::try_from(args.span.warm_up.as_millis()).unwrap_or(u64::MAX);
         let warm = Timestamp::from_ms(since.as_ms().saturating_sub(warm_ms)).align_down(minute).max(oldest);
         let records = reader.records().map_err(|error| failed(&error))?;
-        let adapters = config.adapters.iter().map(|adapter| adapter.system.to_string());
-        let without_topology = adapters.collect();
+        let begins = match Past::open(&config.data_dir)? {
+            Some(mut past) => past.at(since.plus_ms(minute))?,
+            None => None,
+        };
+        let known = |system: &SystemId| {
+            begins.iter().any(|topology| topology.nodes.keys().any(|node| node.system() == system))
+        };
+        let adapters = config.adapters.iter().map(|adapter| &adapter.system);
+        let without_topology = adapters.filter(|system| !known(system)).map(ToString::to_string).collect();
         let kept = Span { since: Some(since), until: Some(until.plus_ms(1)) };
         let cycles = reader.cycles(kept).map_err(|error| failed(&error))?.into_iter().collect();
         let folder = Self { reader, config, records, cycles, without_topology, warm, since, until, stored };
@@ -138,7 +146,7 @@ impl Folder {
         &self.config.cycle.settings
     }
 
-    /// Systems whose topology is not in the configuration, but an adapter's.
+    /// Systems of adapters whose topology was not on record when the time began.
     pub(in crate::cli) fn without_topology(&self) -> &[String] {
         &self.without_topology
     }
@@ -160,13 +168,16 @@ impl Folder {
     }
 
     /// All of them, in the order of time.
-    pub(in crate::cli) fn frames(&self) -> impl Iterator<Item = Result<Frame>> {
+    pub(in crate::cli) fn frames(&self) -> Result<impl Iterator<Item = Result<Frame>>> {
+        let mut past = Past::open(&self.config.data_dir)?;
         let step_ms = self.settings().step_ms;
         let mut frames = Frames::new(&self.reader, &self.config.cycle);
-        (1..=self.minutes()).map(move |number| {
+        Ok((1..=self.minutes()).map(move |number| {
             let end = self.warm.plus_ms(number * step_ms);
+            let kept = past.as_mut().map(|past| past.at(end)).transpose()?.flatten();
+            let topology = kept.as_deref().unwrap_or(&self.config.topology);
             let moment = frames::Moment { end, purpose: self.purpose(end), gaps: 0 };
-            Ok(frames.make(moment, &self.config.topology, &self.records)?.frame)
-        })
+            Ok(frames.make(moment, topology, &self.records)?.frame)
+        }))
     }
 }
