@@ -1,0 +1,130 @@
+use super::*;
+use crate::diary::Kind;
+use isotherm_migration::{Action, Capabilities, Event, Fence, Origin, Policy, Revision, Spec, Switch};
+use isotherm_model::{NodeId, PartitionId, SystemId};
+
+fn entry(id: &str, partition: &str, term: Term) -> Entry {
+    let system = || SystemId::new("s").unwrap();
+    let node = |name: &str| NodeId::new(system(), name).unwrap();
+    let spec = Spec {
+        id: MigrationId::new(id).unwrap(),
+        partition: PartitionId::new(system(), partition).unwrap(),
+        origin: Origin::Move { source: node("a") },
+        target: node("b"),
+        revision: Revision(1),
+        capabilities: Capabilities {
+            switch: Switch::Gated,
+            fence: Fence::AtSwitch,
+            repair_from_replica: false,
+            reverse: false,
+        },
+        policy: Policy::default(),
+    };
+    let about = About {
+        created_ms: 5,
+        ended_ms: None,
+        by: "ann".to_owned(),
+        reason: "because".to_owned(),
+        trigger: Trigger::Manual,
+        words: None,
+    };
+    Entry { migration: Migration::new(spec, term, Moment(0)).unwrap(), about }
+}
+
+fn line(what: &str) -> Line {
+    Line::own(7, Kind::Wanted, what)
+}
+
+#[test]
+fn what_was_written_is_there_after_a_start_under_a_higher_term() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.term(), Term(1));
+    let mut one = entry("m1", "p", journal.term());
+    journal.begin(&one, &[line("begin")]).unwrap();
+    one.migration = one.migration.handle(Event::Admitted, journal.now()).migration;
+    one.about.words = Some("not now".to_owned());
+    let moment = journal.now();
+    journal.write(&one, &[line("preflight"), line("call")]).unwrap();
+    drop(journal);
+
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.term(), Term(2));
+    assert!(journal.now() >= moment, "the clock never falls");
+    assert_eq!(journal.unfinished().unwrap(), std::slice::from_ref(&one));
+    let reading = journal.reading();
+    let lines = reading.diary(&Diary { limit: 10, ..Diary::default() }).unwrap();
+    assert_eq!(
+        lines.iter().map(|line| line.what.as_str()).collect::<Vec<_>>(),
+        ["begin", "preflight", "call"]
+    );
+    let newer = reading.diary(&Diary { after: lines[0].number, limit: 1, ..Diary::default() }).unwrap();
+    assert_eq!(newer, [lines[1].clone()]);
+    assert_eq!(reading.migration("m1").unwrap(), Some(one));
+    assert_eq!(reading.migration("m2").unwrap(), None);
+}
+
+#[test]
+fn whoever_has_an_older_term_writes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut old = Journal::open(dir.path()).unwrap();
+    let one = entry("m1", "p", old.term());
+    old.begin(&one, &[]).unwrap();
+    let mut new = Journal::open(dir.path()).unwrap();
+    let refused = old.write(&one, &[line("late")]).unwrap_err();
+    assert!(matches!(refused, JournalError::Superseded { theirs: 2, ours: 1 }), "{refused}");
+    assert!(old.note(&[line("late")]).is_err() && old.begin(&entry("m2", "q", Term(1)), &[]).is_err());
+    new.write(&one, &[line("mine")]).unwrap();
+    let lines = new.reading().diary(&Diary { limit: 10, ..Diary::default() }).unwrap();
+    assert_eq!(lines.len(), 1);
+}
+
+#[test]
+fn a_partition_is_moved_by_one_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let mut one = entry("m1", "p", journal.term());
+    journal.begin(&one, &[]).unwrap();
+    let refused = journal.begin(&entry("m2", "p", journal.term()), &[line("not written")]).unwrap_err();
+    assert_eq!(refused.to_string(), "s/p is being moved already, by migration m1");
+    assert!(journal.reading().diary(&Diary { limit: 9, ..Diary::default() }).unwrap().is_empty());
+    // It ends, and another one may begin.
+    one.migration = one.migration.handle(Event::Wanted(Action::Cancel), journal.now()).migration;
+    one.about.ended_ms = Some(9);
+    journal.write(&one, &[]).unwrap();
+    journal.begin(&entry("m2", "p", journal.term()), &[]).unwrap();
+    let listed = |ended| journal.reading().migrations(&Listed { ended, limit: 9 }).unwrap().len();
+    assert_eq!((listed(false), listed(true)), (1, 2));
+}
+
+#[test]
+fn a_freeze_outlives_whoever_wanted_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.frozen().unwrap(), None);
+    let freeze = Freeze { since_ms: 1, by: "ann".to_owned(), reason: "the fair".to_owned() };
+    journal.freeze(Some(&freeze), line("freeze")).unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.frozen().unwrap(), Some(freeze));
+    journal.freeze(None, line("unfreeze")).unwrap();
+    assert_eq!(journal.reading().frozen().unwrap(), None);
+}
+
+#[test]
+fn what_is_no_journal_is_refused_by_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    Connection::open(dir.path().join(FILE)).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    let told = Journal::open(dir.path()).unwrap_err().to_string();
+    assert!(told.contains(FILE) && told.contains("another program"), "{told}");
+    std::fs::remove_file(dir.path().join(FILE)).unwrap();
+    drop(Journal::open(dir.path()).unwrap());
+    Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    let told = Journal::open(dir.path()).unwrap_err().to_string();
+    assert!(told.contains("version 9"), "{told}");
+}
+
+#[test]
+fn phases_are_told_in_capitals() {
+    assert_eq!(name_of(Phase::NeedsOperator), "NEEDS_OPERATOR");
+    assert_eq!(name_of(Phase::Planned), "PLANNED");
+}

@@ -1,0 +1,519 @@
+//! The one who owns all migrations.
+//!
+//! It lives on a thread of its own, as it writes to the disk. Everything reaches it as a [`Message`]; calls of adapters
+//! are tasks beside it, whose answers are messages too. Each message becomes an event of a migration, the migration that
+//! follows is written, and only then is done what it asks for. What it cannot write it does not do: it ends, and is begun
+//! anew with what the journal has, under a new term.
+
+mod calls;
+mod seen;
+
+use crate::diary::{Kind, Line};
+use crate::journal::{About, Entry, Freeze, Journal, JournalError, Trigger, name_of};
+use crate::limits::Limits;
+use calls::Calls;
+use futures::future::BoxFuture;
+use isotherm_adapter::client::Answered;
+use isotherm_migration::{
+    Action, Command, Denied, Event, Migration, MigrationId, Moment, Outcome, Phase, Progress, Question,
+    RequestId, Revision, Spec, SpecError, Told,
+};
+use isotherm_model::SystemId;
+use seen::Pace;
+pub use seen::{Board, Eta, Seen};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// Messages that wait. Callers wait too once it is full.
+const MESSAGES: usize = 1_024;
+
+/// What the runner has to be told of the world.
+pub trait Connect: Send + Sync + 'static {
+    /// A connection to the adapter of a system, or why there is none.
+    fn connect(&self, system: &SystemId) -> BoxFuture<'static, Result<Channel, String>>;
+
+    /// How many migrations that adapter takes at a time; 0 if nobody knows it.
+    fn takes(&self, system: &SystemId) -> u32;
+
+    /// The revision of the topology, if what a migration was decided on is not so any more.
+    fn moved(&self, spec: &Spec) -> Option<Revision>;
+
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+}
+
+/// A migration that somebody wants.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// What.
+    pub spec: Spec,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What made it begin.
+    pub trigger: Trigger,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There can be no such migration.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// There is none of this id that has not ended.
+    #[error("no migration {0} is under way")]
+    NotFound(String),
+    /// The machine says no.
+    #[error("{0}")]
+    Denied(#[from] Denied),
+    /// Nothing new is begun.
+    #[error("migrations are frozen by {by}: {reason}; `isotherm unfreeze` ends that")]
+    Frozen {
+        /// Who wanted it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing is frozen, or it is already.
+    #[error("{0}")]
+    Freeze(&'static str),
+    /// The journal refuses.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The runner has ended.
+    #[error("migrations are being taken up again; try again in a moment")]
+    Away,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Refused>>;
+
+/// What reaches the runner.
+enum Message {
+    Start(Box<Start>, Reply<MigrationId>),
+    Act { id: MigrationId, action: Action, by: String, reason: String, reply: Reply<()> },
+    Freeze(Option<Freeze>, Line, Reply<()>),
+    Note(Line),
+    TopologyMoved,
+    Answered { id: MigrationId, request: RequestId, answered: Answered<Outcome> },
+    Observed { id: MigrationId, question: Question, answered: Answered<Told> },
+    Progressed { id: MigrationId, progress: Progress },
+    Unwatched(MigrationId),
+}
+
+/// How everybody else reaches it.
+#[derive(Clone)]
+pub struct Handle {
+    messages: mpsc::Sender<Message>,
+    board: watch::Receiver<Arc<Board>>,
+}
+
+/// The other end of a [`Handle`]: it outlives a runner, so that the next one goes on with it.
+pub struct Inbox {
+    messages: mpsc::Receiver<Message>,
+    sender: mpsc::Sender<Message>,
+    board: watch::Sender<Arc<Board>>,
+}
+
+/// A handle and its other end.
+#[must_use]
+pub fn handle() -> (Handle, Inbox) {
+    let (sender, messages) = mpsc::channel(MESSAGES);
+    let (board, seen) = watch::channel(Arc::new(Board::default()));
+    (Handle { messages: sender.clone(), board: seen }, Inbox { messages, sender, board })
+}
+
+impl Handle {
+    /// Begins a migration; it waits for room if there is none.
+    pub async fn start(&self, start: Start) -> Result<MigrationId, Refused> {
+        self.ask(|reply| Message::Start(Box::new(start), reply)).await
+    }
+
+    /// Does what somebody wants of a migration, or says why not.
+    pub async fn act(&self, id: MigrationId, action: Action, by: &str, reason: &str) -> Result<(), Refused> {
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        self.ask(|reply| Message::Act { id, action, by, reason, reply }).await
+    }
+
+    /// Begins nothing new from now on, or with `None` does again.
+    pub async fn freeze(&self, freeze: Option<Freeze>, line: Line) -> Result<(), Refused> {
+        self.ask(|reply| Message::Freeze(freeze, line, reply)).await
+    }
+
+    /// Writes a line into the diary.
+    pub async fn note(&self, line: Line) {
+        let _ = self.messages.send(Message::Note(line)).await;
+    }
+
+    /// Says that the topology is another one.
+    pub async fn topology_moved(&self) {
+        let _ = self.messages.send(Message::TopologyMoved).await;
+    }
+
+    /// What is under way, at any time.
+    #[must_use]
+    pub fn board(&self) -> watch::Receiver<Arc<Board>> {
+        self.board.clone()
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.messages.send(message(reply)).await.map_err(|_| Refused::Away)?;
+        answer.await.map_err(|_| Refused::Away)?
+    }
+}
+
+/// A migration, and what is known of it only while this runs.
+struct Running {
+    entry: Entry,
+    pace: Pace,
+    watched: bool,
+}
+
+struct Runner<'a> {
+    journal: Journal,
+    frozen: Option<Freeze>,
+    limits: Limits,
+    outside: Arc<dyn Connect>,
+    calls: Calls,
+    running: BTreeMap<MigrationId, Running>,
+    board: &'a watch::Sender<Arc<Board>>,
+}
+
+/// Runs migrations until `stop`, on a thread that may block. What is under way then is left to the next run.
+///
+/// # Errors
+/// The journal cannot be written, or another controller has it.
+pub fn run(
+    journal: Journal,
+    limits: Limits,
+    outside: Arc<dyn Connect>,
+    inbox: &mut Inbox,
+    runtime: &tokio::runtime::Handle,
+    stop: &CancellationToken,
+) -> Result<(), JournalError> {
+    let calls = Calls::new(Arc::clone(&outside), inbox.sender.clone(), runtime.clone());
+    let frozen = journal.frozen()?;
+    let mut runner =
+        Runner { journal, frozen, limits, outside, calls, running: BTreeMap::new(), board: &inbox.board };
+    runner.resume()?;
+    loop {
+        runner.admit()?;
+        runner.publish();
+        let wait = runner.wait();
+        let message = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                message = inbox.messages.recv() => Some(message),
+                () = tokio::time::sleep(wait) => Some(None),
+            }
+        });
+        match message {
+            None => break,
+            Some(Some(message)) => runner.hear(message)?,
+            Some(None) => runner.tick()?,
+        }
+    }
+    runner.calls.end();
+    Ok(())
+}
+
+impl Runner<'_> {
+    /// Takes over what the journal has.
+    fn resume(&mut self) -> Result<(), JournalError> {
+        let term = self.journal.term();
+        for entry in self.journal.unfinished()? {
+            let id = entry.migration.spec().id.clone();
+            tracing::info!(migration = %id, phase = %name_of(entry.migration.phase()), "a migration goes on");
+            self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false });
+            self.happen(&id, Event::Resumed { term }, Vec::new())?;
+        }
+        self.topology_moved()
+    }
+
+    fn hear(&mut self, message: Message) -> Result<(), JournalError> {
+        match message {
+            Message::Start(start, reply) => {
+                let did = self.start(*start);
+                answer(reply, did)?;
+            }
+            Message::Act { id, action, by, reason, reply } => {
+                let did = self.act(&id, action, &by, &reason);
+                answer(reply, did)?;
+            }
+            Message::Freeze(freeze, line, reply) => {
+                let did = self.freeze(freeze, line);
+                answer(reply, did)?;
+            }
+            Message::Note(line) => self.journal.note(&[line])?,
+            Message::TopologyMoved => self.topology_moved()?,
+            Message::Answered { id, request, answered } => {
+                let line = self.line(&id, Kind::Outcome, outcome(&request, &answered));
+                self.heard_words(&id, answered.words);
+                let event = Event::Answered { request, outcome: answered.answer };
+                self.happen(&id, event, line.into_iter().collect())?;
+            }
+            Message::Observed { id, question, answered } => {
+                let line =
+                    observed(&question, &answered).and_then(|text| self.line(&id, Kind::Outcome, text));
+                self.heard_words(&id, answered.words);
+                if let Told::State(state) = &answered.answer
+                    && let Some((running, progress)) = self.running.get_mut(&id).zip(state.progress.clone())
+                {
+                    running.pace.told(progress);
+                }
+                let event = Event::Observed { question, told: answered.answer };
+                self.happen(&id, event, line.into_iter().collect())?;
+            }
+            Message::Progressed { id, progress } => {
+                if let Some(running) = self.running.get_mut(&id) {
+                    running.pace.told(progress.clone());
+                }
+                self.happen(&id, Event::Progressed(progress), Vec::new())?;
+            }
+            Message::Unwatched(id) => {
+                if let Some(running) = self.running.get_mut(&id) {
+                    running.watched = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, start: Start) -> Result<MigrationId, Refused> {
+        if let Some(Freeze { by, reason, .. }) = self.frozen.clone() {
+            return Err(Refused::Frozen { by, reason });
+        }
+        let now_ms = self.outside.now_ms();
+        let Start { spec, by, reason, trigger } = start;
+        let id = spec.id.clone();
+        let partition = spec.partition.clone();
+        let what = format!("move {} from {} to {}", spec.partition, spec.origin.node(), spec.target);
+        let migration = Migration::new(spec, self.journal.term(), self.journal.now())?;
+        let about = About {
+            created_ms: now_ms,
+            ended_ms: None,
+            by: by.clone(),
+            reason: reason.clone(),
+            trigger,
+            words: None,
+        };
+        let entry = Entry { migration, about };
+        let wanted = Line::own(now_ms, Kind::Wanted, what).of(&id, &partition).by(&by, &reason);
+        self.journal.begin(&entry, &[wanted])?;
+        self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false });
+        Ok(id)
+    }
+
+    fn act(&mut self, id: &MigrationId, action: Action, by: &str, reason: &str) -> Result<(), Refused> {
+        let running = self.running.get(id).ok_or_else(|| Refused::NotFound(id.to_string()))?;
+        let what = seen::name_of_action(&action);
+        let line = |kind, what: String| self.line(id, kind, what).map(|line| line.by(by, reason));
+        match running.entry.migration.permits(&action) {
+            Err(denied) => {
+                let line = line(Kind::Refused, format!("{what}: {denied}"));
+                self.journal.note(&line.into_iter().collect::<Vec<_>>())?;
+                Err(denied.into())
+            }
+            Ok(()) => {
+                let line = line(Kind::Wanted, what.to_owned());
+                self.happen(id, Event::Wanted(action), line.into_iter().collect())?;
+                Ok(())
+            }
+        }
+    }
+
+    fn freeze(&mut self, freeze: Option<Freeze>, line: Line) -> Result<(), Refused> {
+        match (&self.frozen, &freeze) {
+            (Some(_), Some(_)) => return Err(Refused::Freeze("migrations are frozen already")),
+            (None, None) => return Err(Refused::Freeze("migrations are not frozen")),
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+        self.journal.freeze(freeze.as_ref(), line)?;
+        self.frozen = freeze;
+        Ok(())
+    }
+
+    fn topology_moved(&mut self) -> Result<(), JournalError> {
+        let undecided = |phase| matches!(phase, Phase::Planned | Phase::AwaitingApproval | Phase::Preflight);
+        let open = self.running.iter().filter(|(_, running)| undecided(running.entry.migration.phase()));
+        let moved: Vec<_> = open
+            .filter_map(|(id, running)| {
+                Some((id.clone(), self.outside.moved(running.entry.migration.spec())?))
+            })
+            .collect();
+        for (id, revision) in moved {
+            self.happen(&id, Event::TopologyMoved { revision }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Lets those begin that there is room for, by their creation.
+    fn admit(&mut self) -> Result<(), JournalError> {
+        if self.frozen.is_some() {
+            return Ok(());
+        }
+        let phase = |running: &Running| running.entry.migration.phase();
+        let mut waiting: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(_, running)| phase(running) == Phase::Planned)
+            .map(|(id, running)| (running.entry.about.created_ms, id.clone()))
+            .collect();
+        waiting.sort();
+        for (_, id) in waiting {
+            let under_way = self
+                .running
+                .values()
+                .filter(|running| !matches!(phase(running), Phase::Planned | Phase::AwaitingApproval))
+                .map(|running| running.entry.migration.spec());
+            let spec = self.running[&id].entry.migration.spec();
+            let takes = self.outside.takes(spec.partition.system());
+            if self.limits.admit(spec, under_way, takes).is_ok() {
+                self.happen(&id, Event::Admitted, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), JournalError> {
+        let now = self.journal.now();
+        let due = |running: &Running| running.entry.migration.deadline().is_some_and(|at| at <= now);
+        let due: Vec<_> =
+            self.running.iter().filter(|(_, running)| due(running)).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.happen(&id, Event::Due, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// How long nothing is due.
+    fn wait(&self) -> Duration {
+        let now = self.journal.now();
+        let next = self.running.values().filter_map(|running| running.entry.migration.deadline()).min();
+        let Moment(next) = next.unwrap_or(now.after_ms(60_000));
+        Duration::from_millis(next.saturating_sub(now.0).clamp(1, 60_000))
+    }
+
+    /// Something happened to a migration: what follows is written, and then done. One that has ended hears no more.
+    fn happen(&mut self, id: &MigrationId, event: Event, mut lines: Vec<Line>) -> Result<(), JournalError> {
+        let now_ms = self.outside.now_ms();
+        let Some(running) = self.running.get_mut(id) else { return Ok(()) };
+        let quiet = matches!(event, Event::Progressed(_) | Event::Due);
+        let before = running.entry.migration.phase();
+        let next = running.entry.migration.handle(event, self.journal.now());
+        let after = next.migration.phase();
+        let (id, partition) = (id.clone(), next.migration.spec().partition.clone());
+        running.entry.migration = next.migration;
+        if after != before {
+            running.pace = Pace::default();
+            let mut line = Line::own(now_ms, Kind::Phase, name_of(after)).of(&id, &partition);
+            line.why = running.entry.migration.cause().map(ToString::to_string).unwrap_or_default();
+            lines.push(line);
+        }
+        for command in &next.commands {
+            if let Command::Perform { request, .. } = command {
+                lines.push(Line::own(now_ms, Kind::Call, request.id.to_string()).of(&id, &partition));
+            }
+        }
+        let ended = running.entry.migration.end().is_some();
+        running.entry.about.ended_ms = ended.then_some(now_ms);
+        if !quiet || !lines.is_empty() || !next.commands.is_empty() {
+            self.journal.write(&running.entry, &lines)?;
+        }
+        if let Some(theirs) = running.entry.migration.superseded() {
+            return Err(JournalError::Superseded { theirs: theirs.0, ours: self.journal.term().0 });
+        }
+        if after != before {
+            let cause = running.entry.migration.cause().map(ToString::to_string);
+            let words = running.entry.about.words.as_deref();
+            tracing::info!(migration = %id, %partition, phase = %name_of(after), cause, words, "a migration's phase");
+        }
+        for command in next.commands {
+            self.calls.command(&running.entry.migration, command, &mut running.watched);
+        }
+        if ended {
+            self.running.remove(&id);
+        }
+        Ok(())
+    }
+
+    fn heard_words(&mut self, id: &MigrationId, words: Option<String>) {
+        if let Some((running, words)) = self.running.get_mut(id).zip(words) {
+            running.entry.about.words = Some(words);
+        }
+    }
+
+    fn line(&self, id: &MigrationId, kind: Kind, what: String) -> Option<Line> {
+        let partition = &self.running.get(id)?.entry.migration.spec().partition;
+        Some(Line::own(self.outside.now_ms(), kind, what).of(id, partition))
+    }
+
+    fn publish(&self) {
+        let seen = |running: &Running| running.pace.seen(running.entry.clone());
+        let waits = |running: &Running| {
+            if self.frozen.is_some() {
+                return Some(crate::limits::Waits::Frozen.to_string());
+            }
+            let spec = running.entry.migration.spec();
+            let others = self.running.values().map(|running| &running.entry.migration);
+            let others =
+                others.filter(|other| !matches!(other.phase(), Phase::Planned | Phase::AwaitingApproval));
+            let takes = self.outside.takes(spec.partition.system());
+            self.limits.admit(spec, others.map(Migration::spec), takes).err().map(|waits| waits.to_string())
+        };
+        let migrations = self.running.values().map(|running| {
+            let planned = running.entry.migration.phase() == Phase::Planned;
+            Seen { waits: planned.then(|| waits(running)).flatten(), ..seen(running) }
+        });
+        let board = Board { migrations: migrations.collect(), frozen: self.frozen.clone() };
+        self.board.send_replace(Arc::new(board));
+    }
+}
+
+/// Answers, and keeps for the runner what it cannot go on after.
+fn answer<T>(reply: Reply<T>, did: Result<T, Refused>) -> Result<(), JournalError> {
+    match did {
+        Err(Refused::Journal(error @ (JournalError::Database { .. } | JournalError::Superseded { .. }))) => {
+            drop(reply);
+            Err(error)
+        }
+        did => {
+            // Whoever asked may have gone.
+            let _ = reply.send(did);
+            Ok(())
+        }
+    }
+}
+
+fn outcome(request: &RequestId, answered: &Answered<Outcome>) -> String {
+    let words = answered.words.as_deref().unwrap_or_default();
+    match &answered.answer {
+        Outcome::Done(_) => format!("{request}: done"),
+        Outcome::Accepted => format!("{request}: runs"),
+        Outcome::Refused(reason) => format!("{request}: refused: {reason}: {words}"),
+        Outcome::Unknown => format!("{request}: unknown: {words}"),
+    }
+}
+
+/// What a question brought, if it is worth a line: that a step still runs is not.
+fn observed(question: &Question, answered: &Answered<Told>) -> Option<String> {
+    use isotherm_migration::Fate;
+    let words = answered.words.as_deref().unwrap_or_default();
+    let about = question.about.as_ref().map_or("the partition".to_owned(), ToString::to_string);
+    match &answered.answer {
+        Told::State(state) => match &state.fate {
+            None | Some(Fate::Running) => None,
+            Some(Fate::Unheard) => Some(format!("{about}: was not heard of")),
+            Some(Fate::Done(_)) => Some(format!("{about}: done")),
+            Some(Fate::Refused(reason)) => Some(format!("{about}: refused: {reason}: {words}")),
+        },
+        Told::Refused(reason) => Some(format!("{about}: asked, refused: {reason}: {words}")),
+        Told::Unknown => Some(format!("{about}: asked, unknown: {words}")),
+    }
+}

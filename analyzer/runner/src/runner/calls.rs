@@ -1,0 +1,142 @@
+//! Calls of adapters, each a task beside the runner, which hears of its end.
+//!
+//! A connection is kept for as long as it answers; after an outcome that nobody knows the next call makes a new one.
+
+use super::{Connect, Message};
+use futures::StreamExt;
+use isotherm_adapter::client::{Answered, Client};
+use isotherm_adapter::contract;
+use isotherm_migration::{Command, Migration, MigrationId, Outcome, Told};
+use isotherm_model::SystemId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How often a watched adapter says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Ended tasks are forgotten when there are so many.
+const TASKS: usize = 64;
+
+pub(super) struct Calls {
+    connections: Connections,
+    messages: mpsc::Sender<Message>,
+    runtime: tokio::runtime::Handle,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Connections {
+    outside: Arc<dyn Connect>,
+    known: Arc<Mutex<BTreeMap<SystemId, Client>>>,
+}
+
+impl Calls {
+    pub(super) fn new(
+        outside: Arc<dyn Connect>,
+        messages: mpsc::Sender<Message>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        let connections = Connections { outside, known: Arc::default() };
+        Self { connections, messages, runtime, tasks: JoinSet::new() }
+    }
+
+    /// Does what a migration asks for, now that it is written.
+    pub(super) fn command(&mut self, migration: &Migration, command: Command, watched: &mut bool) {
+        let spec = migration.spec();
+        let id = spec.id.clone();
+        let (connections, messages) = (self.connections.clone(), self.messages.clone());
+        let timeout = Duration::from_millis(spec.policy.call_timeout_ms);
+        let system = spec.partition.system().clone();
+        match command {
+            Command::Perform { term, request } => {
+                let subject = contract::Migration::from(spec);
+                self.spawn(async move {
+                    let answered = match connections.to(&system, timeout).await {
+                        Ok(client) => client.perform(&subject, term, &request).await,
+                        Err(why) => Answered { answer: Outcome::Unknown, words: Some(why) },
+                    };
+                    if answered.answer == Outcome::Unknown {
+                        connections.forget(&system);
+                    }
+                    let request = request.id;
+                    drop(messages.send(Message::Answered { id, request, answered }).await);
+                });
+            }
+            Command::Ask { term, question } => {
+                let partition = spec.partition.clone();
+                self.spawn(async move {
+                    let answered = match connections.to(&system, timeout).await {
+                        Ok(client) => client.ask(&partition, term, &question).await,
+                        Err(why) => Answered { answer: Told::Unknown, words: Some(why) },
+                    };
+                    if answered.answer == Told::Unknown {
+                        connections.forget(&system);
+                    }
+                    drop(messages.send(Message::Observed { id, question, answered }).await);
+                });
+            }
+            Command::Watch { migration, .. } if !*watched => {
+                *watched = true;
+                self.spawn(async move {
+                    follow(&connections, &system, timeout, &migration, &messages).await;
+                    drop(messages.send(Message::Unwatched(migration)).await);
+                });
+            }
+            Command::Watch { .. } => {}
+            Command::Replan { revision } => {
+                tracing::info!(migration = %id, %revision, "the topology has moved: plan it anew");
+            }
+        }
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        if self.tasks.len() >= TASKS {
+            while self.tasks.try_join_next().is_some() {}
+        }
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Lets go of what is under way: its outcome is asked for by whoever goes on.
+    pub(super) fn end(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+async fn follow(
+    connections: &Connections,
+    system: &SystemId,
+    timeout: Duration,
+    migration: &MigrationId,
+    messages: &mpsc::Sender<Message>,
+) {
+    let Ok(client) = connections.to(system, timeout).await else { return };
+    let Ok(stream) = client.watch(migration, HEARTBEAT).await else { return };
+    let mut stream = std::pin::pin!(stream);
+    while let Some(progress) = stream.next().await {
+        let id = migration.clone();
+        if messages.send(Message::Progressed { id, progress }).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Connections {
+    async fn to(&self, system: &SystemId, timeout: Duration) -> Result<Client, String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(system).cloned();
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let connected = tokio::time::timeout(timeout, self.outside.connect(system)).await;
+        let channel = connected.map_err(|_| "the adapter does not answer".to_owned())??;
+        let client = Client::new(channel, timeout);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(system.clone()).or_insert(client).clone())
+    }
+
+    fn forget(&self, system: &SystemId) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(system);
+    }
+}
