@@ -2,18 +2,23 @@
 
 use std::{env, fs, path::PathBuf};
 
-const CONTRACTS: [&str; 4] = [
+const CONTRACTS: [&str; 5] = [
     "isotherm/telemetry/v1/telemetry.proto",
     "isotherm/control/v1/control.proto",
     "isotherm/control/v1/risk.proto",
     "isotherm/control/v1/nodes.proto",
+    "isotherm/control/v1/migrations.proto",
 ];
 
 /// What storage systems implement. What one of them does not answer is UNIMPLEMENTED.
 const ADAPTER: [&str; 2] = ["isotherm/adapter/v1/adapter.proto", "isotherm/adapter/v1/migration.proto"];
 
 /// Answers of the risk service, which commands also print as JSON, field by field.
-const PRINTED: [&str; 18] = [
+const PRINTED: [&str; 22] = [
+    "Migration",
+    "Permission",
+    "DiaryLine",
+    "Orphan",
     "GetCycleResponse",
     "Cycle",
     "Stage",

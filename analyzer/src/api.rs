@@ -2,6 +2,7 @@
 
 mod agents;
 mod export;
+mod migrations;
 mod named;
 mod nodes;
 mod peers;
@@ -23,6 +24,7 @@ use isotherm_proto::control::v1::{
     QueryRequest,
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
+pub(crate) use migrations::Moves;
 pub(crate) use risk::Risk;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;

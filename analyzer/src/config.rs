@@ -7,6 +7,7 @@ mod cycle;
 mod failure;
 mod ingest;
 mod listen;
+mod migrate;
 mod store;
 mod topology;
 
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) failure: FailureConfig,
     /// How cycles judge.
     pub(crate) cycle: crate::cycle::Config,
+    /// How partitions are moved.
+    pub(crate) migrate: crate::migrate::Config,
 }
 
 /// Why a configuration was refused.
@@ -92,6 +95,7 @@ struct Raw {
     adapter: Vec<adapter::RawAdapter>,
     failure: Option<failure::RawFailure>,
     cycle: Option<cycle::RawCycle>,
+    migrate: Option<migrate::RawMigrate>,
 }
 
 /// What is wrong, and where in the text.
@@ -146,6 +150,10 @@ impl Config {
         let failure = raw.failure.map_or(Ok(FailureConfig::default()), failure::checked).map_err(invalid)?;
         let cycle =
             raw.cycle.map_or_else(|| Ok(crate::cycle::Config::default()), cycle::checked).map_err(invalid)?;
+        let migrate = raw
+            .migrate
+            .map_or_else(|| Ok(crate::migrate::Config::default()), migrate::checked)
+            .map_err(invalid)?;
         let data_dir = match raw.data_dir {
             Some(dir) if dir.get_ref().as_os_str().is_empty() => {
                 return Err(invalid(Problem::new(dir.span(), "data_dir", "is empty")));
@@ -153,7 +161,7 @@ impl Config {
             Some(dir) => dir.into_inner(),
             None => default_data_dir()?,
         };
-        Ok(Self { listen, tls, data_dir, step, ingest, upkeep, topology, adapters, failure, cycle })
+        Ok(Self { listen, tls, data_dir, step, ingest, upkeep, topology, adapters, failure, cycle, migrate })
     }
 }
 

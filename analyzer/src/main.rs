@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod cycle;
 mod ingest;
+mod migrate;
 mod query;
 mod recording;
 mod serve;

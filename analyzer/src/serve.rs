@@ -1,14 +1,16 @@
 //! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
 
 use crate::accept::{Room, accept};
-use crate::api::{Control, Intake, Risk};
+use crate::api::{Control, Intake, Moves, Risk};
 use crate::config::Config;
 use crate::cycle::{self, Cycle, Cycles};
 use crate::ingest::{Ingest, queue};
+use crate::migrate::{self, Migrations};
 use crate::topology::{self, Topologies};
 use crate::writer;
 use anyhow::{Context, anyhow};
 use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
+use isotherm_proto::control::v1::migration_service_server::MigrationServiceServer;
 use isotherm_proto::control::v1::node_service_server::NodeServiceServer;
 use isotherm_proto::control::v1::risk_service_server::RiskServiceServer;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
@@ -75,6 +77,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         config.failure.clone(),
         stop.clone(),
     ));
+    let migrations = migrate::start(
+        config.migrate.clone(),
+        config.data_dir.clone(),
+        config.adapters.clone(),
+        topologies.clone(),
+        &mut servers,
+        &stop,
+    );
     let cycle = Cycle {
         reader: reader.clone(),
         topologies: topologies.clone(),
@@ -92,6 +102,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         reader,
         topologies,
         cycles,
+        migrations,
         config.step,
         streams.clone(),
         stop.clone(),
@@ -157,12 +168,15 @@ async fn services(
     reader: Reader,
     topologies: Topologies,
     cycles: Cycles,
+    migrations: Migrations,
     step: Duration,
     streams: TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let Intake { ingest, room } = intake.clone();
     let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let moves = Moves::new(migrations, topologies.clone(), streams.clone());
+    let moves = MigrationServiceServer::new(moves).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = Control::new(reader, intake, topologies, step, streams, stop.clone());
     let nodes = NodeServiceServer::new(control.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = ControlServiceServer::new(control);
@@ -172,6 +186,7 @@ async fn services(
     reporter.set_serving::<ControlServiceServer<Control>>().await;
     reporter.set_serving::<NodeServiceServer<Control>>().await;
     reporter.set_serving::<RiskServiceServer<Risk>>().await;
+    reporter.set_serving::<MigrationServiceServer<Moves>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -185,6 +200,7 @@ async fn services(
         .add_service(control)
         .add_service(nodes)
         .add_service(risk)
+        .add_service(moves)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -21,6 +21,7 @@ pub(crate) use owner::start;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+pub(crate) use watch::connect;
 
 /// Where readers take the topology of the moment: `borrow().clone()`, and `changed()` to wait for the next.
 pub(crate) type Topologies = tokio::sync::watch::Receiver<Arc<Topology>>;

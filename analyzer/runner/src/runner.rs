@@ -127,6 +127,13 @@ pub fn handle() -> (Handle, Inbox) {
     (Handle { messages: sender.clone(), board: seen }, Inbox { messages, sender, board })
 }
 
+impl Inbox {
+    /// Turns away whoever waits: nobody is there to answer.
+    pub fn turn_away(&mut self) {
+        while self.messages.try_recv().is_ok() {}
+    }
+}
+
 impl Handle {
     /// Begins a migration; it waits for room if there is none.
     pub async fn start(&self, start: Start) -> Result<MigrationId, Refused> {
@@ -471,7 +478,8 @@ impl Runner<'_> {
             let planned = running.entry.migration.phase() == Phase::Planned;
             Seen { waits: planned.then(|| waits(running)).flatten(), ..seen(running) }
         });
-        let board = Board { migrations: migrations.collect(), frozen: self.frozen.clone() };
+        let migrations = migrations.collect();
+        let board = Board { migrations, frozen: self.frozen.clone(), term: self.journal.term() };
         self.board.send_replace(Arc::new(board));
     }
 }

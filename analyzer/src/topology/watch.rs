@@ -117,7 +117,8 @@ async fn try_attempt(
     }
 }
 
-async fn connect(adapter: &Adapter) -> Result<Channel, String> {
+/// A connection to an adapter, or why there is none.
+pub(crate) async fn connect(adapter: &Adapter) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(adapter.endpoint.clone()).map_err(|error| with_causes(&error))?;
     let mut endpoint = endpoint.connect_timeout(CONNECT).http2_keep_alive_interval(adapter.heartbeat);
     if let Some(files) = &adapter.tls {

@@ -37,7 +37,9 @@ pub struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(path: PathBuf) -> Self {
+    /// Reads the journal at this path.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 

@@ -1,7 +1,7 @@
 //! What is told of migrations under way.
 
 use crate::journal::{Entry, Freeze};
-use isotherm_migration::{Action, Progress};
+use isotherm_migration::{Action, Progress, Term};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,20 @@ const RECENT: Duration = Duration::from_secs(30);
 const KEPT: usize = 120;
 
 /// All that is under way.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Board {
     /// By id.
     pub migrations: Vec<Seen>,
     /// The freeze that stands.
     pub frozen: Option<Freeze>,
+    /// The controller's; 0 before there is one.
+    pub term: Term,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { migrations: Vec::new(), frozen: None, term: Term(0) }
+    }
 }
 
 /// One that is under way.
