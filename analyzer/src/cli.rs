@@ -3,12 +3,14 @@
 mod agents;
 mod backtest;
 mod client;
+mod diary;
 mod entropy;
 mod explain;
 mod export;
 mod forecast;
 mod import;
 mod layer;
+mod migrate;
 mod node;
 mod nodes;
 mod partitions;
@@ -60,8 +62,8 @@ const VERSION: &str = if cfg!(feature = "failpoints") {
         isotherm query 'SELECT ...'         anything else, in SQL\n  \
         isotherm forecast FILE.csv          what comes after a column of numbers\n  \
         isotherm plan simulate --help       what would move if a node failed\n\n\
-        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not all of a plan can be done,\n\
-        6 it took too long, 8 the analyzer cannot be reached."
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, or not all of a plan can be done,\n\
+        5 copy and source differ, 6 it took too long, 8 the analyzer cannot be reached."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -101,6 +103,13 @@ enum Command {
     /// Put on record when nodes were down, and what their hazards are
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Move partitions, and watch that
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
+    Freeze(diary::FreezeArgs),
+    /// Let migrations begin again after `isotherm freeze`
+    Unfreeze(diary::FreezeArgs),
+    Diary(diary::DiaryArgs),
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
@@ -181,6 +190,9 @@ enum Failure {
     /// 4.
     #[error("{0}")]
     Refused(String),
+    /// 5.
+    #[error("{0}")]
+    Mismatch(String),
     /// 6.
     #[error("{0}")]
     TimedOut(String),
@@ -205,6 +217,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Refused(_) => 4,
+            Self::Mismatch(_) => 5,
             Self::TimedOut(_) => 6,
             Self::Unreachable { .. } => 8,
         }
@@ -237,6 +250,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Node(command) => client(node::run(command)),
+        Command::Migrate(command) => client(migrate::run(command)),
+        Command::Freeze(args) => client(diary::freeze(args)),
+        Command::Unfreeze(args) => client(diary::unfreeze(args)),
+        Command::Diary(args) => client(diary::diary(args)),
         Command::Plan(command) => plan::run(&command),
         Command::Store(command) => store::run(command),
     };
@@ -312,9 +329,10 @@ mod tests {
             Failure::Usage("x".into()).code(),
             Failure::NotFound("x".into()).code(),
             Failure::Refused("x".into()).code(),
+            Failure::Mismatch("x".into()).code(),
             Failure::TimedOut("x".into()).code(),
             unreachable.code(),
         ];
-        assert_eq!(codes, [1, 2, 3, 4, 6, 8]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 8]);
     }
 }

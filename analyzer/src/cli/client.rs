@@ -6,6 +6,7 @@ use crate::writer::with_causes;
 use clap::Args;
 use isotherm_proto::MAX_MESSAGE_BYTES;
 use isotherm_proto::control::v1::control_service_client::ControlServiceClient;
+use isotherm_proto::control::v1::migration_service_client::MigrationServiceClient;
 use isotherm_proto::control::v1::node_service_client::NodeServiceClient;
 use isotherm_proto::control::v1::risk_service_client::RiskServiceClient;
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
@@ -56,6 +57,7 @@ pub(super) struct ServerArgs {
 /// A client that knows whom it asks.
 pub(super) struct Client {
     pub(super) control: ControlServiceClient<Channel>,
+    pub(super) migrations: MigrationServiceClient<Channel>,
     pub(super) risk: RiskServiceClient<Channel>,
     pub(super) nodes: NodeServiceClient<Channel>,
     server: String,
@@ -82,8 +84,10 @@ impl ServerArgs {
             .map_err(|error| Failure::Unreachable { server: server.clone(), cause: root_cause(&error) })?;
         let control = ControlServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let nodes = NodeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let migrations =
+            MigrationServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let risk = RiskServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Client { control, risk, nodes, server })
+        Ok(Client { control, migrations, risk, nodes, server })
     }
 
     /// What an encrypted connection takes; `None` for `http://`.
@@ -103,6 +107,11 @@ impl ServerArgs {
 }
 
 impl Client {
+    /// Whom it asks.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// What a refusal means to the caller of the command.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other codes mean the same: it failed")]
     pub(super) fn failure(&self, status: &Status) -> Failure {
@@ -113,6 +122,7 @@ impl Client {
         match status.code() {
             Code::NotFound => Failure::NotFound(status.message().to_owned()),
             Code::InvalidArgument => Failure::Usage(status.message().to_owned()),
+            Code::FailedPrecondition => Failure::Refused(status.message().to_owned()),
             // Cancelled is what the client itself makes of an answer that takes too long.
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
                 let cause = if status.message().is_empty() { "it went away" } else { status.message() };

@@ -81,14 +81,14 @@ struct WordArgs {
 
 /// Who says so.
 #[derive(Args)]
-struct WhoArgs {
+pub(super) struct WhoArgs {
     /// Who says so; it is recorded [default: the user and this host]
     #[arg(long, value_name = "NAME")]
     who: Option<String>,
 }
 
 impl WhoArgs {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.who.clone().unwrap_or_else(|| {
             let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
