@@ -5,5 +5,9 @@
 //! it may be done twice. All that is the same for every system (terms, epochs, requests and their answers, kept
 //! durably; work that goes on without its caller; progress) is done once, around it.
 
+pub mod config;
 pub mod contract;
+pub mod ledger;
+pub mod server;
 pub mod store;
+pub mod stores;
