@@ -2,18 +2,22 @@
 //! field.
 
 mod call;
+mod cluster;
 mod done;
 mod progress;
 mod refusal;
+mod shift;
 mod state;
 
 pub use call::{
     Asked, Migration, call_to_wire, migration_from_wire, migration_to_wire, warrant_from_wire,
     warrant_to_wire,
 };
+pub use cluster::{capabilities_to_wire, node_to_wire, partition_to_wire};
 pub use done::{done_from_wire, done_to_wire, outcome_from_wire};
 pub use progress::{progress_from_wire, progress_to_wire};
 pub use refusal::{REFUSALS, Refusal, refusal_from_status, refusal_to_status};
+pub use shift::AskedShift;
 pub use state::{Answer, fate_from_wire, fate_to_wire, observation_from_wire, side_to_wire};
 
 /// The domain of the reasons of refusals.

@@ -6,5 +6,9 @@
 //! durably; work that goes on without its caller; progress) is done once, around it.
 
 pub mod client;
+pub mod config;
 pub mod contract;
+pub mod ledger;
+pub mod server;
 pub mod store;
+pub mod stores;

@@ -6,9 +6,11 @@ use isotherm_migration::{
 };
 use isotherm_model::{NodeId, PartitionId, SystemId};
 use isotherm_proto::adapter::v1 as wire;
+use serde::{Deserialize, Serialize};
 
 /// What is moved, from where to where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "kept::Migration", into = "kept::Migration")]
 pub struct Migration {
     /// Its name.
     pub id: MigrationId,
@@ -21,7 +23,7 @@ pub struct Migration {
 }
 
 /// A call, as an adapter hears it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The name of the request.
     pub request_id: String,
@@ -193,4 +195,64 @@ pub(super) fn verification_from_wire(
     let migration = MigrationId::new(raw.migration_id)
         .map_err(|error| malformed(&format!("{field}.migration_id"), error))?;
     Ok(Verification { migration, epoch: Epoch(raw.serving_epoch), evidence: raw.evidence })
+}
+
+/// How a migration is written down: by names, which are checked again when they are read.
+mod kept {
+    use super::{Origin, migration_from_wire, wire};
+    use isotherm_model::SystemId;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct Migration {
+        system: String,
+        id: String,
+        partition: String,
+        origin: Kind,
+        from: String,
+        target: String,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Kind {
+        Source,
+        Dead,
+    }
+
+    impl From<super::Migration> for Migration {
+        fn from(of: super::Migration) -> Self {
+            let kind = match of.origin {
+                Origin::Move { .. } => Kind::Source,
+                Origin::Repair { .. } => Kind::Dead,
+            };
+            Self {
+                system: of.partition.system().to_string(),
+                id: of.id.to_string(),
+                partition: of.partition.name().to_owned(),
+                origin: kind,
+                from: of.origin.node().name().to_owned(),
+                target: of.target.name().to_owned(),
+            }
+        }
+    }
+
+    impl TryFrom<Migration> for super::Migration {
+        type Error = String;
+
+        fn try_from(kept: Migration) -> Result<Self, String> {
+            let system = SystemId::new(kept.system).map_err(|error| error.to_string())?;
+            let origin = match kept.origin {
+                Kind::Source => wire::migration::Origin::Source(kept.from),
+                Kind::Dead => wire::migration::Origin::Dead(kept.from),
+            };
+            let raw = wire::Migration {
+                migration_id: kept.id,
+                partition: kept.partition,
+                origin: Some(origin),
+                target: kept.target,
+            };
+            migration_from_wire("migration", &system, raw).map_err(|error| error.to_string())
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::{DOMAIN, Malformed};
 use isotherm_migration::{Reason, Term};
 use isotherm_proto::adapter::v1 as wire;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -12,7 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 const SEEN_TERM: &str = "seen_term";
 
 /// Something was refused, and had no effect.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// For programs.

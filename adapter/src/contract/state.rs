@@ -6,6 +6,7 @@ use super::refusal::{reason_from_wire, reason_to_wire};
 use super::{Malformed, Refusal, malformed};
 use isotherm_migration::{Done, Epoch, Fate, Fenced, Observation, Side, StepKind};
 use isotherm_proto::adapter::v1 as wire;
+use serde::{Deserialize, Serialize};
 
 /// A fate as it is sent: unheard, running, done, or refused with its words.
 #[must_use]
@@ -25,7 +26,7 @@ pub fn fate_to_wire(fate: &Answer) -> wire::Fate {
 }
 
 /// The fate of a request, with the words of a refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing is known of it.
     Unheard,
