@@ -5,6 +5,7 @@
 //! it may be done twice. All that is the same for every system (terms, epochs, requests and their answers, kept
 //! durably; work that goes on without its caller; progress) is done once, around it.
 
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod contract;
