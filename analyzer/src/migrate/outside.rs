@@ -1,6 +1,6 @@
 //! What the runner is told of the cluster: adapters, and whether the topology has moved.
 
-use crate::topology::{Adapter, Topologies, connect};
+use crate::topology::{Adapter, Freshness, Topologies, connect};
 use crate::writer::now;
 use futures::future::BoxFuture;
 use isotherm_migration::{Origin, Revision, Spec};
@@ -42,10 +42,13 @@ impl Connect for Outside {
         capabilities.map_or(0, |capabilities| capabilities.max_concurrent)
     }
 
-    /// The plan does not hold any more if the target is gone, holds a replica already, or the source holds none.
+    /// The plan does not hold any more if the target is gone, holds a replica already, or the source holds none. While the
+    /// adapter was not heard, nobody knows.
     fn moved(&self, spec: &Spec) -> Option<Revision> {
         let topology = self.topologies.borrow();
-        if Revision(topology.revision) <= spec.revision {
+        let source = topology.sources.get(spec.partition.system());
+        let fresh = source.is_some_and(|source| source.freshness == Freshness::Fresh);
+        if !fresh || Revision(topology.revision) <= spec.revision {
             return None;
         }
         let fits = topology.subsets.get(&spec.partition).is_some_and(|subset| {

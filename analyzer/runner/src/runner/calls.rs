@@ -66,10 +66,10 @@ impl Calls {
                 });
             }
             Command::Ask { term, question } => {
-                let partition = spec.partition.clone();
+                let subject = contract::Migration::from(spec);
                 self.spawn(async move {
                     let answered = match connections.to(&system, timeout).await {
-                        Ok(client) => client.ask(&partition, term, &question).await,
+                        Ok(client) => client.ask(&subject, term, &question).await,
                         Err(why) => Answered { answer: Told::Unknown, words: Some(why) },
                     };
                     if answered.answer == Told::Unknown {

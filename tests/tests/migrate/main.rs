@@ -1,0 +1,192 @@
+//! Migrations from the command line to a store, with the real programs: the analyzer, its CLI, and an adapter whose
+//! cluster is simulated and outlives it. Whatever is killed, they come to their end and leave nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod scene;
+
+use scene::Scene;
+use serde_json::Value;
+use std::time::Duration;
+use support::command::{code, parsed, stderr, stdout};
+
+/// Long enough to be caught in the middle: about two seconds of copying, with writers beside.
+const SLOW: &str = "blocks = 400\nlatency = \"15ms\"\nwrites_per_s = 60\n";
+
+/// Phases of a migration, as they are told.
+fn phases(scene: &Scene, id: &str) -> Vec<String> {
+    let lines = parsed(&scene.ask(&["diary", "--migration", id, "-o", "json"]));
+    let lines = lines["lines"].as_array().unwrap();
+    let phase = |line: &&Value| line["kind"] == "phase";
+    lines.iter().filter(phase).map(|line| line["what"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_partition_is_moved_and_everything_is_told() {
+    let scene = Scene::new("at_switch", SLOW, "");
+    let (source, target) = scene.way("p1");
+    let start = ["migrate", "start", "p1", "--from", &source, "--to", &target, "--reason", "a try"];
+
+    let tried = scene.ask(&start);
+    assert!(stdout(&tried).contains("nothing was begun"), "without --yes the adapter is only asked");
+    assert!(
+        parsed(&scene.ask(&["migrate", "status", "--all", "-o", "json"]))["migrations"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+
+    let done = scene.ask(&[&start[..], &["--yes", "--watch", "--who", "ann"]].concat());
+    let told = stdout(&done);
+    assert!(told.contains("REPLICATING") && told.trim_end().ends_with("COMPLETED"), "{told}");
+    let all = parsed(&scene.ask(&["migrate", "status", "--all", "-o", "json"]));
+    let migration = &all["migrations"][0];
+    assert_eq!((&migration["phase"], &migration["who"]), (&"COMPLETED".into(), &"ann".into()));
+    let id = migration["id"].as_str().unwrap();
+    let order = [
+        "PREFLIGHT",
+        "PREPARING",
+        "REPLICATING",
+        "CATCHING_UP",
+        "VERIFYING",
+        "READY",
+        "FENCING",
+        "COMMITTING",
+        "SWITCHED",
+        "RETIRING",
+        "COMPLETED",
+    ];
+    assert_eq!(phases(&scene, id), order);
+    let words = stdout(&scene.ask(&["migrate", "status", &id[..8]]));
+    assert!(words.contains("ann: a try") && words.contains("in store:  nothing"), "{words}");
+    scene.ended_well("p1", &target);
+
+    // The topology follows, so the way there is no way any more.
+    let again = scene.ask(&[&start[..], &["--yes"]].concat());
+    assert_eq!(code(&again), Some(4), "{}", stderr(&again));
+    assert!(stderr(&again).contains("lies on"), "{}", stderr(&again));
+}
+
+#[test]
+fn whatever_is_killed_migrations_come_to_their_end() {
+    for (kind, extra) in [("at_switch", "refuse_percent = 10\n"), ("before_copy", ""), ("engine_atomic", "")]
+    {
+        let mut scene = Scene::new(kind, &format!("{SLOW}{extra}"), "");
+        for (partition, delay_ms) in [("p1", 150), ("p2", 900), ("p3", 1_700), ("p4", 2_600)] {
+            let (source, target) = scene.way(partition);
+            let id = scene.begin(partition, &source, &target, &[]);
+            std::thread::sleep(Duration::from_millis(delay_ms));
+            match delay_ms % 4 {
+                0 => scene.kill_analyzer(),
+                2 => scene.kill_adapter(),
+                _ => {
+                    scene.kill_analyzer();
+                    scene.kill_adapter();
+                }
+            }
+            scene.restore();
+            let watched = scene.ask(&["migrate", "watch", &id, "--timeout", "90s"]);
+            assert_eq!(code(&watched), Some(0), "{kind} {partition}: {}{}", stderr(&watched), scene.logs());
+            scene.ended_well(partition, &target);
+        }
+        assert!(stdout(&scene.ask(&["migrate", "orphans"])).contains("nothing is left"));
+        scene.nothing_is_lost();
+    }
+}
+
+#[test]
+fn people_hold_it_up_take_it_back_and_give_it_up() {
+    let scene = Scene::new("at_switch", SLOW, "probation = \"10m\"");
+    let act = |verb: &str, id: &str, more: &[&str]| scene.ask(&[&["migrate", verb, id], more].concat());
+
+    // Gated: it waits before the switch, and a switch without --yes is none.
+    let (source, target) = scene.way("p1");
+    let id = scene.begin("p1", &source, &target, &["--gated"]);
+    scene.reaches(&id, "READY");
+    assert!(stdout(&act("switch", &id, &[])).contains("nothing was done"));
+    let early = act("complete", &id, &["--yes"]);
+    assert_eq!((code(&early), stderr(&early).contains("not in probation")), (Some(4), true));
+    act("switch", &id, &["--yes", "--reason", "now"]);
+    scene.reaches(&id, "SWITCHED");
+    assert_eq!(code(&act("reverse", &id, &["--yes"])), Some(0));
+    scene.reaches(&id, "REVERSED");
+    scene.ended_well("p1", &source);
+
+    // Given up in the middle of the copy.
+    let (source, target) = scene.way("p2");
+    let id = scene.begin("p2", &source, &target, &[]);
+    scene.reaches(&id, "REPLICATING");
+    // The same partition cannot be moved twice at a time.
+    let other = scene.ask(&["migrate", "start", "p2", "--from", &source, "--to", &target, "--yes"]);
+    assert_eq!((code(&other), stderr(&other).contains("is being moved already")), (Some(4), true));
+    assert_eq!(code(&act("cancel", &id, &["--reason", "no"])), Some(0));
+    scene.reaches(&id, "CANCELLED");
+    scene.ended_well("p2", &source);
+
+    // Probation is ended early.
+    let (source, target) = scene.way("p3");
+    let id = scene.begin("p3", &source, &target, &[]);
+    scene.reaches(&id, "SWITCHED");
+    assert_eq!(code(&act("complete", &id, &["--yes"])), Some(0));
+    scene.reaches(&id, "COMPLETED");
+    scene.ended_well("p3", &target);
+    let unknown = act("cancel", "nonsense", &[]);
+    assert_eq!(code(&unknown), Some(3), "{}", stderr(&unknown));
+    scene.nothing_is_lost();
+}
+
+#[test]
+fn limits_freezes_and_partitions_that_are_never_touched_are_kept() {
+    let mut scene =
+        Scene::new("at_switch", SLOW, "never_touch = [\"demo/p8\"]\n[migrate.limits]\nmigrations = 1\n");
+    let never = scene.ask(&["migrate", "start", "p8", "--from", "n4", "--to", "n2", "--yes"]);
+    assert_eq!(
+        (code(&never), stderr(&never).contains("never touched")),
+        (Some(4), true),
+        "{}",
+        stderr(&never)
+    );
+
+    let (source, target) = scene.way("p1");
+    let first = scene.begin("p1", &source, &target, &[]);
+    let (source, target) = scene.way("p2");
+    let second = scene.begin("p2", &source, &target, &[]);
+    let waits = stdout(&scene.ask(&["migrate", "status", &second]));
+    assert!(waits.contains("PLANNED") && waits.contains("as many as may be"), "{waits}");
+    // Frozen, the one that waits goes on waiting, the one under way ends, and nobody begins another.
+    assert_eq!(code(&scene.ask(&["freeze", "--reason", "the fair"])), Some(0));
+    scene.kill_analyzer();
+    scene.restore();
+    scene.reaches(&first, "COMPLETED");
+    let refused = scene.ask(&["migrate", "start", "p3", "--from", "n3", "--to", "n1", "--yes"]);
+    assert_eq!(code(&refused), Some(4), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("frozen") && stderr(&refused).contains("the fair"),
+        "{}",
+        stderr(&refused)
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(stdout(&scene.ask(&["migrate", "status", &second])).contains("PLANNED"));
+    assert_eq!(code(&scene.ask(&["unfreeze"])), Some(0));
+    scene.reaches(&second, "COMPLETED");
+    let diary = stdout(&scene.ask(&["diary", "--limit", "500"]));
+    for line in ["freeze", "the fair", "unfreeze", "move demo/p1"] {
+        assert!(diary.contains(line), "{line}: {diary}");
+    }
+    scene.nothing_is_lost();
+}
+
+#[test]
+fn what_the_adapter_finds_in_the_way_is_said_and_nothing_is_begun() {
+    let scene = Scene::new("at_switch", "down = [\"n4\"]\n", "");
+    let tried = scene.ask(&["migrate", "start", "p1", "--from", "n1", "--to", "n4"]);
+    assert_eq!(code(&tried), Some(4), "{}", stdout(&tried));
+    assert!(stderr(&tried).contains("n4"), "{}", stderr(&tried));
+    // Begun all the same, it ends before it has an effect.
+    let id = scene.begin("p1", "n1", "n4", &[]);
+    scene.reaches(&id, "FAILED");
+    scene.ended_well("p1", "n1");
+}
