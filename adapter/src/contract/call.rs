@@ -55,10 +55,10 @@ impl Asked {
         let epochs = match (call.expected_epoch, call.new_epoch, &step) {
             (None, None, Step::ValidateMigration) => None,
             (Some(expected), Some(new), step) if !matches!(step, Step::ValidateMigration) => {
-                if new <= expected {
+                if new < expected {
                     return Err(malformed(
                         "call.new_epoch",
-                        format!("{new} is not above expected_epoch {expected}"),
+                        format!("{new} is below expected_epoch {expected}"),
                     ));
                 }
                 Some(Proposal { expected: Epoch(expected), new: Epoch(new) })
