@@ -244,6 +244,7 @@ impl Known<'_> {
             loss: None,
             holders: self.holders(placed),
             domains: Vec::new(),
+            action: None,
             verdict: Verdict::Unknown,
             reason: unknown(partition.last.status, placed),
         };

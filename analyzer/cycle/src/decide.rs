@@ -133,6 +133,7 @@ impl<'a> Ways<'a> {
         let Some(held) = placed.holding() else { return };
         let lying = Lying { held, redundancy: placed.redundancy };
         let mut situation = self.situation(&held, placed, record.loss.and_then(|loss| loss.per_hour()));
+        situation.risk = record.calibrated.or(record.exposure.as_ref().map(|exposure| exposure.risk));
         let gate = &self.settings.gate;
         if decide(&situation, gate).has_cause() {
             situation.shift = self.shift(&lying, placed);
@@ -140,6 +141,7 @@ impl<'a> Ways<'a> {
         }
         let decision = decide(&situation, gate);
         (record.verdict, record.reason) = self.words(&decision, &situation);
+        record.action = self.action(&decision).map(Box::new);
     }
 
     /// What the gate is told, but for what could be done.
@@ -154,6 +156,7 @@ impl<'a> Ways<'a> {
         let peak = |node: &Node| self.candidates.peak_per_s.map(|peak| peak[node.at()]);
         Situation {
             loss_per_hour,
+            risk: None,
             hazard_over_class: held.subset.iter().map(over_class).fold(0.0, f64::max),
             gray: held.subset.iter().any(|node| self.suspected[node.at()]),
             exceeds_now: most(&|node| field.exceeds(*node, field.load_per_s(*node))),

@@ -224,6 +224,44 @@ pub struct Record {
     pub verdict: Verdict,
     /// Why, in words.
     pub reason: String,
+    /// What the verdict would have done, if anything.
+    pub action: Option<Box<Action>>,
+}
+
+/// What a verdict would have done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// What.
+    pub how: How,
+    /// Client-minutes that it saves at the least.
+    pub benefit_lower: f64,
+    /// Client-minutes that it costs.
+    pub cost: f64,
+    /// How far it may go by itself.
+    pub standing: isotherm_risk::Standing,
+}
+
+/// Who is to do what, by nodes' names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Another holder leads.
+    Lead {
+        /// It.
+        to: String,
+    },
+    /// A holder serves no reads.
+    Drain {
+        /// It.
+        from: String,
+    },
+    /// A replica gets another node.
+    Move {
+        /// Who gives it up.
+        from: String,
+        /// Who gets it.
+        to: String,
+    },
 }
 
 /// A moment, in milliseconds since 1970.

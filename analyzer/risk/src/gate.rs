@@ -14,6 +14,7 @@
 
 mod candidate;
 mod decide;
+mod threshold;
 mod verdict;
 
 pub use candidate::{Candidates, Shifted};
@@ -60,6 +61,21 @@ pub struct GatePolicy {
     pub shift_keeps: f64,
     /// What counts.
     pub factors: Factors,
+    /// What makes somebody act.
+    pub trigger: Trigger,
+    /// The risk above which `threshold` acts, 0 to 1. .05.
+    pub risk_threshold: f64,
+}
+
+/// What makes somebody act.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A cause, and an action that pays.
+    #[default]
+    Gate,
+    /// A risk above the threshold, and a place where less is lost. What it costs is not asked.
+    Threshold,
 }
 
 /// What a gate takes into account: all of it, but in comparisons.
@@ -103,6 +119,8 @@ impl Default for GatePolicy {
             exposure_left: 0.7,
             shift_keeps: 1.5,
             factors: Factors::default(),
+            trigger: Trigger::Gate,
+            risk_threshold: 0.05,
         }
     }
 }
@@ -129,6 +147,7 @@ impl GatePolicy {
             ("gate.peak_over_mean", self.peak_over_mean, Must::AtLeastOne),
             ("gate.exposure_left", self.exposure_left, Must::Share),
             ("gate.shift_keeps", self.shift_keeps, Must::AtLeastOne),
+            ("gate.risk_threshold", self.risk_threshold, Must::Share),
         ])
     }
 

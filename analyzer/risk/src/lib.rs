@@ -33,7 +33,7 @@ pub use exposure::{
 pub use field::{Bearing, Effect, Field, FieldError, FieldPolicy, Holding};
 pub use gate::{
     Candidates, Check, Criterion, Decision, Destination, Factors, GatePolicy, Judged, Mode, Move, Shift,
-    ShiftAction, Shifted, Situation, Standing, Verdict, WhyNot, decide, undo_shift,
+    ShiftAction, Shifted, Situation, Standing, Trigger, Verdict, WhyNot, decide, undo_shift,
 };
 pub use hazard::{
     Basis, ClassPrior, DownCause, Hazard, HazardError, HazardPolicy, Hazards, History, HistoryError,

@@ -1,15 +1,45 @@
 //! Verdicts of the gate in the words of a record.
 
 use super::Ways;
-use crate::record::Verdict;
-use isotherm_risk::{Criterion, Decision, Node, ShiftAction, Situation, Standing, Verdict as Gate, WhyNot};
+use crate::record::{Action, How, Verdict};
+use isotherm_risk::{
+    Criterion, Decision, Node, ShiftAction, Situation, Standing, Trigger, Verdict as Gate, WhyNot,
+};
 
 impl Ways<'_> {
+    /// What a verdict would have done.
+    pub(super) fn action(&self, decision: &Decision) -> Option<Action> {
+        let name = |node: Node| self.cluster.nodes[node.at()].name.clone();
+        let (how, judged) = match &decision.verdict {
+            Gate::ShiftReads(shift, judged) => match shift.action {
+                ShiftAction::Lead { to } => (How::Lead { to: name(to) }, judged),
+                ShiftAction::Drain { from } => (How::Drain { from: name(from) }, judged),
+            },
+            Gate::Move(best, judged) => (How::Move { from: name(best.from), to: name(best.to) }, judged),
+            Gate::Nothing
+            | Gate::MovingWillNotHelp(_)
+            | Gate::SplitIt { .. }
+            | Gate::SlowDownClients { .. } => return None,
+        };
+        let (benefit_lower, cost) = (judged.benefit_lower, judged.cost);
+        Some(Action { how, benefit_lower, cost, standing: decision.standing })
+    }
+
     /// The verdict and its reason.
     pub(super) fn words(&self, decision: &Decision, situation: &Situation) -> (Verdict, String) {
         let name = |node: Node| self.cluster.nodes[node.at()].name.as_str();
         let standing = standing(decision.standing, situation.frozen);
         match &decision.verdict {
+            Gate::Nothing if self.settings.gate.trigger == Trigger::Threshold => (
+                Verdict::Nothing,
+                match situation.risk {
+                    Some(risk) => format!(
+                        "its risk is {risk:.4}, and {} is asked for",
+                        self.settings.gate.risk_threshold
+                    ),
+                    None => "its risk is not known".to_owned(),
+                },
+            ),
             Gate::Nothing => (
                 Verdict::Nothing,
                 format!(
@@ -71,16 +101,14 @@ fn headroom(situation: &Situation) -> &'static str {
     }
 }
 
-/// What becomes of an action: nothing carries one out yet, whatever the mode.
+/// What becomes of an action.
 fn standing(standing: Standing, frozen: bool) -> &'static str {
     match (standing, frozen) {
         (Standing::Recorded, true) => "only noted, as it must stay where it is",
         (Standing::Recorded, false) => "only noted, as the mode is to observe",
         (Standing::Recommended, _) => "recommended; it is the operator's to do",
-        (Standing::AwaitsApproval, _) => {
-            "it would wait for an operator's word, and nothing carries it out yet"
-        }
-        (Standing::Carried, _) => "it would be carried out, but nothing carries actions out yet",
+        (Standing::AwaitsApproval, _) => "it waits for an operator's word",
+        (Standing::Carried, _) => "it is carried out as far as the limits allow",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The decision.
 
 use super::verdict::{Check, Criterion, Decision, Judged, Standing, Verdict, WhyNot};
-use super::{GatePolicy, Mode};
+use super::{GatePolicy, Mode, Trigger, threshold};
 use crate::ids::Node;
 use crate::loss::Gain;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use statrs::distribution::{ContinuousCDF, Normal};
 pub struct Situation {
     /// Client-minutes per hour where it lies; absent where unknown.
     pub loss_per_hour: Option<f64>,
+    /// The probability of an incident over the horizon, calibrated where it can be; absent where unknown.
+    pub risk: Option<f64>,
     /// The highest hazard over its class's among its holders.
     pub hazard_over_class: f64,
     /// Whether a holder is suspected of answering badly.
@@ -105,6 +107,13 @@ pub struct Destination {
 /// Decides. Pure: the same situation, the same decision.
 #[must_use]
 pub fn decide(situation: &Situation, policy: &GatePolicy) -> Decision {
+    match policy.trigger {
+        Trigger::Gate => by_gate(situation, policy),
+        Trigger::Threshold => threshold::decide(situation, policy),
+    }
+}
+
+fn by_gate(situation: &Situation, policy: &GatePolicy) -> Decision {
     let factors = policy.factors;
     let now = situation.exceeds_now.is_some_and(|value| value >= policy.headroom_trigger);
     let foreseen = situation.exceeds_forecast.is_some_and(|value| policy.foresees(value));
@@ -117,6 +126,7 @@ pub fn decide(situation: &Situation, policy: &GatePolicy) -> Decision {
         hazard_is_cause,
         headroom_is_cause,
         gray_is_cause,
+        risk_is_cause: false,
         shift_failed: None,
         rank: 0.0,
     };
@@ -153,7 +163,7 @@ pub fn undo_shift(
     since_h >= policy.shift_cool_down_h && with_per_hour.zip(without_per_hour).is_some_and(spent)
 }
 
-fn standing(situation: &Situation) -> Standing {
+pub(super) fn standing(situation: &Situation) -> Standing {
     match (situation.frozen, situation.mode) {
         (true, _) | (false, Mode::Observe) => Standing::Recorded,
         (false, Mode::Recommend) => Standing::Recommended,
@@ -246,7 +256,7 @@ fn paid(benefit_lower: f64, cost: f64, times: f64) -> Check {
 }
 
 /// The benefit, expected and at its lower bound: what is believed of the gain is taken for normal.
-fn benefit(gain: Gain, situation: &Situation, policy: &GatePolicy) -> (f64, f64) {
+pub(super) fn benefit(gain: Gain, situation: &Situation, policy: &GatePolicy) -> (f64, f64) {
     let below = Normal::standard().inverse_cdf(policy.confidence);
     let saved = policy.saved(gain, situation.drift_per_hour);
     (saved, saved - below * gain.sd_per_hour * policy.useful_h(situation.drift_per_hour))

@@ -13,6 +13,7 @@ const fn gain(per_hour: f64, sd_per_hour: f64) -> Gain {
 fn situation() -> Situation {
     Situation {
         loss_per_hour: Some(10.0),
+        risk: None,
         hazard_over_class: 8.0,
         exceeds_now: Some(0.0),
         exceeds_forecast: Some(0.0),
@@ -246,4 +247,23 @@ fn a_headroom_that_is_only_foreseen_must_be_exceeded_even_at_the_lower_bound() {
     assert!(matches!(foreseen(0.8), Verdict::Move(..)));
     let now = Situation { hazard_over_class: 1.0, exceeds_now: Some(0.5), ..situation() };
     assert!(matches!(verdict(&now), Verdict::Move(..)));
+}
+
+#[test]
+fn the_threshold_asks_for_the_risk_alone_and_for_less_loss() {
+    let policy = GatePolicy { trigger: Trigger::Threshold, risk_threshold: 0.1, ..GatePolicy::default() };
+    // Neither a cause nor a gain that pays: only the risk counts.
+    let calm = Situation { hazard_over_class: 1.0, ..situation() };
+    let dear = Situation { best_move: Some(Move { cost: 1e9, ..best_move() }), ..calm };
+    let verdict = |situation: Situation| decide(&situation, &policy).verdict;
+    assert!(matches!(verdict(Situation { risk: Some(0.2), ..dear.clone() }), Verdict::Move(..)));
+    assert_eq!(verdict(Situation { risk: Some(0.1), ..dear.clone() }), Verdict::Nothing);
+    assert_eq!(verdict(Situation { risk: None, ..dear.clone() }), Verdict::Nothing);
+    let worse = Some(Move { loss_after_per_hour: 11.0, ..best_move() });
+    let no_less = verdict(Situation { risk: Some(0.2), best_move: worse, ..dear.clone() });
+    assert!(matches!(no_less, Verdict::MovingWillNotHelp(WhyNot::NoLess { .. })));
+    let nowhere = verdict(Situation { risk: Some(0.2), best_move: None, ..dear.clone() });
+    assert_eq!(nowhere, Verdict::MovingWillNotHelp(WhyNot::NoDestination));
+    let decision = decide(&Situation { risk: Some(0.2), ..dear }, &policy);
+    assert!(decision.has_cause() && decision.standing == Standing::AwaitsApproval);
 }

@@ -133,6 +133,8 @@ pub struct Decision {
     pub headroom_is_cause: bool,
     /// A holder that is suspected of answering badly is a cause.
     pub gray_is_cause: bool,
+    /// Its risk is above the threshold, where that is the trigger.
+    pub risk_is_cause: bool,
     /// Why the shift that was offered is not the verdict, if it is not.
     pub shift_failed: Option<Judged>,
     /// What orders verdicts of the same kind: the benefit's lower bound, of moves per byte. 0 if there is no action.
@@ -143,6 +145,6 @@ impl Decision {
     /// Whether there is a cause to do anything.
     #[must_use]
     pub fn has_cause(&self) -> bool {
-        self.hazard_is_cause || self.headroom_is_cause || self.gray_is_cause
+        self.hazard_is_cause || self.headroom_is_cause || self.gray_is_cause || self.risk_is_cause
     }
 }

@@ -213,6 +213,7 @@ impl<'a> Belief<'a> {
         let most = |of: &dyn Fn(Node) -> f64| holders.iter().map(|node| of(*node)).fold(0.0, f64::max);
         let own = self.held(partition);
         Situation {
+            risk: None,
             loss_per_hour: self.loss_per_hour(partition, own.shares),
             gray: holders.iter().any(|node| self.suspects[node.at()]),
             hazard_over_class: most(&|node| self.hazards.over_class[node.at()]),
