@@ -23,7 +23,7 @@ use isotherm_cycle::record::{Record, Status, Surging};
 use isotherm_cycle::{Landscape, Settings, State};
 use isotherm_model::{Layer, SystemId, Timestamp};
 use isotherm_risk::HazardPolicy;
-use isotherm_store::{Derived, Reader, SystemLoad, Table};
+use isotherm_store::{Derived, EntropyRow, Reader, SystemLoad, Table};
 use schedule::Next;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -254,29 +254,31 @@ impl Cycle {
         let mut stages = Stages::begin();
         let settings = &self.config.settings;
         let records = self.reader.records().context("cannot read the failure history")?;
-        let mut derived = Derived::default();
         let mut gaps = due.gaps;
         let mut moment = |end, purpose| Moment { end, purpose, gaps: std::mem::take(&mut gaps) };
+        let mut kept = Ok(());
         for missed in &due.behind {
             if stop.is_cancelled() {
-                // What was taken in is in the checkpoint, and would not be read again.
-                self.kept(derived)?;
-                return Ok(None);
+                return kept.map(|()| None);
             }
             let made = frames.make(moment(*missed, Purpose::Learn), topology, &records)?;
             state.take_in(&made.frame, settings);
-            derived.entropy.extend(made.entropy);
+            // Minute by minute: rows of two hours would be more than all else that is in memory. What cannot be kept
+            // is taken in all the same, and told at the end.
+            kept = kept.and(self.kept(entropies(made.entropy)));
         }
         let made = frames.make(moment(due.end, Purpose::Decide), topology, &records)?;
-        let Made { frame, entropy, systems } = made;
+        let Made { mut frame, entropy, systems } = made;
         state.take_in(&frame, settings);
-        derived.entropy.extend(entropy);
+        frame.forget_counts();
         stages.end("read and take in");
+        kept = kept.and(self.kept(entropies(entropy)));
+        stages.end("keep entropies");
         let decided = state.decide(&frame, settings, |stage| stages.end(stage))?;
-        derived.forecasts = tables::forecasts(&decided.records, settings.step_ms);
-        derived.risks = tables::risks(&decided.records, &frame.cluster);
-        self.kept(derived)?;
-        stages.end("keep");
+        let forecasts = tables::forecasts(&decided.records, settings.step_ms);
+        let risks = tables::risks(&decided.records, &frame.cluster);
+        kept.and(self.kept(Derived { forecasts, risks, ..Derived::default() }))?;
+        stages.end("keep decisions");
         Ok(Some(self.found(state, stages, frame, decided, systems)))
     }
 
@@ -345,6 +347,10 @@ impl Cycle {
             Err(error) => Err(anyhow::anyhow!(with_causes(&error)).context("cannot keep what was found")),
         }
     }
+}
+
+fn entropies(entropy: Vec<EntropyRow>) -> Derived {
+    Derived { entropy, ..Derived::default() }
 }
 
 /// How long each part took.

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::cycle::{self, Cycle, Cycles};
 use crate::ingest::{Ingest, queue};
 use crate::migrate::{self, Migrations};
+use crate::query::allocator::give_back_large;
 use crate::topology::{self, Topologies};
 use crate::writer;
 use anyhow::{Context, anyhow};
@@ -45,6 +46,7 @@ const WINDOW_BYTES: u32 = 256 << 10;
 
 /// Serves until SIGINT or SIGTERM, then finishes the commit under way. Returns early only with an error.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    give_back_large();
     let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let dir = config.data_dir.clone();
     let store = tokio::task::spawn_blocking(move || Store::open(&dir))

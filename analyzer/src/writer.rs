@@ -88,7 +88,7 @@ pub(crate) fn run(
         let first = match next {
             Next::Job(job) => job,
             Next::Keep(Keep { derived, reply }) => {
-                let kept = store.append(&derived, now());
+                let kept = store.append(derived, now());
                 let doubtful = matches!(kept, Err(WriteError::Doubtful(_)));
                 // Who waits for it may have ended.
                 let _ = reply.send(kept);

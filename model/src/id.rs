@@ -1,6 +1,9 @@
 //! Identities. Each id is a type of its own, and a name is checked once, where it is made.
+//!
+//! Copies of an id share its names: a node is named by every partition that it holds, and a system by all of both.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The longest name of a system, node, partition or agent, in bytes.
 ///
@@ -35,7 +38,7 @@ pub enum InvalidName {
     },
 }
 
-fn checked(what: &'static str, name: String) -> Result<String, InvalidName> {
+fn checked(what: &'static str, name: String) -> Result<Arc<str>, InvalidName> {
     if name.is_empty() {
         Err(InvalidName::Empty { what })
     } else if name.len() > MAX_NAME_LEN {
@@ -43,7 +46,7 @@ fn checked(what: &'static str, name: String) -> Result<String, InvalidName> {
     } else if name.chars().any(char::is_control) {
         Err(InvalidName::Control { what, name })
     } else {
-        Ok(name)
+        Ok(name.into())
     }
 }
 
@@ -51,7 +54,7 @@ macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks a name: not empty, at most [`MAX_NAME_LEN`] bytes, no control characters.
@@ -96,7 +99,7 @@ macro_rules! member_type {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name {
             system: SystemId,
-            name: String,
+            name: Arc<str>,
         }
 
         impl $name {
@@ -144,17 +147,14 @@ impl NodeId {
     /// The host that an agent watches, as a node of [`HOST_SYSTEM`].
     #[must_use]
     pub fn of_host(agent: &AgentId) -> Self {
-        Self { system: SystemId(HOST_SYSTEM.to_owned()), name: agent.as_str().to_owned() }
+        Self { system: SystemId(HOST_SYSTEM.into()), name: Arc::clone(&agent.0) }
     }
 
     /// A block device of the host that an agent watches, as `AGENT:DEVICE`. The host itself if that is too long.
     #[must_use]
     pub fn of_device(agent: &AgentId, device: &str) -> Self {
         let name = checked("node", format!("{agent}:{device}"));
-        name.map_or_else(
-            |_| Self::of_host(agent),
-            |name| Self { system: SystemId(HOST_SYSTEM.to_owned()), name },
-        )
+        name.map_or_else(|_| Self::of_host(agent), |name| Self { system: SystemId(HOST_SYSTEM.into()), name })
     }
 
     /// Whether it is a host or a device of one, not a node of a storage system.

@@ -112,7 +112,8 @@ pub fn assess(
         .map(|node| state.nodes.get(&(node.system.clone(), node.name.clone())).copied())
         .collect();
     let known = Known { state, cluster, settings, numbers: &numbers };
-    let all: Vec<(&Name, &Partition)> = state.partitions.iter().collect();
+    let all: Vec<(&Name, &Partition)> =
+        state.partitions.iter().map(|(name, partition)| (name, &**partition)).collect();
     let mut known_facts = ByName::new(&cluster.partitions);
     let facts: Vec<_> = all.iter().map(|(name, _)| known_facts.find(name.name())).collect();
     let placed: Vec<Placed> =

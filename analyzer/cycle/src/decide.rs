@@ -56,7 +56,7 @@ fn peaks(landscape: &Landscape, nodes: usize) -> Option<Vec<f64>> {
         let mut loads = vec![0.0; nodes];
         for placed in &landscape.placed {
             let Some(held) = placed.holding() else { continue };
-            let reads_per_s = placed.ahead.reads_per_s[*hour].unwrap_or(held.reads_per_s);
+            let reads_per_s = placed.ahead.reads_per_s[*hour].map_or(held.reads_per_s, f64::from);
             for (node, share) in held.subset.iter().zip(held.shares) {
                 loads[node.at()] += share * reads_per_s;
             }

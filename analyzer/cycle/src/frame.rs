@@ -64,6 +64,12 @@ impl Frame {
     pub fn end(&self) -> Timestamp {
         self.minute.end
     }
+
+    /// Lets go of what was counted: once it was taken in, a decision needs the cluster and the time alone.
+    pub fn forget_counts(&mut self) {
+        self.longer = Vec::new();
+        (self.minute.nodes, self.minute.partitions) = (Vec::new(), Vec::new());
+    }
 }
 
 impl State {

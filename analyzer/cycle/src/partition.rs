@@ -70,7 +70,7 @@ pub(crate) struct Partition {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ahead {
     /// Reads per second that each hour of the day (UTC) brings; `None` where nothing was counted in it yet.
-    pub reads_per_s: [Option<f64>; HOURS],
+    pub reads_per_s: [Option<f32>; HOURS],
     /// Rate per hour at which shares lose their meaning; `None` before two days in a row are known.
     pub drift_per_hour: Option<f64>,
     /// Hours since the subset or its leader was seen to change; `None` if it never was.
@@ -184,7 +184,7 @@ impl Partition {
     pub(crate) fn ahead(&self, until_ms: Option<u64>) -> Ahead {
         let since = |(until, changed): (u64, u64)| until.saturating_sub(changed) as f64 / 3.6e6;
         Ahead {
-            reads_per_s: self.days.by_hour.map(|reads| reads.map(f64::from)),
+            reads_per_s: self.days.by_hour,
             drift_per_hour: self.days.drift_per_hour(),
             changed_ago_h: until_ms.zip(self.changed_ms).map(since),
         }

@@ -40,7 +40,8 @@ pub struct State {
     pub(crate) cycles: u64,
     /// End of the last minute that was taken in, milliseconds.
     pub(crate) until_ms: Option<u64>,
-    pub(crate) partitions: BTreeMap<Name, Partition>,
+    /// Boxed, as half of a tree's places are empty where names came in their order.
+    pub(crate) partitions: BTreeMap<Name, Box<Partition>>,
     /// Numbers of nodes' names, never used twice.
     pub(crate) nodes: BTreeMap<Name, u32>,
     /// What is remembered of them, by number.
@@ -150,7 +151,7 @@ impl State {
         if step.length == StepLength::Minute {
             let mut counted = ByName::new(&step.partitions);
             let known = self.partitions.iter();
-            let known = known.filter_map(|(name, known)| Some((known, counted.find(name.name())?)));
+            let known = known.filter_map(|(name, known)| Some((&**known, counted.find(name.name())?)));
             nodes::judge(&mut self.memories, step, &numbers, known, settings);
         }
         let suspected: Vec<bool> = numbers
@@ -183,7 +184,7 @@ impl State {
         let steps = steps.min(400);
         let at = Timestamp::from_ms(self.until_ms.unwrap_or(0));
         let now = Circumstances { start: at, frozen: None };
-        let mut all: Vec<&mut Partition> = self.partitions.values_mut().collect();
+        let mut all: Vec<&mut Box<Partition>> = self.partitions.values_mut().collect();
         all.par_iter_mut().for_each(|partition| {
             for _ in 0..steps {
                 let _ = partition.absorb(length, None, &[], now, settings);
@@ -205,7 +206,7 @@ impl State {
             .map(|one| (one.partition.system().to_string(), one.partition.name().to_owned()))
             .collect();
         for name in strangers {
-            self.partitions.insert(name, Partition::new(self.turn));
+            self.partitions.insert(name, Box::new(Partition::new(self.turn)));
             self.turn = self.turn.wrapping_add(1);
         }
     }
@@ -223,7 +224,7 @@ impl State {
             .map(|node| self.nodes.get(&(node.system.clone(), node.name.clone())).copied())
             .collect();
         let (mut counted, mut known) = (ByName::new(&step.partitions), ByName::new(&cluster.partitions));
-        let join = |(name, partition): (&Name, &'a mut Partition)| {
+        let join = |(name, partition): (&Name, &'a mut Box<Partition>)| {
             let counts = counted.find(name.name());
             let facts = known.find(name.name());
             if let Some(facts) = facts {
@@ -236,7 +237,7 @@ impl State {
                     false => facts.holders.iter().any(down).then_some(Frozen::Incident),
                 }
             });
-            (partition, counts, Circumstances { start, frozen })
+            (&mut **partition, counts, Circumstances { start, frozen })
         };
         self.partitions.iter_mut().map(join).collect()
     }
@@ -260,7 +261,7 @@ impl State {
             places.truncate(most);
             places.sort_unstable();
         }
-        let mut partitions: Vec<&mut Partition> = self.partitions.values_mut().collect();
+        let mut partitions: Vec<&mut Box<Partition>> = self.partitions.values_mut().collect();
         let values: Vec<Vec<f64>> = places
             .iter()
             .map(|(at, kind)| {

@@ -198,8 +198,11 @@ fn a_shift_waits_until_the_leader_has_been_the_same_for_two_days() {
     assert_eq!(before.verdict, Verdict::ShiftReads, "{}", before.reason);
     assert!(before.reason.ends_with("only noted, as the mode is to observe"), "{}", before.reason);
     let auto = Settings { mode: Mode::Auto, ..settings.clone() };
-    let told = &decided(&state, &cluster, &auto, 60)[led_by_2].reason;
-    assert!(told.ends_with("nothing carries actions out yet"), "{told}");
+    let record = &decided(&state, &cluster, &auto, 60)[led_by_2];
+    let told = &record.reason;
+    let action = record.action.as_deref().expect("the verdict is an action");
+    assert!(matches!(&action.how, How::Lead { .. }) && action.standing == Standing::Carried, "{action:?}");
+    assert!(told.ends_with("carried out as far as the limits allow"), "{told}");
     // Another one led for a minute.
     let elsewhere = |cluster: &mut Cluster| cluster.partitions[led_by_2].holders.swap(0, 1);
     for minute in 60..62 {

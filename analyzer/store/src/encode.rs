@@ -16,14 +16,21 @@ use std::rc::Rc;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 
+/// Rows of a row group, as far as a frame has so many: those of `windows` are 17 MB of offset histograms when they are
+/// read, and several row groups are read at a time.
+const ROW_GROUP: usize = 1 << 15;
+
 /// Encodes a frame. Takes the memory of the file beside that of the frame.
 pub(crate) fn parquet(frame: DataFrame) -> PolarsResult<Vec<u8>> {
     let (pieces, file) = mpsc::channel();
     let sink = Writable::Dyn(Box::new(Pieces(pieces)));
     // The shape that polars asks for; nobody else has the lock.
     let target = SinkTarget::Dyn(SpecialEq::new(Arc::new(Mutex::new(Some(sink)))));
-    let options =
-        ParquetWriteOptions { compat_level: Some(CompatLevel::oldest()), ..ParquetWriteOptions::default() };
+    let options = ParquetWriteOptions {
+        compat_level: Some(CompatLevel::oldest()),
+        row_group_size: Some(ROW_GROUP),
+        ..ParquetWriteOptions::default()
+    };
     frame
         .lazy()
         .sink(

@@ -301,7 +301,7 @@ mod tests {
         let mut store = Store::open(dir.path()).unwrap();
         let entropy = [3_700_000, 10, 20].map(|start| entropy_row(start, "p"));
         let derived = Derived { entropy: entropy.to_vec(), ..Derived::default() };
-        store.append(&derived, sample::at(7_200_000)).unwrap();
+        store.append(derived, sample::at(7_200_000)).unwrap();
         let csv = ExportQuery {
             view: Some(View::Entropy),
             format: ExportFormat::Csv,

@@ -17,6 +17,7 @@
 
 mod load;
 mod names;
+mod offsets;
 mod part;
 mod running;
 mod scan;

@@ -175,8 +175,8 @@ fn appends() {
     for (failpoint, there) in [("store::append_written", 1), ("store::appended", 2)] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path(), None);
-        store.append(&derived(0), at(0)).unwrap();
-        die(failpoint, store, |store| store.append(&derived(60_000), at(0)).unwrap());
+        store.append(derived(0), at(0)).unwrap();
+        die(failpoint, store, |store| store.append(derived(60_000), at(0)).unwrap());
         let mut store = open(dir.path(), None);
         let rows = store.reader().entropy_rows(Span::default()).unwrap();
         assert_eq!((rows.len(), segments(&store.reader())), (there, there), "{failpoint}");
@@ -186,7 +186,7 @@ fn appends() {
         let hour = EntropyRow { step_ms: 3_600_000, ..again.entropy[0].clone() };
         again.entropy.extend([derived(60_000).entropy.remove(0), hour]);
         again.entropy.iter_mut().for_each(|row| row.reads = Some(11));
-        (0..2).for_each(|_| store.append(&again, at(0)).unwrap());
+        (0..2).for_each(|_| store.append(again.clone(), at(0)).unwrap());
         let rows = store.reader().entropy_rows(Span::default()).unwrap();
         let reads: Vec<_> = rows.iter().map(|row| (row.step_start, row.step_ms, row.reads)).collect();
         let second = if there == 2 { 10 } else { 11 };

@@ -88,8 +88,9 @@ pub(crate) async fn measure(partitions: u32, minutes: u32) -> Result<Vec<Figure>
         let name: &str = match stage.name.as_str() {
             "read and take in" => "cycle: read and take in",
             "assess" => "cycle: assess",
+            "keep entropies" => "cycle: keep entropies",
             "decide" => "cycle: decide",
-            _ => "cycle: keep",
+            _ => "cycle: keep decisions",
         };
         figures.push((name, median(seen.iter().map(of).collect()), "s"));
     }

@@ -16,6 +16,10 @@ use std::process::Stdio;
 /// The peers, at the versions that were measured before.
 const WHEELS: [&str; 3] = ["duckdb==2.0.0", "pandas==2.3.3", "pyarrow==26.0.1"];
 
+/// The packages that `cargo build --release` builds, and the store's own: what they ask of their dependencies together
+/// is what that build asked, so polars is not built once more.
+const BUILT_WITH: [&str; 3] = ["isotherm", "isotherm-agent", "isotherm-store"];
+
 /// How much to measure, and how to report.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -83,8 +87,8 @@ pub(super) fn measure(options: &Options) -> Result<Report> {
     let arguments: Vec<String> =
         numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number]).collect();
     let mut cargo = shell::cargo();
-    cargo.args(["bench", "--quiet", "--package", "isotherm-store", "--bench", "store", "--", "measure"]);
-    cargo.args(&arguments);
+    cargo.args(["bench", "--quiet"]).args(BUILT_WITH.map(|package| ["--package", package]).as_flattened());
+    cargo.args(["--bench", "store", "--", "measure"]).args(&arguments);
     let python = python().inspect_err(|error| eprintln!("SKIPPED: DuckDB and pandas: {error:#}")).ok();
     python.iter().for_each(|python| {
         cargo.arg("--python").arg(python);

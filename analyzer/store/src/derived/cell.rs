@@ -55,7 +55,7 @@ impl Cell for Timestamp {
     }
 }
 
-/// Numbers and text, and what may be unknown of them.
+/// Numbers, and what may be unknown of them.
 macro_rules! plain {
     ($($type:ty, $data_type:ident, $get:ident;)*) => {$(
         impl Cell for $type {
@@ -64,7 +64,7 @@ macro_rules! plain {
             }
 
             fn column<'a>(name: &str, cells: impl Iterator<Item = &'a Self>) -> Column {
-                Column::new(name.into(), cells.cloned().collect::<Vec<_>>())
+                Column::new(name.into(), cells.copied().collect::<Vec<_>>())
             }
 
             fn cells(column: &Column) -> PolarsResult<Vec<Self>> {
@@ -78,7 +78,7 @@ macro_rules! plain {
             }
 
             fn column<'a>(name: &str, cells: impl Iterator<Item = &'a Self>) -> Column {
-                Column::new(name.into(), cells.cloned().collect::<Vec<_>>())
+                Column::new(name.into(), cells.copied().collect::<Vec<_>>())
             }
 
             fn cells(column: &Column) -> PolarsResult<Vec<Self>> {
@@ -89,11 +89,38 @@ macro_rules! plain {
 }
 
 plain! {
-    String, String, str;
     u32, UInt32, u32;
     u64, UInt64, u64;
     f64, Float64, f64;
     bool, Boolean, bool;
+}
+
+impl Cell for String {
+    fn data_type() -> DataType {
+        DataType::String
+    }
+
+    fn column<'a>(name: &str, cells: impl Iterator<Item = &'a Self>) -> Column {
+        Column::new(name.into(), cells.map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn cells(column: &Column) -> PolarsResult<Vec<Self>> {
+        never_null(column, column.str()?.iter().map(|text| text.map(str::to_owned)))
+    }
+}
+
+impl Cell for Option<String> {
+    fn data_type() -> DataType {
+        DataType::String
+    }
+
+    fn column<'a>(name: &str, cells: impl Iterator<Item = &'a Self>) -> Column {
+        Column::new(name.into(), cells.map(Option::as_deref).collect::<Vec<_>>())
+    }
+
+    fn cells(column: &Column) -> PolarsResult<Vec<Self>> {
+        Ok(column.str()?.iter().map(|text| text.map(str::to_owned)).collect())
+    }
 }
 
 /// Lists of numbers of which some may be unknown. A list is never null.

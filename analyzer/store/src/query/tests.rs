@@ -217,7 +217,7 @@ fn two_cycles() -> (tempfile::TempDir, Store) {
             forecasts: vec![forecast_row(start, 1), forecast_row(start, 2)],
             risks: vec![risk_row(start, "p")],
         };
-        store.append(&derived, at(2 * HOUR_MS)).unwrap();
+        store.append(derived, at(2 * HOUR_MS)).unwrap();
     }
     (dir, store)
 }

@@ -112,7 +112,7 @@ fn a_stored_table_is_found_again_in_its_order_and_what_does_not_follow_is_counte
     let whole = RiskRow { loss_total: Some(3.5), ..whole };
     let rows = vec![whole.clone(), risk_row(1, "p"), RiskRow { loss_total: Some(3.6), ..whole.clone() }];
     let rows = [rows, vec![RiskRow { at: at(2), risk: None, ..whole }]].concat();
-    store.append(&Derived { risks: rows, ..Derived::default() }, at(10)).unwrap();
+    store.append(Derived { risks: rows, ..Derived::default() }, at(10)).unwrap();
     let (reader, all) = (store.reader(), Span::default());
     let (stored, again) = (reader.risk_rows(all).unwrap(), reader.risk_columns(all, WEIGHTS).unwrap());
     assert_eq!(stored.iter().map(|row| row.partition.as_str()).collect::<Vec<_>>(), ["p", "q", "q", "q"]);

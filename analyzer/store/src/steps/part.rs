@@ -3,6 +3,7 @@
 //! Parts add up: that of an hour is the sum of those of its minutes. Only sums are in them, and what windows span,
 //! never an entropy.
 
+use super::offsets::OffsetSums;
 use super::scan::{LAST_START, Scan, addresses, streamed};
 use crate::catalog::NodeReport;
 use crate::coverage::Spans;
@@ -30,7 +31,7 @@ pub(super) struct Part {
 #[derive(Debug, Clone)]
 pub(super) enum Detail {
     /// Offset histograms of reads by partition and layout, in layers with offsets.
-    Offsets(DataFrame),
+    Offsets(OffsetSums),
     /// The network layer.
     Peers(Peers),
 }
@@ -67,9 +68,7 @@ impl Part {
     /// The part of both times. The rows of no window may be in both.
     pub(super) fn plus(self, other: Self) -> Result<Self, QueryError> {
         let detail = match (self.detail, other.detail) {
-            (Detail::Offsets(left), Detail::Offsets(right)) => {
-                Detail::Offsets(sum(left, right, &[schema::PARTITION, schema::OFFSET_SHIFT])?)
-            }
+            (Detail::Offsets(left), Detail::Offsets(right)) => Detail::Offsets(left.plus(&right)),
             (Detail::Peers(left), Detail::Peers(right)) => Detail::Peers(Peers {
                 exchanged: sum(left.exchanged, right.exchanged, &[schema::PARTITION, schema::NODE])?,
                 remotes: sum(left.remotes, right.remotes, &[schema::PARTITION, schema::REMOTE])?,

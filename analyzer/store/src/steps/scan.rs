@@ -1,10 +1,10 @@
 //! What is read from segments: sums by name, each in one pass of the columns it needs.
 
+use super::offsets::OffsetSums;
 use crate::activity::{in_layer, numbers};
 use crate::coverage::Spans;
 use crate::error::QueryError;
 use crate::latency;
-use crate::offset::summed_by_layout;
 use crate::read::Reader;
 use crate::schema::{self, Class};
 use crate::write::Run;
@@ -83,9 +83,8 @@ impl Scan<'_> {
     }
 
     /// Offset histograms of reads, by partition and layout.
-    pub(super) fn offsets(&self) -> Result<DataFrame, QueryError> {
-        let rows = self.rows(Class::Partition)?.filter(is(Operation::Read));
-        Ok(streamed(summed_by_layout(rows, &[col(schema::PARTITION)]))?)
+    pub(super) fn offsets(&self) -> Result<OffsetSums, QueryError> {
+        OffsetSums::read(self.rows(Class::Partition)?.filter(is(Operation::Read)))
     }
 
     /// What was exchanged with nodes of the system, and what was received from peers that are not told apart, by

@@ -2,6 +2,7 @@
 
 use super::load::{SystemCounts, system_load};
 use super::names::Names;
+use super::offsets::OffsetSums;
 use super::part::{Detail, Part, Peers};
 use super::scan::{Accesses, NOT_TOLD_APART, Sums};
 use super::{KeptOut, NodeCounts, NodeReads, OffsetEntropy, PartitionCounts, ShareEntropy};
@@ -11,7 +12,7 @@ use crate::coverage::Coverage;
 use crate::entropy::{EligibleSource, PeerEntropy, Step, Subsets};
 use crate::error::QueryError;
 use crate::estimate::{Estimate, estimates_by_group};
-use crate::{latency, offset, schema};
+use crate::{latency, schema};
 use isotherm_model::entropy::over_offsets;
 use isotherm_model::{
     Counts, Interval, LatencyHistogram, Layer, NodeId, OffsetHistogram, PartitionId, SystemId,
@@ -58,7 +59,7 @@ pub(super) fn add(
     let shares = table.shares;
     estimate(&mut found, &shares)?;
     match &part.detail {
-        Detail::Offsets(offsets) => add_offsets(offsets, &names, &mut found, &shares)?,
+        Detail::Offsets(offsets) => add_offsets(offsets, &names, &mut found, &shares),
         Detail::Peers(Peers { remotes, .. }) => add_peers(remotes, &names, &mut found, &shares)?,
     }
     let load =
@@ -332,32 +333,25 @@ fn estimate(found: &mut [PartitionCounts], shares: &[NodeReads]) -> Result<(), Q
     Ok(())
 }
 
-fn add_offsets(
-    frame: &DataFrame,
-    names: &Names<'_>,
-    found: &mut [PartitionCounts],
-    shares: &[NodeReads],
-) -> Result<(), QueryError> {
-    let histograms = offset::Histograms::of(frame)?;
-    let mut rows: Vec<(u32, usize)> = numbered(frame, schema::PARTITION, names)?
-        .into_iter()
+fn add_offsets(offsets: &OffsetSums, names: &Names<'_>, found: &mut [PartitionCounts], shares: &[NodeReads]) {
+    let mut places: Vec<(u32, usize)> = offsets
+        .partitions()
         .enumerate()
-        .filter_map(|(row, partition)| Some((partition?, row)))
+        .filter_map(|(place, partition)| Some((names.number(partition)?, place)))
         .collect();
-    rows.sort_unstable();
-    for rows in rows.chunk_by(|(partition, _), (next, _)| partition == next) {
-        let partition = &mut found[rows[0].0 as usize];
+    places.sort_unstable();
+    for places in places.chunk_by(|(partition, _), (next, _)| partition == next) {
+        let partition = &mut found[places[0].0 as usize];
         if partition.has_silent(shares) {
             continue;
         }
-        let sum = rows
+        let sum = places
             .iter()
-            .filter_map(|(_, row)| histograms.at(*row))
+            .filter_map(|(_, place)| offsets.at(*place))
             .reduce(|sum, histogram| sum.merge(&histogram))
             .unwrap_or(OffsetHistogram::EMPTY);
         partition.offset = over_offsets(&sum).map(|bits| OffsetEntropy { bits, accesses: sum.total() });
     }
-    Ok(())
 }
 
 fn add_peers(

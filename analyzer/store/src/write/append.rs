@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 impl Store {
     /// Keeps what a cycle computed: all of it, once this returns, or nothing after an error. Rows of a step, or of a
     /// moment, of which the table has some already are left out; without others nothing is written. Takes the memory
-    /// of the largest hour of one table, as columns, beside the rows.
-    pub fn append(&mut self, derived: &Derived, now: Timestamp) -> Result<(), WriteError> {
+    /// of one table's columns beside the rows, which are let go of table by table.
+    pub fn append(&mut self, derived: Derived, now: Timestamp) -> Result<(), WriteError> {
         if self.doubtful {
             return Err(WriteError::Doubtful(None));
         }
@@ -42,29 +42,35 @@ impl Store {
 fn write_derived(
     place: &Place,
     reader: &Reader,
-    derived: &Derived,
+    derived: Derived,
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
-    write_table(place, reader, Table::Entropy, &derived.entropy, segments)?;
-    write_table(place, reader, Table::Forecasts, &derived.forecasts, segments)?;
-    write_table(place, reader, Table::Risks, &derived.risks, segments)
+    write_table(place, reader, Table::Entropy, derived.entropy, segments)?;
+    write_table(place, reader, Table::Forecasts, derived.forecasts, segments)?;
+    write_table(place, reader, Table::Risks, derived.risks, segments)
 }
 
 fn write_table<R: Record>(
     place: &Place,
     reader: &Reader,
     table: Table,
-    rows: &[R],
+    rows: Vec<R>,
     segments: &mut Vec<Segment>,
 ) -> Result<(), WriteError> {
-    let kept = kept(reader, table, rows)
+    let kept = kept(reader, table, &rows)
         .map_err(|source| WriteError::Kept { what: format!("rows of {table}"), source })?;
-    for (hour, rows) in by_hour(rows.iter().filter(|row| !kept.contains(&(row.at(), row.end())))) {
+    let by_hour = by_hour(rows.iter().filter(|row| !kept.contains(&(row.at(), row.end()))));
+    let columns = |(hour, rows): (Timestamp, Vec<&R>)| {
         let time = (
             rows.iter().map(|row| row.at()).min().unwrap_or(hour),
             rows.iter().map(|row| row.end()).max().unwrap_or(hour),
         );
-        segments.push(write_segment(place, (table, hour), time, || R::frame(&rows))?);
+        (hour, time, R::frame(&rows))
+    };
+    let hours: Vec<_> = by_hour.into_iter().map(columns).collect();
+    drop(rows);
+    for (hour, time, frame) in hours {
+        segments.push(write_segment(place, (table, hour), time, || frame)?);
     }
     Ok(())
 }

@@ -357,8 +357,8 @@ fn what_a_cycle_computed_is_there_after_a_restart_with_all_its_tables() {
     let mut store = Store::open(dir.path()).unwrap();
     commit(&mut store, &[one(&run("a"), 1)]);
     let cycles = [3_600_000, 3_660_000, 7_200_000].map(derived);
-    cycles.iter().for_each(|cycle| store.append(cycle, at(0)).unwrap());
-    store.append(&Derived::default(), at(0)).unwrap();
+    cycles.iter().for_each(|cycle| store.append(cycle.clone(), at(0)).unwrap());
+    store.append(Derived::default(), at(0)).unwrap();
     assert_eq!(catalogued(&store), 1 + 3 * 3);
     drop(store);
     let store = Store::open(dir.path()).unwrap();
@@ -387,11 +387,11 @@ fn an_append_that_cannot_be_written_leaves_no_table_with_rows() {
     let blocked = dir.path().join("segments/risks");
     fs::create_dir_all(blocked.parent().unwrap()).unwrap();
     fs::write(&blocked, "").unwrap();
-    assert!(matches!(store.append(&derived(0), at(0)).unwrap_err(), WriteError::Io { .. }));
+    assert!(matches!(store.append(derived(0), at(0)).unwrap_err(), WriteError::Io { .. }));
     assert_eq!(catalogued(&store), 0);
     assert_eq!(store.reader().entropy_rows(Span::default()).unwrap(), []);
     fs::remove_file(&blocked).unwrap();
-    store.append(&derived(0), at(0)).unwrap();
+    store.append(derived(0), at(0)).unwrap();
     assert_eq!(store.reader().risk_rows(Span::default()).unwrap(), derived(0).risks);
 }
 
@@ -400,7 +400,7 @@ fn derived_rows_are_merged_as_windows_are() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     for cycle in 0..32 {
-        store.append(&derived(cycle * 60_000), at(0)).unwrap();
+        store.append(derived(cycle * 60_000), at(0)).unwrap();
     }
     let rows = |store: &Store| store.reader().risk_rows(Span::default()).unwrap();
     let before = rows(&store);

@@ -135,7 +135,7 @@ fn what_the_catalog_says_of_a_segment_is_held_against_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     commit(&mut store, &[one(&run("a"), 1)]);
-    store.append(&derived(0), at(0)).unwrap();
+    store.append(derived(0), at(0)).unwrap();
     let reader = Reader::open(dir.path()).unwrap();
     let found = |change: &str| -> Vec<Flaw> {
         store.catalog.execute_batch("SAVEPOINT test").unwrap();
@@ -245,7 +245,7 @@ fn an_hour_that_is_too_old_goes_with_its_files_and_is_remembered_as_a_number() {
     let limit = Limit { age_ms: Some(HOUR_MS), bytes: None };
     let tables = [(Table::Windows, limit), (Table::Risks, limit)].into();
     let mut store = small_store(dir.path(), Retention { tables, bytes: None });
-    store.append(&derived(1_000), at(0)).unwrap();
+    store.append(derived(1_000), at(0)).unwrap();
     for (number, ms) in [(1, 1_000), (2, 2_000), (3, HOUR_MS), (4, 2 * HOUR_MS + 59_000)] {
         arrive(&mut store, &a, number, ms);
     }
