@@ -1,0 +1,3 @@
+//! Storage systems: each a [`Store`](crate::store::Store), with a configuration of its own.
+
+pub mod valkey;
