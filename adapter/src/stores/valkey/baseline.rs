@@ -1,12 +1,12 @@
 //! What is remembered of a source, so that its copy can be judged after the switch, when the source has nothing
 //! left to compare with.
 //!
-//! While the engine copies, the keys are counted again and again and a sample of them is read. What was written
-//! meanwhile leaves the sample; what stayed the same up to the last look must be the same at the target. Between
-//! that look and the first at the target clients go on, so as much change is forgiven as they were seen to make in
-//! that time, threefold, and none if they made none. That finds lost and mangled keys of an idle or moderately
-//! written bucket; it cannot find a lost write to a key that was written in the very last moment. No key is compared
-//! that was given a time to live, as it may rightly be gone.
+//! Before and while the engine copies, the keys are counted again and again and a sample of them is read. What was
+//! written meanwhile leaves the sample; what stayed the same up to the last look must be the same at the target.
+//! Between that look and the first at the target clients go on, so as much change is forgiven as they were seen to
+//! make in that time, threefold, and none if they made none; and a key that goes on changing at the target is in
+//! their hands. That finds lost and mangled keys; it cannot find that a key which is written all the time lost its
+//! very last write. No key is compared that was given a time to live, as it may rightly be gone.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub(super) struct Baseline {
     shrunk: u64,
     /// Keys of the sample that were written, and are in it no more.
     written: u64,
+    /// Keys of the sample that were removed.
+    removed: u64,
     /// Of all the keys that were looked at for the sample, how many have a time to live.
     expiring: u64,
     /// All of those.
@@ -56,6 +58,8 @@ pub(super) struct Look {
 pub(super) struct Pace {
     /// Keys of the sample that are written for the first time, a second.
     written_per_s: f64,
+    /// Keys of the sample that are removed, a second.
+    removed_per_s: f64,
     /// By how many the keys become fewer, a second.
     shrunk_per_s: f64,
 }
@@ -78,6 +82,7 @@ impl Baseline {
             keys: first.keys,
             shrunk: 0,
             written: 0,
+            removed: 0,
             expiring,
             drawn,
             sample: first.digests,
@@ -99,9 +104,10 @@ impl Baseline {
         self.until_ms = self.until_ms.max(look.at_ms);
         self.shrunk += self.keys.saturating_sub(look.keys);
         self.keys = look.keys;
-        let before = self.sample.len();
+        let (written, removed) = changed(&self.sample, &look.digests);
+        self.written += written as u64;
+        self.removed += removed as u64;
         self.sample.retain(|key, digest| look.digests.get(key) == Some(digest));
-        self.written += (before - self.sample.len()) as u64;
     }
 
     /// How fast clients were at the source; `None` after a single look.
@@ -109,35 +115,40 @@ impl Baseline {
         let seconds = seconds(self.since_ms, self.until_ms);
         (seconds > 0.0).then(|| Pace {
             written_per_s: self.written as f64 / seconds,
+            removed_per_s: self.removed as f64 / seconds,
             shrunk_per_s: self.shrunk as f64 / seconds,
         })
     }
 
-    /// Compares a look at the target with the last one at the source, for clients of this pace.
-    pub(super) fn judge(&self, look: &Look, pace: Pace) -> Verdict {
+    /// Compares a look at the target with the last one at the source, for clients of this pace. By a second look at
+    /// the target it is known which keys are in their hands.
+    pub(super) fn judge(&self, look: &Look, pace: Pace, second: Option<&Look>) -> Verdict {
         let gap_s = seconds(self.until_ms, look.at_ms);
-        let gone = self.keys().filter(|key| !look.digests.contains_key(*key)).count();
-        let differ =
-            |(key, digest): (&String, &u64)| look.digests.get(key).is_some_and(|found| found != digest);
-        let other = self.sample.iter().filter(|entry| differ(*entry)).count();
+        let still =
+            |key: &String| second.is_none_or(|second| second.digests.get(key) == look.digests.get(key));
+        let compared: BTreeMap<String, u64> = self
+            .sample
+            .iter()
+            .filter(|(key, _)| still(key))
+            .map(|(key, digest)| (key.clone(), *digest))
+            .collect();
+        let (other, gone) = changed(&compared, &look.digests);
         let fewer = self.keys.saturating_sub(look.keys);
 
-        let forgiven = SLACK * pace.written_per_s * gap_s;
-        let stray = self.sample.len() as f64 * STRAY;
-        let expired = self.keys as f64 * self.expiring_share();
-        let most_fewer = SLACK * pace.shrunk_per_s * gap_s + expired;
+        let most_other = (SLACK * pace.written_per_s * gap_s).max(compared.len() as f64 * STRAY);
+        let most_gone = SLACK * pace.removed_per_s * gap_s;
+        let most_fewer = SLACK * pace.shrunk_per_s * gap_s + self.keys as f64 * self.expiring_share();
         let mut faults = Vec::new();
-        if gone as f64 > forgiven {
-            faults.push(format!("{gone} of {} sampled keys are gone", self.sample.len()));
+        if gone as f64 > most_gone {
+            faults.push(format!("{gone} of {} sampled keys are gone", compared.len()));
         }
-        if other as f64 > forgiven.max(stray) {
-            faults.push(format!("{other} of {} sampled keys have another value", self.sample.len()));
+        if other as f64 > most_other {
+            faults.push(format!("{other} of {} sampled keys have another value", compared.len()));
         }
         if fewer as f64 > most_fewer {
             faults.push(format!("there are {} keys, {fewer} fewer than there were", look.keys));
         }
-        let same = self.sample.len() - gone - other;
-        let evidence = Evidence { of: self, look, same, changed: gone + other, gap_s }.to_string();
+        let evidence = Evidence { of: self, look, compared: compared.len(), other, gone, gap_s }.to_string();
         Verdict { evidence, faults }
     }
 
@@ -153,10 +164,10 @@ impl Pace {
         if seconds <= 0.0 {
             return Self::default();
         }
-        let written =
-            first.digests.iter().filter(|(key, digest)| second.digests.get(*key) != Some(digest)).count();
+        let (written, removed) = changed(&first.digests, &second.digests);
         Self {
             written_per_s: written as f64 / seconds,
+            removed_per_s: removed as f64 / seconds,
             shrunk_per_s: first.keys.saturating_sub(second.keys) as f64 / seconds,
         }
     }
@@ -165,6 +176,7 @@ impl Pace {
     pub(super) fn max(self, other: Self) -> Self {
         Self {
             written_per_s: self.written_per_s.max(other.written_per_s),
+            removed_per_s: self.removed_per_s.max(other.removed_per_s),
             shrunk_per_s: self.shrunk_per_s.max(other.shrunk_per_s),
         }
     }
@@ -173,22 +185,35 @@ impl Pace {
 struct Evidence<'a> {
     of: &'a Baseline,
     look: &'a Look,
-    same: usize,
-    changed: usize,
+    compared: usize,
+    other: usize,
+    gone: usize,
     gap_s: f64,
 }
 
 impl fmt::Display for Evidence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { of, look, same, changed, gap_s } = self;
-        write!(f, "{} keys, {} {gap_s:.1} s before at the source; ", look.keys, of.keys)?;
-        write!(f, "of {} sampled keys {same} are the same, {changed} are not", of.sample.len())?;
-        write!(f, "; {} more were written during the copy", of.written)?;
+        let Self { of, look, compared, other, gone, gap_s } = self;
+        let same = compared - other - gone;
+        let written = of.written as usize + of.removed as usize + of.sample.len() - compared;
+        write!(f, "{} keys, {} at the source {gap_s:.1} s before; ", look.keys, of.keys)?;
+        write!(
+            f,
+            "of {compared} sampled keys {same} are the same, {other} have another value, {gone} are gone"
+        )?;
+        write!(f, "; {written} more were being written")?;
         if of.expiring > 0 {
             write!(f, "; {} of {} have a time to live and were not compared", of.expiring, of.drawn)?;
         }
         Ok(())
     }
+}
+
+/// How many of these keys have another value, and how many are gone.
+fn changed(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> (usize, usize) {
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).count();
+    let same = before.iter().filter(|(key, digest)| after.get(*key) == Some(*digest)).count();
+    (before.len() - same - gone, gone)
 }
 
 fn seconds(from_ms: u64, to_ms: u64) -> f64 {

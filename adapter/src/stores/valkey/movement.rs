@@ -16,7 +16,10 @@ use tokio::time::{Instant, sleep};
 /// Between two looks at a migration under way.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Between two looks at the sample.
+/// Between the two looks at the sample before the engine is told to begin.
+const FIRST_LOOKS: Duration = Duration::from_millis(500);
+
+/// Between two looks at the sample while it copies.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Between two notes of what was seen.
@@ -166,7 +169,12 @@ impl Valkey {
         }
         watch.total = Some(self.keys(source, way.ends.bucket).await?);
         if way.compared {
-            watch.baseline = Some(self.first_look(source, way.ends.bucket).await?);
+            let mut baseline = self.first_look(source, way.ends.bucket).await?;
+            // However quick the engine is: what is written all the time is known before.
+            sleep(FIRST_LOOKS).await;
+            let again = self.look(source, way.ends.bucket, baseline.keys()).await?;
+            baseline.look(&again);
+            watch.baseline = Some(baseline);
             watch.note(task)?;
         }
         let before =

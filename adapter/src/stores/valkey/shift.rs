@@ -37,11 +37,12 @@ impl Valkey {
         let Some(member) = shard.member(node) else {
             return Err(Refusal::conflict(format!("{node} is no replica of {}", former.address)));
         };
-        if member.health != Health::Up {
-            return Err(Refusal::conflict(format!(
-                "{node} is {}, and cannot lead; wait until it has caught up",
-                member.health.as_str()
-            )));
+        match member.health {
+            Health::Up => {}
+            Health::Down => return Err(Refusal::conflict(format!("{node} is down, and cannot lead"))),
+            Health::Unknown | Health::Draining => {
+                return Err(Refusal::not_now(format!("{node} has not been heard to have caught up")));
+            }
         }
         if let Some(job) = self.jobs(former.address).await?.iter().find(|job| job.stage.is_active()) {
             return Err(Refusal::conflict(format!(

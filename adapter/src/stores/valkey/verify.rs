@@ -21,12 +21,13 @@ impl Valkey {
         let target = self.scene(ends).await?.to.address;
         let first = self.look(target, ends.bucket, baseline.keys()).await?;
         let pace = baseline.pace().unwrap_or_default();
-        if let [] = baseline.judge(&first, pace).faults.as_slice() {
-            return Ok(baseline.judge(&first, pace).evidence);
+        let verdict = baseline.judge(&first, pace, None);
+        if verdict.faults.is_empty() {
+            return Ok(verdict.evidence);
         }
         sleep(AGAIN).await;
         let second = self.look(target, ends.bucket, baseline.keys()).await?;
-        let verdict = baseline.judge(&first, pace.max(Pace::between(&first, &second)));
+        let verdict = baseline.judge(&first, pace.max(Pace::between(&first, &second)), Some(&second));
         if verdict.faults.is_empty() {
             return Ok(verdict.evidence);
         }
