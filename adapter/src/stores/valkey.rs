@@ -169,7 +169,10 @@ impl Store for Valkey {
     async fn retire(&self, task: &Task) -> Result<(), Refusal> {
         self.switched(task).await?;
         let ends = self.ends(&task.migration)?;
-        self.settle(self.scene(ends).await?.from.address, ends).await
+        let source = self.scene(ends).await?.from.address;
+        // Here a source that does not answer is not taken for an empty one.
+        self.left_at(source, ends).await?;
+        self.settle(source, ends).await
     }
 
     async fn abort(&self, task: &Task) -> Result<(), Refusal> {
@@ -184,26 +187,16 @@ impl Store for Valkey {
         Ok(Fenced::No)
     }
 
-    /// Slot migrations under way, and keys at the end that does not serve them.
+    /// A slot migration under way, or keys at the end that does not serve them.
     async fn objects(&self, task: &Task) -> Result<Vec<String>, Refusal> {
         let ends = self.ends(&task.migration)?;
         let scene = self.scene(ends).await?;
-        let mut objects = Vec::new();
-        for job in self.jobs(scene.from.address).await?.iter().chain(&self.jobs(scene.to.address).await?) {
-            if job.is_active_export() && job.touches(ends.bucket) {
-                objects.push(format!("slot migration {} ({})", job.name, job.state));
-            }
-        }
         let idle = match scene.side {
-            Side::Source => Some(scene.to.address),
-            Side::Target => Some(scene.from.address),
-            Side::Neither => None,
+            Side::Source => scene.to.address,
+            Side::Target => scene.from.address,
+            Side::Neither => return Ok(Vec::new()),
         };
-        if let Some(node) = idle {
-            let keys = self.keys(node, ends.bucket).await?;
-            objects.extend((keys > 0).then(|| format!("{keys} keys of {} on {node}", ends.bucket.name())));
-        }
-        Ok(objects)
+        Ok(self.left_at(idle, ends).await?.into_iter().collect())
     }
 
     async fn shift(&self, partition: &PartitionId, shift: &Shift) -> Result<Option<NodeId>, Refusal> {

@@ -227,23 +227,30 @@ impl Valkey {
         if watch.noted.elapsed() >= NOTE { watch.note(task) } else { Ok(()) }
     }
 
-    /// Waits until the target has nothing of a bucket that it did not get. One that does not answer has lost its
+    /// Waits until a node has nothing of a bucket that it does not serve. One that does not answer has lost its
     /// connection to the source, too, or its process: either way it throws its part away by itself.
-    pub(super) async fn settle(&self, target: SocketAddr, ends: Ends) -> Result<(), Refusal> {
+    pub(super) async fn settle(&self, node: SocketAddr, ends: Ends) -> Result<(), Refusal> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let Ok(jobs) = self.jobs(target).await else { return Ok(()) };
-            let importing = jobs.iter().any(|job| job.stage.is_active() && job.touches(ends.bucket));
-            let Ok(keys) = self.keys(target, ends.bucket).await else { return Ok(()) };
-            if !importing && keys == 0 {
-                return Ok(());
+            match self.left_at(node, ends).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(_)) if Instant::now() < deadline => sleep(POLL).await,
+                Ok(Some(left)) => return Err(Refusal::not_now(left)),
+                Err(refusal) if is_passing(&refusal) => return Ok(()),
+                Err(refusal) => return Err(refusal),
             }
-            if Instant::now() >= deadline {
-                let what = format!("{target} still holds {keys} keys of {}", ends.bucket.name());
-                return Err(Refusal::not_now(what));
-            }
-            sleep(POLL).await;
         }
+    }
+
+    /// What a node has of a bucket that it does not serve.
+    pub(super) async fn left_at(&self, node: SocketAddr, ends: Ends) -> Result<Option<String>, Refusal> {
+        let jobs = self.jobs(node).await?;
+        let active = jobs.iter().find(|job| job.stage.is_active() && job.touches(ends.bucket));
+        if let Some(job) = active {
+            return Ok(Some(format!("slot migration {} ({}) on {node}", job.name, job.state)));
+        }
+        let keys = self.keys(node, ends.bucket).await?;
+        Ok((keys > 0).then(|| format!("{keys} keys of {} on {node}", ends.bucket.name())))
     }
 
     /// Restores the start: the migration is cancelled, and the target has nothing of it.
