@@ -35,9 +35,10 @@ const PASSWORD: &str = "a secret";
 
 /// A cluster of [`SHARDS`] primaries and the [`REPLICA`].
 pub(crate) struct Lab {
-    folder: TempDir,
-    server: PathBuf,
     pub(crate) nodes: Vec<Node>,
+    server: PathBuf,
+    /// After the nodes, which write to it as long as they live.
+    folder: TempDir,
 }
 
 /// A server.
@@ -52,7 +53,7 @@ impl Lab {
     pub(crate) fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let server = Tools::locate().valkey()?;
-        let mut lab = Self { folder, server, nodes: ports()? };
+        let mut lab = Self { nodes: ports()?, server, folder };
         fs::write(lab.password_file(), format!("{PASSWORD}\n"))?;
         for node in 0..lab.nodes.len() {
             lab.run(node)?;
