@@ -1,6 +1,7 @@
 //! The storage systems that there are adapters for: a module each, and a command each in `main`.
 
 pub mod simulated;
+pub mod valkey;
 
 use crate::config::Problem;
 use crate::store::Store;

@@ -203,6 +203,8 @@ pub struct Locator {
     pub key_ranges: Vec<KeyRange>,
     /// Tables of databases.
     pub relations: Vec<Relation>,
+    /// Hash slots.
+    pub slots: Vec<SlotRange>,
 }
 
 /// Sectors of 512 bytes of a block device.
@@ -224,6 +226,18 @@ pub struct KeyRange {
     /// The first key after; `None` for no end. After `first`.
     pub end: Option<Vec<u8>>,
 }
+
+/// Hash slots of a cluster of Redis or Valkey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRange {
+    /// The first slot.
+    pub first: u16,
+    /// The last slot; not before the first, and below [`SLOTS`].
+    pub last: u16,
+}
+
+/// How many hash slots a cluster of Redis or Valkey has.
+pub const SLOTS: u16 = 16_384;
 
 /// A table of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]

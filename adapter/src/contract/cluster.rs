@@ -92,6 +92,10 @@ fn locator_to_wire(of: &Locator) -> wire::Locator {
         schema: relation.schema.clone(),
         name: relation.name.clone(),
     });
+    let slots = of
+        .slots
+        .iter()
+        .map(|range| wire::SlotRange { first: u32::from(range.first), last: u32::from(range.last) });
     wire::Locator {
         node: of.node.as_ref().map(|node| node.name().to_owned()).unwrap_or_default(),
         files: of.files.clone(),
@@ -99,5 +103,6 @@ fn locator_to_wire(of: &Locator) -> wire::Locator {
         ports: of.ports.iter().copied().map(u32::from).collect(),
         key_ranges: key_ranges.collect(),
         relations: relations.collect(),
+        slots: slots.collect(),
     }
 }

@@ -4,10 +4,10 @@ mod scene;
 
 use isotherm_cycle::cluster::Cluster;
 use isotherm_cycle::input::StepLength;
-use isotherm_cycle::record::{Record, Status, Surging, Verdict};
+use isotherm_cycle::record::{How, Record, Status, Surging, Verdict};
 use isotherm_cycle::{Settings, Shifts, State, assess, decide_all};
 use isotherm_model::Timestamp;
-use isotherm_risk::Mode;
+use isotherm_risk::{Mode, Standing};
 use scene::{START_MS, cluster, led, step};
 
 fn at(minutes: u64) -> Timestamp {

@@ -4,8 +4,8 @@
 //! entry small, so that what is kept is about as large as what was sent.
 
 use super::{
-    Capabilities, DeviceRange, Fence, Health, KeyRange, Locator, NodeFacts, PartitionFacts, Relation,
-    ShiftReads, Switch, TopologyChanges, TopologyMessage, TopologyPart, VerifyMethod,
+    Capabilities, DeviceRange, Fence, Health, KeyRange, Locator, NodeFacts, PartitionFacts, Relation, SLOTS,
+    ShiftReads, SlotRange, Switch, TopologyChanges, TopologyMessage, TopologyPart, VerifyMethod,
 };
 use crate::adapter::v1 as wire;
 use crate::parse::{Malformed, known, name, unspecified, value};
@@ -249,6 +249,7 @@ fn locator(at: &str, system: &SystemId, subset: &[NodeId], raw: wire::Locator) -
         ("ports", raw.ports.len()),
         ("key_ranges", raw.key_ranges.len()),
         ("relations", raw.relations.len()),
+        ("slots", raw.slots.len()),
     ];
     for (field, len) in places {
         few(&format!("{at}.{field}"), len, MAX_PLACES)?;
@@ -270,6 +271,7 @@ fn locator(at: &str, system: &SystemId, subset: &[NodeId], raw: wire::Locator) -
                 name: text(&format!("{at}.name"), raw.name)?,
             })
         })?,
+        slots: mapped(raw.slots, each("slots"), slot_range)?,
     })
 }
 
@@ -300,6 +302,16 @@ fn key_range(at: &str, raw: wire::KeyRange) -> Result<KeyRange> {
         return Err(value(&format!("{at}.end"), "not after first", "a key after first, or nothing"));
     }
     Ok(KeyRange { first: raw.first, end: (!raw.end.is_empty()).then_some(raw.end) })
+}
+
+fn slot_range(at: &str, raw: wire::SlotRange) -> Result<SlotRange> {
+    let last = u16::try_from(raw.last).ok().filter(|last| *last < SLOTS);
+    let last =
+        last.ok_or_else(|| value(&format!("{at}.last"), &raw.last.to_string(), "a slot below 16384"))?;
+    let first = u16::try_from(raw.first).ok().filter(|first| *first <= last);
+    let first = first
+        .ok_or_else(|| value(&format!("{at}.first"), &raw.first.to_string(), "a slot not after the last"))?;
+    Ok(SlotRange { first, last })
 }
 
 fn path(at: &str, raw: String) -> Result<String> {

@@ -28,6 +28,7 @@ fn raw_locator() -> wire::Locator {
             schema: "public".to_owned(),
             name: "t".to_owned(),
         }],
+        slots: vec![wire::SlotRange { first: 0, last: 16_383 }],
     }
 }
 
@@ -83,12 +84,13 @@ fn a_full_snapshot_is_understood() {
     assert_eq!(partition.nodes, [node("b"), node("a")], "the leader stays first");
     assert_eq!(partition.locators[0].node, Some(node("a")));
     assert_eq!(partition.locators[0].key_ranges[0].end, None);
+    assert_eq!(partition.locators[0].slots, [SlotRange { first: 0, last: 16_383 }]);
 }
 
 #[test]
 fn what_cannot_be_is_refused_by_field() {
     type Change = fn(&mut wire::Snapshot);
-    let cases: [(Change, &str); 20] = [
+    let cases: [(Change, &str); 22] = [
         (|s| s.incarnation.clear(), "snapshot.incarnation is \"\", expected a name of 1 to 256 bytes"),
         (|s| s.nodes[1].node.clear(), "snapshot.nodes[1].node: node is empty"),
         (|s| s.nodes[1].node = "a".into(), "snapshot.nodes[1].node occurs twice"),
@@ -145,6 +147,14 @@ fn what_cannot_be_is_refused_by_field() {
         (
             |s| s.partitions[0].locators[0].relations[0].schema.clear(),
             "snapshot.partitions[0].locators[0].relations[0].schema is \"\", expected a name of 1 to 256 bytes",
+        ),
+        (
+            |s| s.partitions[0].locators[0].slots[0].last = 16_384,
+            "snapshot.partitions[0].locators[0].slots[0].last is 16384, expected a slot below 16384",
+        ),
+        (
+            |s| s.partitions[0].locators[0].slots[0] = wire::SlotRange { first: 2, last: 1 },
+            "snapshot.partitions[0].locators[0].slots[0].first is 2, expected a slot not after the last",
         ),
     ];
     for (change, want) in cases {

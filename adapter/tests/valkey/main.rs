@@ -1,0 +1,10 @@
+//! Valkey itself: buckets are moved between real servers while clients write, and whatever dies on the way.
+
+#![allow(clippy::unwrap_used, reason = "a lab that cannot be made fails the test")]
+
+mod clients;
+mod failures;
+mod lab;
+mod looks;
+mod moves;
+mod steps;
