@@ -7,7 +7,7 @@ use isotherm_adapter::config::Config;
 use isotherm_adapter::ledger::Ledger;
 use isotherm_adapter::server::{Adapter, Listen, leaders, serve};
 use isotherm_adapter::stores::Configured;
-use isotherm_adapter::stores::simulated::Simulated;
+use isotherm_adapter::stores::simulated::{Flawed, Simulated};
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use sd_notify::NotifyState;
 use std::io::IsTerminal;
@@ -154,13 +154,20 @@ async fn served<S: Configured>(config: Config<S>) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {}", config.data.display()))?;
     let listen = Listen::bind(config.listen, config.tls.as_ref()).await?;
     let address = listen.address()?;
+    let flaw = config.store.flaw();
     let store = config.store.open(config.system.clone(), &config.data).await?;
     let ledger = Ledger::open(&config.data, &config.system, leaders(&store.capabilities()))
         .with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
     let closing = CancellationToken::new();
     let adapter = Adapter::start(store, Arc::new(ledger), closing.clone())
         .context("cannot take up what was under way")?;
-    let mut server = tokio::spawn(serve(adapter.clone(), listen, closing.clone()));
+    let mut server = match flaw {
+        None => tokio::spawn(serve(adapter.clone(), listen, closing.clone())),
+        Some(flaw) => {
+            tracing::warn!("this adapter is wrong on purpose: {flaw:?}");
+            tokio::spawn(serve(Flawed::new(adapter.clone(), flaw), listen, closing.clone()))
+        }
+    };
 
     let status = format!("listening on {address}");
     if config.tls.is_some() {

@@ -70,7 +70,7 @@ pub(super) async fn abort_running(bench: &mut Bench) -> Verdict {
 
 async fn too_fast(bench: &mut Bench, mut trial: super::trial::Trial) -> Verdict {
     if trial.is_engine() {
-        trial.step(Step::Verify).await?;
+        trial.verify_after().await?;
         trial.retire().await?;
         super::moves::back(bench).await?;
     } else {

@@ -46,7 +46,7 @@ pub(super) async fn progress(bench: &mut Bench) -> Verdict {
 async fn end(bench: &mut Bench, mut trial: Trial) -> Verdict {
     let (seen, _) = trial.state(None).await?;
     if seen.serves == isotherm_migration::Side::Target {
-        trial.step(Step::Verify).await?;
+        trial.verify_after().await?;
         trial.retire().await?;
         super::moves::back(bench).await
     } else {

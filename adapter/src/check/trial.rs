@@ -310,7 +310,13 @@ impl Trial {
     /// Does all of the plan, and for an engine the verification after it.
     pub(super) async fn switch(&mut self) -> Result<(), Why> {
         self.forward(usize::MAX).await?;
+        self.verify_after().await
+    }
+
+    /// Verifies the copy that an engine has switched to.
+    pub(super) async fn verify_after(&mut self) -> Result<(), Why> {
         if self.is_engine() {
+            self.raise();
             self.step(Step::Verify).await?;
         }
         Ok(())
