@@ -74,6 +74,9 @@ struct CheckArgs {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// A story to try, by the name in the report; may be repeated [default: all]
+    #[arg(long, value_name = "STORY")]
+    only: Vec<String>,
     /// How to print the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
@@ -119,6 +122,7 @@ fn checked(args: CheckArgs) -> anyhow::Result<ExitCode> {
         target: args.target,
         restart: args.restart,
         tls: (!tls.is_empty()).then_some(tls),
+        only: args.only,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use isotherm_adapter::contract::{
-    Answer, Asked, Migration, Refusal, call_to_wire, done_from_wire, done_to_wire, fate_from_wire, fate_to_wire,
-    refusal_from_status, refusal_to_status, warrant_from_wire, warrant_to_wire,
+    Answer, Asked, Migration, Refusal, call_to_wire, done_from_wire, done_to_wire, fate_from_wire,
+    fate_to_wire, refusal_from_status, refusal_to_status, warrant_from_wire, warrant_to_wire,
 };
 use isotherm_migration::{
-    Copies, Decision, Done, Epoch, MigrationId, Origin, Position, Proposal, Reason, Request, RequestId, Step, Term,
-    Validated, Verification, Warrant,
+    Copies, Decision, Done, Epoch, MigrationId, Origin, Position, Proposal, Reason, Request, RequestId, Step,
+    Term, Validated, Verification, Warrant,
 };
 use isotherm_model::{NodeId, PartitionId, SystemId};
 use isotherm_proto::adapter::v1 as wire;

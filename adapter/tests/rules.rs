@@ -72,7 +72,9 @@ impl Bench {
     fn reason(&self, asked: &Asked) -> Reason {
         match self.admit(asked) {
             Admitted::Refused(refusal) => refusal.reason,
-            other => panic!("{} was not refused: {other:?}", asked.request_id),
+            other @ (Admitted::Begin { .. } | Admitted::Again(_)) => {
+                panic!("{} was not refused: {other:?}", asked.request_id)
+            }
         }
     }
 

@@ -62,7 +62,9 @@ pub(super) async fn begun(trial: &mut Trial, step: Step) -> Result<Request, Why>
             Reply::Done(_) | Reply::Running => return Ok(request),
             Reply::Refused(refusal)
                 if matches!(refusal.reason, Reason::Transient { .. } | Reason::Throttled { .. }) => {}
-            reply => return failed(format!("{} was answered with {reply:?}", request.id)),
+            reply @ (Reply::Refused(_) | Reply::Unknown(_)) => {
+                return failed(format!("{} was answered with {reply:?}", request.id));
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
