@@ -32,6 +32,8 @@ pub struct Options {
     pub restart: Option<String>,
     /// Certificates, for `https://`.
     pub tls: Option<ClientFiles>,
+    /// Names of stories; empty for all.
+    pub only: Vec<String>,
 }
 
 /// Why nothing could be checked.
@@ -42,6 +44,14 @@ pub enum CheckError {
     Endpoint {
         /// What was given.
         endpoint: String,
+    },
+    /// No story has this name.
+    #[error("there is no story {name:?}; there are {known}")]
+    Story {
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
     },
     /// Certificates cannot be used.
     #[error(transparent)]
@@ -83,8 +93,9 @@ fn must(holds: bool, what: impl FnOnce() -> String) -> Verdict {
 
 /// Runs the suite: one story after the other, each from a clean start.
 macro_rules! suite {
-    ($bench:ident, $report:ident: $($name:literal, $what:literal, $story:path;)*) => {
-        $(
+    ($bench:ident, $report:ident, $only:ident: $($name:literal, $what:literal, $story:path;)*) => {
+        known(&$only, &[$($name),*])?;
+        $(if $only.is_empty() || $only.iter().any(|name| name == $name) {
             let begun = Instant::now();
             let verdict = match $story(&mut $bench).await {
                 // What was left by a story that failed would be held against the next one.
@@ -95,16 +106,17 @@ macro_rules! suite {
                 verdict => verdict,
             };
             $report.add($name, $what, verdict, begun.elapsed());
-        )*
+        })*
     };
 }
 
 /// Checks the adapter at `endpoint`. It should serve nobody else meanwhile: its term is raised, and whoever drives it
 /// is refused from then on.
 pub async fn check(endpoint: &str, options: Options) -> Result<Report, CheckError> {
+    let only = options.only.clone();
     let mut bench = Bench::connect(endpoint, options).await?;
     let mut report = Report::new(endpoint, &bench.capabilities);
-    suite! { bench, report:
+    suite! { bench, report, only:
         "capabilities", "what the adapter says of itself fits together", looks::capabilities;
         "topology", "a whole snapshot, revisions that do not fall, heartbeats in time", looks::topology;
         "unknown", "of a migration that nobody began nothing is known", looks::unknown;
@@ -130,4 +142,11 @@ pub async fn check(endpoint: &str, options: Options) -> Result<Report, CheckErro
         "leftovers", "nothing is left, and the partition lies where it lay", looks::leftovers;
     }
     Ok(report)
+}
+
+fn known(only: &[String], stories: &[&str]) -> Result<(), CheckError> {
+    match only.iter().find(|name| !stories.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(CheckError::Story { name: name.clone(), known: stories.join(", ") }),
+    }
 }

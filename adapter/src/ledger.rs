@@ -95,6 +95,11 @@ impl Ledger {
         Ok(Self { inner, leaders, _lock: lock })
     }
 
+    /// Removes the ledger of a folder, and with it everything that was promised.
+    pub fn forget(folder: &Path) -> std::io::Result<()> {
+        file::remove(folder)
+    }
+
     /// Counts a start, and names it: revisions of the topology can be compared within it.
     pub fn incarnation(&self) -> Result<String> {
         let mut inner = self.lock();

@@ -7,7 +7,7 @@ use isotherm_adapter::config::Config;
 use isotherm_adapter::ledger::Ledger;
 use isotherm_adapter::server::{Adapter, Listen, leaders, serve};
 use isotherm_adapter::stores::Configured;
-use isotherm_adapter::stores::simulated::Simulated;
+use isotherm_adapter::stores::simulated::{Flawed, Simulated};
 use isotherm_adapter::stores::valkey;
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use sd_notify::NotifyState;
@@ -77,6 +77,9 @@ struct CheckArgs {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// A story to try, by the name in the report; may be repeated [default: all]
+    #[arg(long, value_name = "STORY")]
+    only: Vec<String>,
     /// How to print the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
@@ -123,6 +126,7 @@ fn checked(args: CheckArgs) -> anyhow::Result<ExitCode> {
         target: args.target,
         restart: args.restart,
         tls: (!tls.is_empty()).then_some(tls),
+        only: args.only,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
@@ -158,13 +162,20 @@ async fn served<S: Configured>(config: Config<S>) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {}", config.data.display()))?;
     let listen = Listen::bind(config.listen, config.tls.as_ref()).await?;
     let address = listen.address()?;
+    let flaw = config.store.flaw();
     let store = config.store.open(config.system.clone(), &config.data).await?;
     let ledger = Ledger::open(&config.data, &config.system, leaders(&store.capabilities()))
         .with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
     let closing = CancellationToken::new();
     let adapter = Adapter::start(store, Arc::new(ledger), closing.clone())
         .context("cannot take up what was under way")?;
-    let mut server = tokio::spawn(serve(adapter.clone(), listen, closing.clone()));
+    let mut server = match flaw {
+        None => tokio::spawn(serve(adapter.clone(), listen, closing.clone())),
+        Some(flaw) => {
+            tracing::warn!("this adapter is wrong on purpose: {flaw:?}");
+            tokio::spawn(serve(Flawed::new(adapter.clone(), flaw), listen, closing.clone()))
+        }
+    };
 
     let status = format!("listening on {address}");
     if config.tls.is_some() {

@@ -247,6 +247,22 @@ impl Bench {
         }
     }
 
+    /// Waits until a node comes first among those that hold the subject.
+    pub(super) async fn leads(&mut self, node: &NodeId, when: &str) -> Result<(), Why> {
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let found = self.holders().await?;
+            if found.first() == Some(node) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > until {
+                let first = found.first().map(ToString::to_string).unwrap_or_default();
+                return failed(format!("{when}, {first} comes first in the topology, not {node}"));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Ends what a story that failed has left, as well as it goes.
     pub(super) async fn tidy(&mut self) {
         let Ok(left) = self.left().await else { return };

@@ -61,9 +61,7 @@ async fn resolved(trial: &mut Trial, request: &Request) -> Result<bool, Why> {
 
 /// Ends a migration that has switched, so that the partition lies where it lay.
 async fn undo(bench: &mut Bench, mut trial: Trial) -> Verdict {
-    if trial.is_engine() {
-        trial.step(Step::Verify).await?;
-    }
+    trial.verify_after().await?;
     trial.retire().await?;
     super::moves::back(bench).await
 }

@@ -32,8 +32,8 @@ pub(super) async fn happy(bench: &mut Bench) -> Verdict {
     trial.switch().await?;
     let (seen, _) = trial.state(None).await?;
     must(seen.serves == Side::Target, || format!("after the switch {:?} serves", seen.serves))?;
-    must(seen.serving == trial.new && seen.serving > serving, || {
-        format!("the switch proposed epoch {}, and {} serves", trial.new, seen.serving)
+    must(seen.serving == trial.serving && seen.serving > serving, || {
+        format!("the switch proposed epoch {}, and {} serves", trial.serving, seen.serving)
     })?;
     must(seen.fenced == Fenced::No, || "the fence outlived the switch".to_owned())?;
     trial.retire().await?;
@@ -50,6 +50,7 @@ pub(super) async fn repeated(bench: &mut Bench) -> Verdict {
         doubled(&mut trial, step).await?;
     }
     if trial.is_engine() {
+        trial.raise();
         doubled(&mut trial, Step::Verify).await?;
     }
     trial.raise();
@@ -127,9 +128,7 @@ pub(super) async fn late(bench: &mut Bench) -> Verdict {
     }
     let (seen, _) = trial.state(None).await?;
     must(seen.serves == Side::Target, || format!("late calls had an effect: {:?} serves", seen.serves))?;
-    if trial.is_engine() {
-        trial.step(Step::Verify).await?;
-    }
+    trial.verify_after().await?;
     trial.retire().await?;
     bench.clean(&moved(&subject, &before), "after the source was retired").await?;
     back(bench).await

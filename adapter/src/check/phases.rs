@@ -61,7 +61,9 @@ pub(super) async fn abort_running(bench: &mut Bench) -> Verdict {
             }
             Reply::Refused(refusal)
                 if matches!(refusal.reason, Reason::Transient { .. } | Reason::Throttled { .. }) => {}
-            reply => return failed(format!("a copy at {rate} bytes a second was answered with {reply:?}")),
+            reply @ (Reply::Done(_) | Reply::Refused(_) | Reply::Unknown(_)) => {
+                return failed(format!("a copy at {rate} bytes a second was answered with {reply:?}"));
+            }
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -70,7 +72,7 @@ pub(super) async fn abort_running(bench: &mut Bench) -> Verdict {
 
 async fn too_fast(bench: &mut Bench, mut trial: super::trial::Trial) -> Verdict {
     if trial.is_engine() {
-        trial.step(Step::Verify).await?;
+        trial.verify_after().await?;
         trial.retire().await?;
         super::moves::back(bench).await?;
     } else {

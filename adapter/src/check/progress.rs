@@ -46,7 +46,7 @@ pub(super) async fn progress(bench: &mut Bench) -> Verdict {
 async fn end(bench: &mut Bench, mut trial: Trial) -> Verdict {
     let (seen, _) = trial.state(None).await?;
     if seen.serves == isotherm_migration::Side::Target {
-        trial.step(Step::Verify).await?;
+        trial.verify_after().await?;
         trial.retire().await?;
         super::moves::back(bench).await
     } else {
@@ -62,7 +62,9 @@ pub(super) async fn begun(trial: &mut Trial, step: Step) -> Result<Request, Why>
             Reply::Done(_) | Reply::Running => return Ok(request),
             Reply::Refused(refusal)
                 if matches!(refusal.reason, Reason::Transient { .. } | Reason::Throttled { .. }) => {}
-            reply => return failed(format!("{} was answered with {reply:?}", request.id)),
+            reply @ (Reply::Refused(_) | Reply::Unknown(_)) => {
+                return failed(format!("{} was answered with {reply:?}", request.id));
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -130,13 +130,11 @@ impl Trial {
 
     /// Validates, and takes the epochs. Returns what stands in the way.
     pub(super) async fn learn(&mut self) -> Result<Vec<String>, Why> {
-        match self.step(Step::ValidateMigration).await? {
-            Done::Validated(found) => {
-                (self.serving, self.new) = (found.serving, found.promised.next());
-                Ok(found.findings)
-            }
-            done => failed(format!("a validation was answered with {done:?}")),
-        }
+        let Done::Validated(found) = self.step(Step::ValidateMigration).await? else {
+            return failed("a validation was answered with the result of another step");
+        };
+        (self.serving, self.new) = (found.serving, found.promised.next());
+        Ok(found.findings)
     }
 
     /// Makes one call.
@@ -310,7 +308,13 @@ impl Trial {
     /// Does all of the plan, and for an engine the verification after it.
     pub(super) async fn switch(&mut self) -> Result<(), Why> {
         self.forward(usize::MAX).await?;
+        self.verify_after().await
+    }
+
+    /// Verifies the copy that an engine has switched to.
+    pub(super) async fn verify_after(&mut self) -> Result<(), Why> {
         if self.is_engine() {
+            self.raise();
             self.step(Step::Verify).await?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::{LedgerError, Result, set_text, text};
 use isotherm_model::SystemId;
 use rusqlite::Connection;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,6 +59,17 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
         tracing::debug!(path = %path.display(), %error, "cannot note who has the data folder");
     }
     Ok(file)
+}
+
+/// Removes the file and what SQLite keeps beside it.
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        match fs::remove_file(folder.join(format!("{FILE}{suffix}"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn open(folder: &Path, system: &SystemId) -> Result<Connection> {

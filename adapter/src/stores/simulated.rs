@@ -12,7 +12,7 @@ mod flaw;
 mod table;
 mod world;
 
-pub use flaw::Flaw;
+pub use flaw::{Flaw, Flawed};
 pub use table::{Kind, Simulated};
 
 use crate::contract::{Migration, Refusal};
@@ -200,6 +200,9 @@ impl Store for SimulatedStore {
 
     async fn retire(&self, task: &Task) -> Result<(), Refusal> {
         self.begin().await?;
+        if self.is(Flaw::RetireLeavesSource) {
+            return Ok(());
+        }
         self.world.retire(&task.migration)
     }
 

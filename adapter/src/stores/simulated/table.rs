@@ -22,6 +22,7 @@
 use super::world::World;
 use super::{Flaw, SimulatedStore, clients};
 use crate::config::{Problem, duration};
+use crate::ledger::Ledger;
 use crate::store::Store;
 use crate::stores::Configured;
 use anyhow::Context as _;
@@ -133,6 +134,9 @@ impl Configured for Simulated {
     }
 
     async fn open(self, system: SystemId, data: &Path) -> anyhow::Result<Arc<dyn Store>> {
+        if self.flaw == Some(Flaw::ForgetsAtStart) {
+            Ledger::forget(data).context("the ledger cannot be removed")?;
+        }
         let state = self.state.as_ref().map(|state| data.join(state));
         let world = World::open(&self, state.as_deref());
         let world = world.context("the simulated cluster cannot be opened")?;
