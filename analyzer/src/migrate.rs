@@ -5,7 +5,9 @@
 
 mod outside;
 mod specify;
+mod trigger;
 
+use crate::cycle::Cycles;
 use crate::topology::{Adapter, Topologies};
 use crate::writer::with_causes;
 use isotherm_adapter::client::Client;
@@ -126,6 +128,17 @@ fn run(
         let _ = runtime.block_on(tokio::time::timeout(PAUSE, stop.cancelled()));
         inbox.turn_away();
     }
+}
+
+/// Acts on what cycles find, as far as their mode allows, until `stop`.
+pub(crate) async fn act_on(
+    migrations: Migrations,
+    cycles: Cycles,
+    topologies: Topologies,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    trigger::follow(migrations, cycles, topologies, stop).await;
+    Ok(())
 }
 
 impl Migrations {

@@ -97,6 +97,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let (publish, cycles) = watch::channel(None);
     let ending = stop.clone();
     let cycling = tokio::task::spawn_blocking(move || cycle::run(&cycle, &publish, &ending));
+    servers.spawn(migrate::act_on(migrations.clone(), cycles.clone(), topologies.clone(), stop.clone()));
     servers.spawn(services(
         listener,
         tls.clone(),

@@ -111,7 +111,11 @@ impl Store for SimulatedStore {
     }
 
     async fn cluster(&self) -> Result<Cluster, Refusal> {
-        self.world.cluster(&self.capabilities.system)
+        let mut cluster = self.world.cluster(&self.capabilities.system)?;
+        for facts in cluster.nodes.values_mut() {
+            facts.load_capacity_ops_per_s = self.table.load_capacity.map(u64::from);
+        }
+        Ok(cluster)
     }
 
     async fn holders(&self, partition: &PartitionId) -> Result<Vec<NodeId>, Refusal> {

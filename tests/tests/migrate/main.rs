@@ -8,10 +8,13 @@ mod support;
 
 mod scene;
 
+use isotherm_model::{Operation, Timestamp, Window};
 use scene::Scene;
 use serde_json::Value;
 use std::time::Duration;
 use support::command::{code, parsed, stderr, stdout};
+use support::sample::{node, row, window};
+use support::telemetry::Agent;
 
 /// Long enough to be caught in the middle: about two seconds of copying, with writers beside.
 const SLOW: &str = "blocks = 400\nlatency = \"15ms\"\nwrites_per_s = 60\n";
@@ -141,7 +144,7 @@ fn people_hold_it_up_take_it_back_and_give_it_up() {
 #[test]
 fn limits_freezes_and_partitions_that_are_never_touched_are_kept() {
     let mut scene =
-        Scene::new("at_switch", SLOW, "never_touch = [\"demo/p8\"]\n[migrate.limits]\nmigrations = 1\n");
+        Scene::new("at_switch", SLOW, "never_touch = [\"seaweedfs/p8\"]\n[migrate.limits]\nmigrations = 1\n");
     let never = scene.ask(&["migrate", "start", "p8", "--from", "n4", "--to", "n2", "--yes"]);
     assert_eq!(
         (code(&never), stderr(&never).contains("never touched")),
@@ -173,7 +176,7 @@ fn limits_freezes_and_partitions_that_are_never_touched_are_kept() {
     assert_eq!(code(&scene.ask(&["unfreeze"])), Some(0));
     scene.reaches(&second, "COMPLETED");
     let diary = stdout(&scene.ask(&["diary", "--limit", "500"]));
-    for line in ["freeze", "the fair", "unfreeze", "move demo/p1"] {
+    for line in ["freeze", "the fair", "unfreeze", "move seaweedfs/p1"] {
         assert!(diary.contains(line), "{line}: {diary}");
     }
     scene.nothing_is_lost();
@@ -189,4 +192,79 @@ fn what_the_adapter_finds_in_the_way_is_said_and_nothing_is_begun() {
     let id = scene.begin("p1", "n1", "n4", &[]);
     scene.reaches(&id, "FAILED");
     scene.ended_well("p1", "n1");
+}
+
+/// What a node serves in a second: its share of the reads of each partition.
+fn reads(node: &str) -> Vec<isotherm_model::Row> {
+    let number: u64 = node[1..].parse().unwrap();
+    let rows = (1..=8_u64).filter_map(|partition| {
+        // As the simulated cluster lays them out: on the node of its number, and on the next.
+        let first = (partition - 1) % 4 + 1;
+        let holds = number == first || number == first % 4 + 1;
+        holds.then(|| row(&format!("p{partition}"), Operation::Read, 20))
+    });
+    rows.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cycle_finds_is_done_as_far_as_the_mode_allows() {
+    for (mode, phase) in [("approve", "AWAITING_APPROVAL"), ("auto", "COMPLETED")] {
+        let cycle = format!(
+            "[cycle]\nsettle = \"3s\"\n[cycle.policy]\nstep_ms = 1000\nmode = \"{mode}\"\n\
+             [cycle.policy.gate]\ntrigger = \"threshold\"\nrisk_threshold = 0.01\n"
+        );
+        let scene = Scene::new(
+            "at_switch",
+            "load_capacity = 1000\nlatency = \"1ms\"\nblocks = 8\n",
+            &format!("probation = \"300ms\"\n{cycle}"),
+        );
+        // Somebody knows that n1 is about to die.
+        let hazard =
+            ["node", "hazard", "set", "n1", "--per-hour", "0.5", "--until", "2h", "--reason", "smart"];
+        let set = scene.ask(&hazard);
+        assert!(set.status.success(), "{}", stderr(&set));
+        let mut agent = Agent::connect(scene.url(), "host", "boot").await.unwrap();
+        let now_ms = || {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            u64::try_from(now.as_millis()).unwrap()
+        };
+        let (begun, mut seq, mut sent_ms) = (std::time::Instant::now(), 0, now_ms() / 1_000 * 1_000);
+        let found = loop {
+            while sent_ms + 1_000 <= now_ms() {
+                seq += 1;
+                let nodes = ["n1", "n2", "n3", "n4"].map(|name| node(name, reads(name)));
+                let second = Window { start: Timestamp::from_ms(sent_ms), ..window(0, nodes.into()) };
+                agent.deliver_all(seq, &[second]).await.unwrap();
+                sent_ms += 1_000;
+            }
+            let all = parsed(&scene.ask(&["migrate", "status", "--all", "-o", "json"]));
+            let reached = |one: &&Value| one["phase"] == phase && one["trigger"] == "threshold";
+            if let Some(one) = all["migrations"].as_array().unwrap().iter().find(reached) {
+                break one.clone();
+            }
+            let risks = || stdout(&scene.ask(&["analyze", "risk", "--top", "8"]));
+            assert!(
+                begun.elapsed().as_secs() < 60,
+                "{mode}: nothing came of it\n{all:#}\n{}{}",
+                risks(),
+                scene.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        assert_eq!(
+            (&found["source"], &found["who"]),
+            (&"seaweedfs/n1".into(), &"isotherm".into()),
+            "{found:#}"
+        );
+        let partition = found["partition"].as_str().unwrap().strip_prefix("seaweedfs/").unwrap();
+        let target = found["target"].as_str().unwrap().strip_prefix("seaweedfs/").unwrap();
+        if mode == "auto" {
+            scene.ended_well(partition, target);
+        } else {
+            let id = found["id"].as_str().unwrap();
+            assert_eq!(code(&scene.ask(&["migrate", "approve", id, "--reason", "yes"])), Some(0));
+            scene.reaches(id, "COMPLETED");
+            scene.ended_well(partition, target);
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! An analyzer, an adapter with a simulated cluster, and what the cluster itself says in the end.
+//! An analyzer, an adapter with a simulated cluster, and what the cluster itself says in the end. The cluster goes by the
+//! name of the system that samples of telemetry are of.
 
 use super::support::analyzer::{Analyzer, run, serve_on};
 use super::support::command::{parsed, stderr};
@@ -36,13 +37,13 @@ impl Scene {
         let ports = [free_port(), free_port()];
         let dir = folder.path().display();
         let adapter = format!(
-            "system = \"demo\"\ndata = \"{dir}/adapter\"\nlisten = \"127.0.0.1:{}\"\n\
+            "system = \"seaweedfs\"\ndata = \"{dir}/adapter\"\nlisten = \"127.0.0.1:{}\"\n\
              [store]\nkind = \"{kind}\"\nstate = \"{dir}/cluster.sqlite\"\n{store}",
             ports[0]
         );
         let probation = if migrate.contains("probation") { "" } else { "probation = \"300ms\"\n" };
         let analyzer = format!(
-            "[[adapter]]\nsystem = \"demo\"\nendpoint = \"http://127.0.0.1:{}\"\nheartbeat = \"500ms\"\n\
+            "[[adapter]]\nsystem = \"seaweedfs\"\nendpoint = \"http://127.0.0.1:{}\"\nheartbeat = \"500ms\"\n\
              [migrate]\n{probation}{migrate}",
             ports[0]
         );
@@ -77,6 +78,10 @@ impl Scene {
         self.until("the topology is known", || {
             parsed(&self.ask(&["get", "topology", "-o", "json"]))["sources"][0]["partitions"] == 8
         });
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.analyzer.as_ref().unwrap().url
     }
 
     /// By SIGKILL.

@@ -15,6 +15,7 @@
 //! writes_per_s = 0          # of clients, on all partitions together
 //! shift_reads = "leader"    # or "drain" or "none"
 //! max_concurrent = 4
+//! load_capacity = 1000      # accesses per second that a node can serve; default: nobody has measured it
 //! state = "cluster.sqlite"  # where the cluster outlives the adapter; default: nowhere
 //! flaw = "skips-terms"      # what is wrong on purpose, for tests of the check
 //! ```
@@ -50,6 +51,7 @@ pub struct Simulated {
     pub(super) writes_per_s: u32,
     pub(super) shift_reads: ShiftReads,
     pub(super) max_concurrent: u32,
+    pub(super) load_capacity: Option<u32>,
     pub(super) state: Option<PathBuf>,
     pub(super) flaw: Option<Flaw>,
 }
@@ -92,6 +94,7 @@ pub struct Raw {
     writes_per_s: Option<Spanned<u32>>,
     shift_reads: Option<RawShift>,
     max_concurrent: Option<Spanned<u32>>,
+    load_capacity: Option<Spanned<u32>>,
     state: Option<PathBuf>,
     flaw: Option<Flaw>,
 }
@@ -128,6 +131,10 @@ impl Configured for Simulated {
                 Some(RawShift::None) => ShiftReads::None,
             },
             max_concurrent: number("store.max_concurrent", raw.max_concurrent.as_ref(), 4, 0, 1_000)?,
+            load_capacity: raw
+                .load_capacity
+                .map(|raw| number("store.load_capacity", Some(&raw), 0, 1, 10_000_000))
+                .transpose()?,
             state: raw.state,
             flaw: raw.flaw,
         })

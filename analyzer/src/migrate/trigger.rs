@@ -1,0 +1,220 @@
+//! What the last cycle would have done, done as far as the mode allows: told, put to somebody, or begun.
+//!
+//! Whatever is not done though a verdict asks for it goes into the diary with the reason, once for as long as nothing
+//! changes about it.
+
+use super::{Asked, Migrations, specify};
+use crate::cycle::{Cycled, Cycles};
+use crate::topology::{Topologies, Topology};
+use crate::writer::now;
+use isotherm_cycle::record::{Action, How, Record};
+use isotherm_migration::{Approval, MigrationId};
+use isotherm_model::{NodeId, PartitionId, SystemId};
+use isotherm_risk::{Standing, Trigger as Rule};
+use isotherm_runner::journal::Listed;
+use isotherm_runner::{Entry, Kind, Line, Refused, Start, Trigger};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long somebody may take to agree.
+const APPROVAL: Duration = Duration::from_secs(24 * 3_600);
+
+/// After a migration that isotherm began has ended, however it ended, it begins none of the same partition for so long.
+const PAUSE: Duration = Duration::from_secs(24 * 3_600);
+
+const DAY_MS: u64 = 86_400_000;
+
+/// Migrations that are looked through for what was begun lately.
+const LOOKED_AT: u32 = 10_000;
+
+/// A verdict that somebody, or isotherm itself, may act on.
+struct Wanted<'a> {
+    partition: PartitionId,
+    record: &'a Record,
+    action: &'a Action,
+}
+
+/// Follows cycles until `stop`.
+pub(super) async fn follow(
+    migrations: Migrations,
+    mut cycles: Cycles,
+    topologies: Topologies,
+    stop: CancellationToken,
+) {
+    let mut told = Told::default();
+    while let Some(Ok(())) = stop.run_until_cancelled(cycles.changed()).await {
+        let Some(cycled) = cycles.borrow_and_update().clone() else { continue };
+        let topology = topologies.borrow().clone();
+        let wanted = wanted(&cycled);
+        told.retain(&wanted);
+        if !wanted.is_empty() {
+            act(&migrations, &topology, &cycled, &wanted, &mut told).await;
+        }
+    }
+}
+
+/// What may be acted on, what saves the most first.
+fn wanted(cycled: &Cycled) -> Vec<Wanted<'_>> {
+    let may = |record: &'_ &Record| {
+        record.action.as_ref().is_some_and(|action| action.standing != Standing::Recorded)
+    };
+    let mut all: Vec<Wanted<'_>> = cycled
+        .records
+        .iter()
+        .filter(may)
+        .filter_map(|record| {
+            let system = SystemId::new(record.system.clone()).ok()?;
+            let partition = PartitionId::new(system, record.partition.clone()).ok()?;
+            Some(Wanted { partition, record, action: record.action.as_deref()? })
+        })
+        .collect();
+    all.sort_by(|a, b| b.action.benefit_lower.total_cmp(&a.action.benefit_lower));
+    all
+}
+
+async fn act(
+    migrations: &Migrations,
+    topology: &Topology,
+    cycled: &Cycled,
+    wanted: &[Wanted<'_>],
+    told: &mut Told,
+) {
+    let trigger = match cycled.settings.gate.trigger {
+        Rule::Gate => Trigger::Gate,
+        Rule::Threshold => Trigger::Threshold,
+    };
+    let reading = migrations.reading.clone();
+    let recent =
+        tokio::task::spawn_blocking(move || reading.migrations(&Listed { ended: true, limit: LOOKED_AT }));
+    let recent = match recent.await {
+        Ok(Ok(recent)) => recent,
+        Ok(Err(error)) => return tracing::warn!(%error, "verdicts are not acted on"),
+        Err(_) => return,
+    };
+    let now_ms = now().as_ms();
+    let own = |entry: &&Entry| entry.about.trigger != Trigger::Manual;
+    let mut today =
+        recent.iter().filter(own).filter(|entry| entry.about.created_ms + DAY_MS > now_ms).count();
+    for one in wanted {
+        let why_not = match undone(migrations, &recent, one, today, now_ms) {
+            Undone::Moving => continue,
+            Undone::Because(why) => Some(why),
+            Undone::No => begin(migrations, topology, one, trigger).await.err(),
+        };
+        match why_not {
+            Some(why) => told.tell(migrations, one, &why).await,
+            None => today += 1,
+        }
+    }
+}
+
+/// Whether something keeps a verdict from being acted on.
+enum Undone {
+    No,
+    /// It is being acted on.
+    Moving,
+    Because(String),
+}
+
+fn undone(
+    migrations: &Migrations,
+    recent: &[Entry],
+    wanted: &Wanted<'_>,
+    today: usize,
+    now_ms: u64,
+) -> Undone {
+    let partition = &wanted.partition;
+    let of_it = || recent.iter().filter(|entry| entry.migration.spec().partition == *partition);
+    if of_it().any(|entry| entry.about.ended_ms.is_none()) {
+        return Undone::Moving;
+    }
+    if wanted.action.standing == Standing::Recommended {
+        return Undone::Because("the mode is to recommend".to_owned());
+    }
+    if let Some(why) = migrations.forbids(partition) {
+        return Undone::Because(why);
+    }
+    let pause_ms = u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
+    let lately = of_it()
+        .filter(|entry| entry.about.trigger != Trigger::Manual)
+        .filter_map(|entry| entry.about.ended_ms)
+        .any(|ended| ended + pause_ms > now_ms);
+    if lately {
+        return Undone::Because("a migration that isotherm began of it has ended within a day".to_owned());
+    }
+    let most = migrations.config.limits.per_day as usize;
+    if today >= most {
+        return Undone::Because(format!(
+            "isotherm has begun {today} migrations within a day, as many as it may"
+        ));
+    }
+    Undone::No
+}
+
+/// Begins a migration, or lets it wait for approval.
+async fn begin(
+    migrations: &Migrations,
+    topology: &Topology,
+    wanted: &Wanted<'_>,
+    trigger: Trigger,
+) -> Result<(), String> {
+    let How::Move { from, to } = &wanted.action.how else {
+        return Err("isotherm does not shift reads by itself yet".to_owned());
+    };
+    let partition = wanted.partition.clone();
+    let node = |name: &str| NodeId::new(partition.system().clone(), name).map_err(|error| error.to_string());
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let asked = Asked {
+        id: MigrationId::new(id).map_err(|error| error.to_string())?,
+        source: Some(node(from)?),
+        repair: false,
+        target: node(to)?,
+        gated: false,
+        probation_ms: None,
+        bytes_per_s: None,
+        partition: partition.clone(),
+    };
+    let mut spec = specify(topology, &migrations.config, asked).map_err(|problem| problem.to_string())?;
+    if wanted.action.standing == Standing::AwaitsApproval {
+        let ms = u64::try_from(APPROVAL.as_millis()).unwrap_or(u64::MAX);
+        spec.policy.approval = Approval::Within { ms };
+    }
+    let reason = wanted.record.reason.clone();
+    let start = Start { spec, by: "isotherm".to_owned(), reason, trigger };
+    match migrations.handle.start(start).await {
+        Ok(_) => Ok(()),
+        Err(Refused::Away) => Err("migrations stand still; the log says why".to_owned()),
+        Err(refused) => Err(refused.to_string()),
+    }
+}
+
+/// What was told of verdicts that were not acted on.
+#[derive(Default)]
+struct Told(BTreeMap<PartitionId, String>);
+
+impl Told {
+    /// Forgets what is not wanted any more.
+    fn retain(&mut self, wanted: &[Wanted<'_>]) {
+        let still: std::collections::BTreeSet<&PartitionId> =
+            wanted.iter().map(|one| &one.partition).collect();
+        self.0.retain(|partition, _| still.contains(partition));
+    }
+
+    async fn tell(&mut self, migrations: &Migrations, wanted: &Wanted<'_>, why: &str) {
+        let what = match &wanted.action.how {
+            How::Move { from, to } => format!("would move it from {from} to {to}"),
+            How::Lead { to } => format!("would let {to} lead"),
+            How::Drain { from } => format!("would drain {from}"),
+        };
+        let text = format!("{what}: {why}");
+        if self.0.get(&wanted.partition) == Some(&text) {
+            return;
+        }
+        let mut line = Line::own(now().as_ms(), Kind::Noticed, what);
+        line.partition = Some(wanted.partition.to_string());
+        line.why = why.to_owned();
+        migrations.handle.note(line).await;
+        self.0.insert(wanted.partition.clone(), text);
+    }
+}
