@@ -160,12 +160,13 @@ async fn served<S: Configured>(config: Config<S>) -> anyhow::Result<()> {
     let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot make {}", config.data.display()))?;
-    let listen = Listen::bind(config.listen, config.tls.as_ref()).await?;
-    let address = listen.address()?;
     let flaw = config.store.flaw();
     let store = config.store.open(config.system.clone(), &config.data).await?;
     let ledger = Ledger::open(&config.data, &config.system, leaders(&store.capabilities()))
         .with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
+    // Nothing is begun before it is sure that it can be asked about.
+    let listen = Listen::bind(config.listen, config.tls.as_ref()).await?;
+    let address = listen.address()?;
     let closing = CancellationToken::new();
     let adapter = Adapter::start(store, Arc::new(ledger), closing.clone())
         .context("cannot take up what was under way")?;
