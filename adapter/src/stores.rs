@@ -1,0 +1,3 @@
+//! The storage systems that can be moved.
+
+pub mod seaweedfs;
