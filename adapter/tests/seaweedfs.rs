@@ -413,6 +413,28 @@ fn a_write_that_slipped_past_half_a_fence_reaches_all_replicas() {
 }
 
 #[test]
+fn a_write_that_slipped_onto_the_copy_is_given_to_the_source() {
+    with_weed("a_write_that_slipped_onto_the_copy_is_given_to_the_source", async |weed: &mut Weed| {
+        let (volume, mut objects) = weed.volume("000", 10, 10_000).unwrap();
+        let (before, target) = (holders(weed, volume), free(weed, volume));
+        let store = weed.adapter();
+        let (task, _) = task(migration(volume, before[0], target));
+        store.prepare(&task).await.unwrap();
+        store.fence(&task).await.unwrap();
+        store.replicate(&task, None, None).await.unwrap();
+        // As in the moment between its mounting and its mark.
+        weed.shell(&format!("volume.mark -node {} -volumeId {volume} -writable", node(target))).unwrap();
+        objects.push((format!("{volume},6fffffff00000001"), content(5_000)));
+        assert!(weed.put(&node(target), &objects[10].0, &objects[10].1).unwrap());
+        assert_eq!(store.replicate(&task, None, None).await.unwrap_err().reason, Reason::Conflict);
+        assert_eq!(store.verify(&task).await.unwrap_err().reason, Reason::Mismatch);
+        store.abort(&task).await.unwrap();
+        assert_eq!(weed.files(target, volume), Vec::<String>::new());
+        weed.ensure_all(volume, &before, &objects).unwrap();
+    });
+}
+
+#[test]
 fn what_stands_in_the_way_is_found_beforehand() {
     with_weed("what_stands_in_the_way_is_found_beforehand", async |weed: &mut Weed| {
         let (volume, _) = weed.volume("001", 3, 1_000).unwrap();

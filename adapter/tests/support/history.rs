@@ -1,6 +1,6 @@
 //! Clients that write and read a volume all the time, and know what was acknowledged.
 
-use super::weed::{Weed, content};
+use super::weed::{Object, Objects, Weed, content};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use ureq::Agent;
 const PACE: Duration = Duration::from_millis(2);
 
 /// Clients that are at work.
-pub struct Clients {
+pub(crate) struct Clients {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     writer: JoinHandle<Writes>,
@@ -21,28 +21,28 @@ pub struct Clients {
 
 /// What a writer saw.
 #[derive(Debug, Default)]
-pub struct Writes {
+pub(crate) struct Writes {
     /// Objects that were taken, by file id.
-    pub acknowledged: Vec<(String, Vec<u8>)>,
+    pub(crate) acknowledged: Objects,
     /// Writes that were refused, which is told to the client.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// The longest time between two that were taken.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
 }
 
 /// What a reader saw.
 #[derive(Debug, Default)]
-pub struct Reads {
+pub(crate) struct Reads {
     /// Objects that came back as written.
-    pub good: u64,
+    pub(crate) good: u64,
     /// Those that did not.
-    pub bad: Vec<String>,
+    pub(crate) bad: Vec<String>,
 }
 
 impl Clients {
     /// Starts a writer of new objects to the volume and a reader of acknowledged ones, `objects` among them. Both ask
     /// the master where to go, and the writer keeps to it until it is refused, as clients do.
-    pub fn start(weed: &Weed, volume: u32, objects: &[(String, Vec<u8>)]) -> Self {
+    pub(crate) fn start(weed: &Weed, volume: u32, objects: &[Object]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(objects.iter().cloned().collect::<BTreeMap<_, _>>()));
         let (http, halt, known) = (weed.http.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
@@ -53,12 +53,12 @@ impl Clients {
     }
 
     /// How many objects are acknowledged.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
     }
 
     /// Stops them.
-    pub fn stop(self) -> (Writes, Reads) {
+    pub(crate) fn stop(self) -> (Writes, Reads) {
         self.stop.store(true, Ordering::Relaxed);
         let (mut writes, reads) = (self.writer.join().unwrap(), self.reader.join().unwrap());
         writes.acknowledged = self.acknowledged.lock().unwrap().clone().into_iter().collect();

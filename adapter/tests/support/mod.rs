@@ -1,5 +1,5 @@
 //! What tests of stores share.
 
-pub mod history;
-pub mod task;
-pub mod weed;
+pub(crate) mod history;
+pub(crate) mod task;
+pub(crate) mod weed;

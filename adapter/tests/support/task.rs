@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Notes in memory, which a new adapter is given again.
 #[derive(Debug, Default)]
-pub struct Kept(Mutex<BTreeMap<String, String>>);
+pub(crate) struct Kept(Mutex<BTreeMap<String, String>>);
 
 impl Notes for Kept {
     fn get(&self, name: &str) -> Result<Option<String>, Refusal> {
@@ -23,7 +23,7 @@ impl Notes for Kept {
 
 /// All progress that was told.
 #[derive(Debug, Default)]
-pub struct Heard(pub Mutex<Vec<Told>>);
+pub(crate) struct Heard(Mutex<Vec<Told>>);
 
 impl Tell for Heard {
     fn tell(&self, progress: Told) {
@@ -33,7 +33,7 @@ impl Tell for Heard {
 
 impl Heard {
     /// Progress of what is counted in bytes: its last, after a look that it does not fall and knows its total.
-    pub fn bytes(&self) -> (u64, Option<u64>) {
+    pub(crate) fn bytes(&self) -> (u64, Option<u64>) {
         let heard = self.0.lock().unwrap();
         let bytes: Vec<_> =
             heard.iter().filter(|told| told.unit == "bytes").map(|told| &told.progress).collect();
@@ -44,7 +44,7 @@ impl Heard {
 }
 
 /// A migration's surroundings.
-pub fn task(migration: Migration) -> (Task, Arc<Heard>) {
+pub(crate) fn task(migration: Migration) -> (Task, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
     let task = Task {
         migration,

@@ -15,7 +15,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
 
@@ -23,7 +23,11 @@ const MASTER: &str = "10.77.0.9:9333";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The volumes that tests move are in a collection, so that new objects can be told where to go.
-pub const COLLECTION: &str = "things";
+pub(crate) const COLLECTION: &str = "things";
+
+/// File id and content.
+pub(crate) type Object = (String, Vec<u8>);
+pub(crate) type Objects = Vec<Object>;
 
 /// One cluster at a time: there may be two processors for all.
 static ONE: Mutex<()> = Mutex::new(());
@@ -32,17 +36,17 @@ static ONE: Mutex<()> = Mutex::new(());
 const RACKS: [&str; 4] = ["rackA", "rackA", "rackA", "rackB"];
 
 /// The running cluster.
-pub struct Weed {
+pub(crate) struct Weed {
     servers: BTreeMap<usize, Child>,
     _master: Child,
     program: PathBuf,
     folder: PathBuf,
-    pub http: Agent,
+    pub(crate) http: Agent,
 }
 
 /// Runs a test on a cluster, in its namespace, or says that it cannot. Its runtime's threads are in there, too.
-pub fn with_weed(name: &'static str, test: impl AsyncFnOnce(&mut Weed) + Send + 'static) {
-    let _one = ONE.lock().unwrap_or_else(|poison| poison.into_inner());
+pub(crate) fn with_weed(name: &'static str, test: impl AsyncFnOnce(&mut Weed) + Send + 'static) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (program, namespace) = match (Tools::locate().weed(), Namespace::new()) {
         (Ok(program), Ok(namespace)) => (program, namespace),
         (Err(error), _) | (_, Err(error)) => return skipped(name, &format!("{error:#}")),
@@ -75,7 +79,7 @@ impl Weed {
     }
 
     /// Starts a server, and waits until the master knows it.
-    pub fn start_server(&mut self, number: usize) -> Result<()> {
+    pub(crate) fn start_server(&mut self, number: usize) -> Result<()> {
         let name = node(number);
         let mut command = weed_command(&self.program, &self.folder, "volume", &name);
         fs::create_dir_all(self.data(number))?;
@@ -91,7 +95,7 @@ impl Weed {
     }
 
     /// Ends a server at once, and waits until the master has seen it.
-    pub fn kill(&mut self, number: usize) -> Result<()> {
+    pub(crate) fn kill(&mut self, number: usize) -> Result<()> {
         self.servers.remove(&number).context("a running server")?.kill();
         let name = node(number);
         let gone = || Ok((!self.master("/dir/status")?.to_string().contains(&name)).then_some(()));
@@ -99,24 +103,19 @@ impl Weed {
     }
 
     /// Where a server's files are.
-    pub fn data(&self, number: usize) -> PathBuf {
+    pub(crate) fn data(&self, number: usize) -> PathBuf {
         self.folder.join(format!("data{number}"))
     }
 
     /// A volume's files on a server.
-    pub fn files(&self, number: usize, volume: u32) -> Vec<String> {
+    pub(crate) fn files(&self, number: usize, volume: u32) -> Vec<String> {
         let names = fs::read_dir(self.data(number)).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with(&format!("{COLLECTION}_{volume}."))).collect()
     }
 
     /// Makes one volume, and fills it with incompressible objects of so many bytes. Returns it, and their ids.
-    pub fn volume(
-        &self,
-        replication: &str,
-        objects: usize,
-        bytes: usize,
-    ) -> Result<(u32, Vec<(String, Vec<u8>)>)> {
+    pub(crate) fn volume(&self, replication: &str, objects: usize, bytes: usize) -> Result<(u32, Objects)> {
         let query = format!("collection={COLLECTION}&replication={replication}");
         self.master(&format!("/vol/grow?count=1&{query}"))?;
         let mut filled = Vec::new();
@@ -134,21 +133,21 @@ impl Weed {
     }
 
     /// Asks the master.
-    pub fn master(&self, path: &str) -> Result<Value> {
+    pub(crate) fn master(&self, path: &str) -> Result<Value> {
         let url = format!("http://{MASTER}{path}");
         let text = self.http.get(&url).call()?.body_mut().read_to_string()?;
         serde_json::from_str(&text).with_context(|| format!("{url}: {text}"))
     }
 
     /// Who serves a volume, as a client asks.
-    pub fn lookup(&self, volume: u32) -> Result<BTreeSet<String>> {
+    pub(crate) fn lookup(&self, volume: u32) -> Result<BTreeSet<String>> {
         let found = self.master(&format!("/dir/lookup?volumeId={volume}"))?;
         let urls = found["locations"].as_array().into_iter().flatten();
         Ok(urls.filter_map(|location| location["url"].as_str()).map(str::to_owned).collect())
     }
 
     /// Whether an object was taken.
-    pub fn put(&self, server: &str, fid: &str, content: &[u8]) -> Result<bool> {
+    pub(crate) fn put(&self, server: &str, fid: &str, content: &[u8]) -> Result<bool> {
         let request =
             self.http.put(format!("http://{server}/{fid}")).content_type("application/octet-stream");
         let mut response = request.send(content)?;
@@ -157,14 +156,14 @@ impl Weed {
     }
 
     /// An object from one server, or its status.
-    pub fn get(&self, server: &str, fid: &str) -> Result<Vec<u8>> {
+    pub(crate) fn get(&self, server: &str, fid: &str) -> Result<Vec<u8>> {
         let mut response = self.http.get(format!("http://{server}/{fid}")).call()?;
         ensure!(response.status() == 200, "GET {server}/{fid}: {}", response.status());
         Ok(response.body_mut().read_to_vec()?)
     }
 
     /// Fails unless every server that serves the volume, and nobody else is asked, has every object.
-    pub fn ensure_all(&self, volume: u32, servers: &[usize], objects: &[(String, Vec<u8>)]) -> Result<()> {
+    pub(crate) fn ensure_all(&self, volume: u32, servers: &[usize], objects: &[Object]) -> Result<()> {
         let wanted: BTreeSet<String> = servers.iter().map(|number| node(*number)).collect();
         ensure!(
             self.lookup(volume)? == wanted,
@@ -180,7 +179,7 @@ impl Weed {
     }
 
     /// Whether the volume takes a new object, through each of these servers.
-    pub fn takes_writes(&self, volume: u32, servers: &[usize]) -> Result<bool> {
+    pub(crate) fn takes_writes(&self, volume: u32, servers: &[usize]) -> Result<bool> {
         let mut taken = true;
         for number in servers {
             let key = fastrand::u32(0x1000_0000..);
@@ -190,7 +189,7 @@ impl Weed {
     }
 
     /// A command of SeaweedFS's own shell.
-    pub fn shell(&self, command: &str) -> Result<String> {
+    pub(crate) fn shell(&self, command: &str) -> Result<String> {
         let mut shell = Command::new(&self.program);
         shell
             .current_dir(&self.folder)
@@ -207,7 +206,7 @@ impl Weed {
     }
 
     /// A new adapter of this cluster.
-    pub fn adapter(&self) -> SeaweedFs {
+    pub(crate) fn adapter(&self) -> SeaweedFs {
         let config: Config = toml::from_str(&format!("master = [\"{MASTER}\"]")).unwrap();
         SeaweedFs::new(system(), config)
     }
@@ -223,34 +222,34 @@ fn weed_command(program: &Path, folder: &Path, role: &str, address: &str) -> Com
 }
 
 /// A server's name.
-pub fn node(number: usize) -> String {
+pub(crate) fn node(number: usize) -> String {
     format!("10.77.0.{number}:8080")
 }
 
-pub fn system() -> SystemId {
+pub(crate) fn system() -> SystemId {
     SystemId::new("seaweedfs").unwrap()
 }
 
-pub fn node_id(number: usize) -> NodeId {
+pub(crate) fn node_id(number: usize) -> NodeId {
     NodeId::new(system(), node(number)).unwrap()
 }
 
-pub fn partition(volume: u32) -> PartitionId {
+pub(crate) fn partition(volume: u32) -> PartitionId {
     PartitionId::new(system(), volume.to_string()).unwrap()
 }
 
 /// The number of a server, by its name.
-pub fn number(name: &str) -> usize {
+pub(crate) fn number(name: &str) -> usize {
     name.trim_start_matches("10.77.0.").trim_end_matches(":8080").parse().unwrap()
 }
 
 /// A move.
-pub fn migration(volume: u32, source: usize, target: usize) -> Migration {
+pub(crate) fn migration(volume: u32, source: usize, target: usize) -> Migration {
     moved(volume, Origin::Move { source: node_id(source) }, target)
 }
 
 /// A repair.
-pub fn repair(volume: u32, dead: usize, target: usize) -> Migration {
+pub(crate) fn repair(volume: u32, dead: usize, target: usize) -> Migration {
     moved(volume, Origin::Repair { dead: node_id(dead) }, target)
 }
 
@@ -260,6 +259,6 @@ fn moved(volume: u32, origin: Origin, target: usize) -> Migration {
 }
 
 /// So many incompressible bytes.
-pub fn content(bytes: usize) -> Vec<u8> {
+pub(crate) fn content(bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect()
 }

@@ -1,11 +1,12 @@
 //! The copy on the target: made, looked at, and removed.
 //!
-//! The target copies by itself, from server to server; it serves the copy, read-only as its origin, once that is whole.
+//! The target copies by itself, from server to server, and serves the copy once that is whole. For a moment, until it is
+//! marked, it takes writes: such a write makes the copy unusable, and is given to the source before the copy is removed.
 //! A caller that goes away ends the copy, but only after some seconds, in which a second one would write to the same
 //! file. So whoever copies or removes first waits until no copy is being made.
 
 use super::job::{Job, Note, stopped_by_caller};
-use super::server::{End, Mounted, Presence, Server};
+use super::server::{End, Lasts, Mounted, Presence, Server};
 use crate::contract::Refusal;
 use isotherm_migration::{Origin, Position};
 use std::time::Duration;
@@ -82,24 +83,22 @@ impl Job<'_> {
                 return Err(Refusal::conflict(occupied(self.volume.0, target.name(), &there)));
             }
             Presence::Unmounted => target.delete(self.volume, &collection).await?,
-            Presence::Copying | Presence::Mounted(_) => {}
+            // Whatever differs from its origin may have taken a write.
+            Presence::Mounted(_) => return self.hold(&origin, &target).await,
+            Presence::Copying => {}
         }
         self.copy(&origin, &target, bytes_per_s).await
     }
 
     /// Copies from one server to another, unless that has been done.
     pub(super) async fn copy(&self, from: &Server, to: &Server, rate: Option<u64>) -> Result<(), Refusal> {
-        let origin = from.status(self.volume).await?;
-        if !origin.read_only {
-            let words = format!("volume {} takes writes on {}: fence it first", self.volume, from.name());
-            return Err(Refusal::conflict(words));
-        }
+        let origin = self.fenced_status(from).await?;
         let total = origin.end.dat_bytes + origin.end.idx_bytes;
         if let Presence::Mounted(there) = self.rested(to, &origin.collection).await?
             && there.end == origin.end
         {
             self.tell(total, total, "bytes", None);
-            return Ok(());
+            return self.hold(from, to).await;
         }
         self.set(Note::Copy, to.name())?;
         let throttled_by = rate.map(|rate| format!("{rate} bytes per second, as asked for"));
@@ -108,13 +107,32 @@ impl Job<'_> {
             self.tell(done.min(total), total, "bytes", throttled_by.clone());
         });
         copy.await?;
-        let there = to.status(self.volume).await?;
-        if there.end != origin.end {
-            let words = format!("the copy ends at {}, its origin at {}", there.end, origin.end);
-            return Err(Refusal::mismatch(words));
-        }
         self.tell(total, total, "bytes", throttled_by);
-        Ok(())
+        self.hold(from, to).await
+    }
+
+    async fn fenced_status(&self, from: &Server) -> Result<Mounted, Refusal> {
+        let status = from.status(self.volume).await?;
+        if status.read_only {
+            return Ok(status);
+        }
+        let words = format!("volume {} takes writes on {}: fence it first", self.volume, from.name());
+        Err(Refusal::conflict(words))
+    }
+
+    /// Sees to it that neither a copy nor its origin takes writes, also after a restart, and that none has.
+    async fn hold(&self, from: &Server, to: &Server) -> Result<(), Refusal> {
+        self.fenced_status(from).await?;
+        to.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+        self.keep_fence().await?;
+        from.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+        let (here, there) = (self.settled(from).await?, self.settled(to).await?);
+        if here == there {
+            return Ok(());
+        }
+        let words =
+            format!("{} ends at {here}, its copy on {} at {there}: begin anew", from.name(), to.name());
+        Err(Refusal::conflict(words))
     }
 
     /// Copies until it is done, not wanted any more, or the server that copies is lost.

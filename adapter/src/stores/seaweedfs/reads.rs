@@ -6,7 +6,7 @@
 //! writes.
 
 use super::SeaweedFs;
-use super::server::{Presence, Server, Volume};
+use super::server::{Lasts, Presence, Server, Volume};
 use crate::contract::Refusal;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl SeaweedFs {
             Presence::Mounted(mounted) => {
                 if !mounted.read_only {
                     for (server, _) in others.iter().filter(|(_, status)| !status.read_only) {
-                        server.mark_read_only(volume).await?;
+                        server.mark_read_only(volume, Lasts::PastRestarts).await?;
                     }
                 }
                 self.set_drained(volume, name, true);

@@ -66,6 +66,15 @@ pub(super) enum Presence {
     Mounted(Mounted),
 }
 
+/// How long a mark holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasts {
+    /// Until the server starts again.
+    UntilRestart,
+    /// It is kept on disk.
+    PastRestarts,
+}
+
 /// A folder of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Folder {
@@ -190,9 +199,10 @@ impl Server {
         Ok((status.replication, status.ttl))
     }
 
-    /// Refuses writes and removals from now on, also after a restart.
-    pub(super) async fn mark_read_only(&self, volume: Volume) -> Result<(), Refusal> {
-        let request = wire::VolumeMarkReadonlyRequest { volume_id: volume.0, persist: true };
+    /// Refuses writes and removals from now on.
+    pub(super) async fn mark_read_only(&self, volume: Volume, lasts: Lasts) -> Result<(), Refusal> {
+        let request =
+            wire::VolumeMarkReadonlyRequest { volume_id: volume.0, persist: lasts == Lasts::PastRestarts };
         let mut client = self.client.clone();
         ask(self.name(), "VolumeMarkReadonly", LIMIT, client.volume_mark_readonly(request)).await?;
         Ok(())

@@ -6,7 +6,7 @@
 //! reasons.
 
 use super::job::{Job, Note};
-use super::server::{End, Presence, Server};
+use super::server::{End, Lasts, Presence, Server};
 use crate::contract::Refusal;
 use isotherm_migration::{Fenced, Side};
 use std::collections::BTreeMap;
@@ -68,27 +68,39 @@ impl Job<'_> {
     /// Lets the source take writes again. A copy that is whole is served no more: it is out of date from now on.
     pub(super) async fn unfence(&self) -> Result<(), Refusal> {
         self.not_switched().await?;
-        let target = self.target()?;
-        if self.has(Note::Copy)? && matches!(target.mounted(self.volume).await, Ok(Some(_))) {
-            target.unmount(self.volume).await?;
-            self.until_listed(target.name(), false, HEARD).await?;
+        let copy = self.held_copy().await?;
+        self.restore().await?;
+        if let Some(copy) = copy {
+            self.rescue(&copy).await?;
+            copy.unmount(self.volume).await?;
+            self.until_listed(copy.name(), false, HEARD).await?;
         }
-        self.restore().await
+        self.set(Note::Writable, "")
     }
 
     /// Restores the start: writes first, since they are waited for, then the target's disk.
     pub(super) async fn abort(&self) -> Result<(), Refusal> {
         self.not_switched().await?;
-        let copied = self.has(Note::Copy)?;
-        if copied && matches!(self.target()?.mounted(self.volume).await, Ok(Some(_))) {
-            self.remove_copy().await?;
-        }
+        let copy = self.held_copy().await?;
         self.restore().await?;
-        if copied {
+        if let Some(copy) = copy {
+            self.rescue(&copy).await?;
+        }
+        if self.has(Note::Copy)? {
             self.remove_copy().await?;
         }
         self.store.stand_down(self.volume, self.task.migration.target.name(), false);
-        Ok(())
+        self.set(Note::Writable, "")
+    }
+
+    /// The copy, which takes no writes, if it is served. A server out of reach serves nothing.
+    async fn held_copy(&self) -> Result<Option<Server>, Refusal> {
+        let target = self.target()?;
+        if !self.has(Note::Copy)? || !matches!(target.mounted(self.volume).await, Ok(Some(_))) {
+            return Ok(None);
+        }
+        target.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+        Ok(Some(target))
     }
 
     async fn not_switched(&self) -> Result<(), Refusal> {
@@ -110,7 +122,6 @@ impl Job<'_> {
         }
         if let Some(writable) = self.writable()? {
             self.let_write(&writable).await?;
-            self.set(Note::Writable, "")?;
         }
         if self.has(Note::Switched)? { Ok(()) } else { self.set(Note::Switching, "") }
     }
@@ -146,13 +157,13 @@ impl Job<'_> {
             self.set(Note::Reversing, YES)?;
         }
         for name in self.writable()?.unwrap_or_default().into_keys().filter(|name| name != source.name()) {
-            self.store.server(&name)?.mark_read_only(self.volume).await?;
+            self.store.server(&name)?.mark_read_only(self.volume, Lasts::UntilRestart).await?;
         }
         if target.mounted(self.volume).await?.is_none() {
             // An attempt before this one had come to the end.
             return source.status(self.volume).await.map(|status| status.end);
         }
-        target.mark_read_only(self.volume).await?;
+        target.mark_read_only(self.volume, Lasts::UntilRestart).await?;
         self.settled(target).await
     }
 
