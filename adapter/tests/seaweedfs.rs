@@ -170,14 +170,15 @@ fn a_target_killed_while_it_copies_keeps_nothing_and_writes_are_back_before_it_i
 #[test]
 fn an_adapter_that_dies_while_it_copies_goes_on_as_another() {
     with_weed("an_adapter_that_dies_while_it_copies_goes_on_as_another", async |weed: &mut Weed| {
-        let (volume, objects) = weed.volume("001", 40, 256 << 10).unwrap();
+        let (volume, objects) = weed.volume("001", 80, 256 << 10).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
         let (task, _) = task(migration(volume, before[0], target));
         let first = weed.adapter();
         first.prepare(&task).await.unwrap();
         let position = first.fence(&task).await.unwrap();
-        let copy = first.replicate(&task, None, Some(1_000_000));
-        assert!(tokio::time::timeout(Duration::from_secs(2), copy).await.is_err());
+        let copy = first.replicate(&task, None, Some(500_000));
+        let ended = tokio::time::timeout(Duration::from_secs(2), copy).await;
+        assert!(ended.is_err(), "{ended:?}");
         drop(first);
         assert!(weed.files(target, volume).iter().any(|name| name.ends_with(".note")));
         let second = weed.adapter();
@@ -489,6 +490,9 @@ fn the_cluster_is_told_with_where_volumes_lie() {
     });
 }
 
+/// Moves of each kind whose figures are told.
+const MOVES: usize = 10;
+
 /// Not a test: the figures of docs/adapters-stores.md.
 #[test]
 #[ignore = "takes minutes; its figures are printed"]
@@ -498,7 +502,7 @@ fn figures_of_moves_under_load() {
             let (volume, objects) = weed.volume(replication, 160, 256 << 10).unwrap();
             let (mut pauses, mut times, mut bad, mut good) = (Vec::new(), Vec::new(), 0, 0);
             let mut objects = objects;
-            for _ in 0..20 {
+            for _ in 0..MOVES {
                 let (source, target) = (holders(weed, volume)[0], free(weed, volume));
                 let store = weed.adapter();
                 let (task, _) = task(migration(volume, source, target));
@@ -520,7 +524,7 @@ fn figures_of_moves_under_load() {
             pauses.sort_unstable();
             times.sort_unstable();
             println!(
-                "{replication}: 20 moves; validation to switch p50 {:?} p99 {:?}; writes paused p50 {:?} p99 {:?}; \
+                "{replication}: {MOVES} moves; validation to switch median {:?} worst {:?}; writes paused median {:?} worst {:?}; \
                  {good} reads, {bad} wrong; {} acknowledged objects readable",
                 times[9],
                 times[19],

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOKS_LOST: u32 = 3;
 
 /// A copy that nobody wants any more was gone after 12 s on an idle machine.
-const COPY_ENDS: Duration = Duration::from_secs(60);
+const COPY_ENDS: Duration = Duration::from_secs(30);
 
 /// Files without a copy that is made or served are seen for a moment between the two.
 const BETWEEN: Duration = Duration::from_secs(5);
@@ -77,6 +77,10 @@ impl Job<'_> {
         }
         let target = self.target()?;
         let collection = self.collection()?;
+        if self.has(Note::Copy)? && self.rested(&target, &collection).await.is_err() {
+            // What a server that was killed left; the copy goes over it.
+            return self.copy_over(&origin, &target, bytes_per_s).await;
+        }
         match self.rested(&target, &collection).await? {
             Presence::Nothing => {}
             there if !self.has(Note::Copy)? => {
@@ -100,6 +104,13 @@ impl Job<'_> {
             self.tell(total, total, "bytes", None);
             return self.hold(from, to).await;
         }
+        self.copy_over(from, to, rate).await
+    }
+
+    /// Copies, whatever there is.
+    async fn copy_over(&self, from: &Server, to: &Server, rate: Option<u64>) -> Result<(), Refusal> {
+        let origin = self.fenced_status(from).await?;
+        let total = origin.end.dat_bytes + origin.end.idx_bytes;
         self.set(Note::Copy, to.name())?;
         let throttled_by = rate.map(|rate| format!("{rate} bytes per second, as asked for"));
         self.tell(0, total, "bytes", throttled_by.clone());
@@ -221,6 +232,11 @@ impl Job<'_> {
     /// Removes the copy, whole or not. It must not take writes.
     pub(super) async fn remove_copy(&self) -> Result<(), Refusal> {
         let (target, collection) = (self.target()?, self.collection()?);
+        if self.rested(&target, &collection).await.is_err()
+            && target.presence(self.volume, &collection).await? == Presence::Copying
+        {
+            self.sweep(&target, &collection).await?;
+        }
         match self.rested(&target, &collection).await? {
             Presence::Nothing => return Ok(()),
             Presence::Mounted(copy) if !copy.read_only => {
@@ -231,6 +247,25 @@ impl Job<'_> {
         }
         target.delete(self.volume, &collection).await?;
         self.until_listed(target.name(), false, COPY_ENDS).await
+    }
+}
+
+impl Job<'_> {
+    /// Clears what a server keeps that was killed while it copied: nothing but another copy, whole or failed, does.
+    async fn sweep(&self, target: &Server, collection: &str) -> Result<(), Refusal> {
+        let origin = self.origin().await?;
+        let again = async {
+            let mut stream = target.copy(self.volume, collection, &origin.address, None).await?;
+            while target.next_of_copy(&mut stream).await?.is_some() {}
+            Ok::<(), Refusal>(())
+        };
+        // It fails where the volume grows meanwhile, and clears as well.
+        let _ = again.await;
+        if target.mounted(self.volume).await?.is_some() {
+            target.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+            self.rescue(target).await?;
+        }
+        Ok(())
     }
 }
 

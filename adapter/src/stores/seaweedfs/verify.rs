@@ -36,8 +36,10 @@ impl Job<'_> {
             if number % TOLD_EVERY == 0 {
                 self.tell(number as u64, sample.len() as u64, "objects", None);
             }
-            let wanted = origin.needle(self.volume, *needle).await?;
-            if wanted != copy.needle(self.volume, *needle).await? {
+            let both =
+                tokio::try_join!(origin.needle(self.volume, *needle), copy.needle(self.volume, *needle));
+            let (wanted, found) = both?;
+            if wanted != found {
                 let words = format!("object {:x} at {} differs", needle.key, needle.offset);
                 return Err(Refusal::mismatch(words));
             }
