@@ -526,10 +526,10 @@ fn figures_of_moves_under_load() {
             println!(
                 "{replication}: {MOVES} moves; validation to switch median {:?} worst {:?}; writes paused median {:?} worst {:?}; \
                  {good} reads, {bad} wrong; {} acknowledged objects readable",
-                times[9],
-                times[19],
-                pauses[9],
-                pauses[19],
+                times[MOVES / 2],
+                times[MOVES - 1],
+                pauses[MOVES / 2],
+                pauses[MOVES - 1],
                 objects.len()
             );
         }
