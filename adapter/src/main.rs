@@ -8,7 +8,7 @@ use isotherm_adapter::ledger::Ledger;
 use isotherm_adapter::server::{Adapter, Listen, leaders, serve};
 use isotherm_adapter::stores::Configured;
 use isotherm_adapter::stores::simulated::{Flawed, Simulated};
-use isotherm_adapter::stores::valkey;
+use isotherm_adapter::stores::{seaweedfs, valkey};
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use sd_notify::NotifyState;
 use std::io::IsTerminal;
@@ -46,6 +46,8 @@ struct Cli {
 enum Command {
     /// Serve a cluster that is made up, for demonstrations and tests
     Simulated(ServeArgs),
+    /// Serve a SeaweedFS cluster
+    Seaweedfs(ServeArgs),
     /// Serve a Valkey cluster, version 9 or later
     Valkey(ServeArgs),
     Check(CheckArgs),
@@ -106,6 +108,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Simulated(args) => run::<Simulated>(&args).map(|()| ExitCode::SUCCESS),
+        Command::Seaweedfs(args) => run::<seaweedfs::Config>(&args).map(|()| ExitCode::SUCCESS),
         Command::Valkey(args) => run::<valkey::Config>(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => checked(args),
     };

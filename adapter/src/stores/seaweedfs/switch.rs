@@ -1,0 +1,256 @@
+//! Who serves: forward, back, and what is cleared away after either.
+//!
+//! The instant of the switch is the one in which the target begins to take writes: the flag is on its disk, so it is
+//! the same after any crash. Before it the source, which takes none, stops to serve reads, so that nothing stale is
+//! read behind it. On the way back it is the source's flag. A note says the same afterwards, when flags may have other
+//! reasons.
+
+use super::job::{Job, Note};
+use super::server::{End, Lasts, Presence, Server};
+use crate::contract::Refusal;
+use isotherm_migration::{Fenced, Side};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A master hears of what is mounted within some milliseconds.
+const HEARD: Duration = Duration::from_secs(20);
+
+/// Of notes that are there or not.
+const YES: &str = "yes";
+
+impl Job<'_> {
+    /// Lets the target serve.
+    pub(super) async fn commit(&self) -> Result<(), Refusal> {
+        if self.has(Note::Switched)? {
+            return Ok(());
+        }
+        let target = self.target()?;
+        target.status(self.volume).await?;
+        let fenced = self.writable()?.ok_or_else(|| self.conflict("has no fence of this migration"))?;
+        if !self.has(Note::Switching)? {
+            if !fenced.is_empty() && self.fenced().await? == Fenced::No {
+                return Err(self.conflict("takes writes somewhere: the copy may lack some of them"));
+            }
+            self.set(Note::Switching, YES)?;
+        }
+        let mut replicas = fenced.clone();
+        let gives_up = match self.source()? {
+            Some(source) => {
+                self.stand_down(&source).await?;
+                replicas.remove(source.name())
+            }
+            None => fenced.get(self.origin().await?.name()).copied(),
+        };
+        replicas.extend(gives_up.map(|idx_bytes| (target.name().to_owned(), idx_bytes)));
+        self.let_write(&replicas).await?;
+        self.set(Note::Switched, YES)
+    }
+
+    /// Stops a server from serving the volume. One that is gone serves nothing.
+    async fn stand_down(&self, server: &Server) -> Result<(), Refusal> {
+        self.store.stand_down(self.volume, server.name(), true);
+        let unmounted = server.unmount(self.volume).await;
+        if unmounted.is_err() && self.listed().await?.contains(server.name()) {
+            return unmounted;
+        }
+        self.until_listed(server.name(), false, HEARD).await
+    }
+
+    /// Lets a server serve what lies on its disk.
+    async fn stand_up(&self, server: &Server) -> Result<(), Refusal> {
+        self.store.stand_down(self.volume, server.name(), false);
+        if server.mounted(self.volume).await?.is_none() {
+            server.mount(self.volume).await?;
+        }
+        self.until_listed(server.name(), true, HEARD).await
+    }
+
+    /// Lets the source take writes again. A copy that is whole is served no more: it is out of date from now on.
+    pub(super) async fn unfence(&self) -> Result<(), Refusal> {
+        self.not_switched().await?;
+        let copy = self.held_copy().await?;
+        self.restore().await?;
+        if let Some(copy) = copy {
+            self.rescue(&copy).await?;
+            copy.unmount(self.volume).await?;
+            self.until_listed(copy.name(), false, HEARD).await?;
+        }
+        self.set(Note::Writable, "")
+    }
+
+    /// Restores the start: writes first, since they are waited for, then the target's disk.
+    pub(super) async fn abort(&self) -> Result<(), Refusal> {
+        self.not_switched().await?;
+        let copy = self.held_copy().await?;
+        self.restore().await?;
+        if let Some(copy) = copy {
+            self.rescue(&copy).await?;
+        }
+        if self.has(Note::Copy)? {
+            self.remove_copy().await?;
+        }
+        self.store.stand_down(self.volume, self.task.migration.target.name(), false);
+        self.set(Note::Writable, "")
+    }
+
+    /// The copy, which takes no writes, if it is served. A server out of reach serves nothing.
+    async fn held_copy(&self) -> Result<Option<Server>, Refusal> {
+        let target = self.target()?;
+        if !self.has(Note::Copy)? || !matches!(target.mounted(self.volume).await, Ok(Some(_))) {
+            return Ok(None);
+        }
+        target.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+        Ok(Some(target))
+    }
+
+    async fn not_switched(&self) -> Result<(), Refusal> {
+        match self.serves().await? {
+            Side::Source => Ok(()),
+            Side::Target | Side::Neither => {
+                Err(self.conflict("is served by the target: reverse the switch first"))
+            }
+        }
+    }
+
+    /// The source serves, and takes writes if it did before.
+    async fn restore(&self) -> Result<(), Refusal> {
+        if self.has(Note::Switching)?
+            && !self.has(Note::Switched)?
+            && let Some(source) = self.source()?
+        {
+            self.stand_up(&source).await?;
+        }
+        if let Some(writable) = self.writable()? {
+            self.let_write(&writable).await?;
+        }
+        if self.has(Note::Switched)? { Ok(()) } else { self.set(Note::Switching, "") }
+    }
+
+    /// Lets the source serve again. If the target took no write since the switch, what lies on the source's disk is
+    /// whole; otherwise the target's volume is copied back, behind a fence.
+    pub(super) async fn reverse(&self) -> Result<(), Refusal> {
+        if self.has(Note::Reversed)? {
+            return Ok(());
+        }
+        let source = self.source()?.ok_or_else(|| Refusal::unsupported("a repair has no way back"))?;
+        if !self.has(Note::Switched)? {
+            return Err(self.conflict("was not switched by this migration"));
+        }
+        let target = self.target()?;
+        let end = self.stop_writes_of_target(&source, &target).await?;
+        self.bring_back(&source, &target, end).await?;
+        self.stand_up(&source).await?;
+        self.stand_down(&target).await?;
+        self.let_write(&self.writable()?.unwrap_or_default()).await?;
+        self.set(Note::Reversed, YES)?;
+        self.set(Note::Writable, "")
+    }
+
+    async fn stop_writes_of_target(&self, source: &Server, target: &Server) -> Result<End, Refusal> {
+        if !self.has(Note::Reversing)? {
+            let mut replicas = BTreeMap::new();
+            for name in self.writable()?.unwrap_or_default().into_keys() {
+                let holder = if name == source.name() { target.clone() } else { self.store.server(&name)? };
+                replicas.insert(name, holder.status(self.volume).await?.end.idx_bytes);
+            }
+            self.set_writable(&replicas)?;
+            self.set(Note::Reversing, YES)?;
+        }
+        for name in self.writable()?.unwrap_or_default().into_keys().filter(|name| name != source.name()) {
+            self.store.server(&name)?.mark_read_only(self.volume, Lasts::UntilRestart).await?;
+        }
+        if target.mounted(self.volume).await?.is_none() {
+            // An attempt before this one had come to the end.
+            return source.status(self.volume).await.map(|status| status.end);
+        }
+        target.mark_read_only(self.volume, Lasts::UntilRestart).await?;
+        self.settled(target).await
+    }
+
+    /// Makes the source's copy what the target's is.
+    async fn bring_back(&self, source: &Server, target: &Server, end: End) -> Result<(), Refusal> {
+        if self.rested(source, &self.collection()?).await? == Presence::Unmounted {
+            // If it is out of date, it is served for the moment until the copy removes it.
+            source.mount(self.volume).await?;
+        }
+        if source.mounted(self.volume).await?.is_some_and(|there| there.end == end) {
+            return Ok(());
+        }
+        self.copy(target, source, None).await
+    }
+
+    /// Removes what the source has. The target must serve.
+    pub(super) async fn retire(&self) -> Result<(), Refusal> {
+        if !self.has(Note::Switched)? || self.has(Note::Reversing)? {
+            return Err(self.conflict("is not served by the target for good"));
+        }
+        self.target()?.status(self.volume).await?;
+        let (old, collection) = match self.source()? {
+            Some(source) => (source, self.collection()?),
+            None => {
+                let dead = self.store.server(self.task.migration.origin.node().name())?;
+                let collection = self.collection()?;
+                if dead.presence(self.volume, &collection).await.is_err() {
+                    return Ok(());
+                }
+                (dead, collection)
+            }
+        };
+        old.delete(self.volume, &collection).await?;
+        self.until_listed(old.name(), false, HEARD).await?;
+        self.store.stand_down(self.volume, old.name(), false);
+        Ok(())
+    }
+
+    /// Which copy serves.
+    pub(super) async fn serves(&self) -> Result<Side, Refusal> {
+        if self.has(Note::Reversed)? {
+            return Ok(Side::Source);
+        }
+        let (deciding, if_it_does, if_not) = if self.has(Note::Switched)? {
+            match self.source()? {
+                Some(source) if self.has(Note::Reversing)? => (source, Side::Source, Side::Target),
+                Some(source) => {
+                    // Told again to an adapter that started since.
+                    self.store.stand_down(self.volume, source.name(), true);
+                    return Ok(Side::Target);
+                }
+                None => return Ok(Side::Target),
+            }
+        } else if self.has(Note::Switching)? {
+            (self.target()?, Side::Target, Side::Source)
+        } else {
+            return Ok(Side::Source);
+        };
+        let takes_writes = deciding.mounted(self.volume).await?.is_some_and(|mounted| !mounted.read_only);
+        Ok(if takes_writes { if_it_does } else { if_not })
+    }
+
+    /// What there is because of the migration.
+    pub(super) async fn objects(&self) -> Result<Vec<String>, Refusal> {
+        let (volume, target, collection) = (self.volume, self.target()?, self.collection()?);
+        let mut objects = Vec::new();
+        let switched = self.has(Note::Switched)? && !self.has(Note::Reversed)?;
+        if self.has(Note::Copy)? && !switched {
+            let what = match target.presence(volume, &collection).await {
+                Ok(Presence::Nothing) => None,
+                Ok(Presence::Copying) => Some("unfinished copy"),
+                Ok(Presence::Unmounted | Presence::Mounted(_)) => Some("copy"),
+                Err(_) => Some("perhaps, as it is out of reach, a copy"),
+            };
+            objects.extend(what.map(|what| format!("{what} of volume {volume} on {}", target.name())));
+        }
+        if switched && let Some(source) = self.source()? {
+            objects.push(format!("old copy of volume {volume} on {}", source.name()));
+        }
+        if self.fenced().await.is_ok_and(|fenced| fenced == Fenced::Yes) {
+            let names = self.writable()?.unwrap_or_default().into_keys();
+            objects.extend(names.map(|name| format!("read-only flag of volume {volume} on {name}")));
+        }
+        Ok(objects)
+    }
+
+    fn conflict(&self, what: &str) -> Refusal {
+        Refusal::conflict(format!("volume {} {what}", self.volume))
+    }
+}
