@@ -220,7 +220,7 @@ fn a_switch_that_died_half_way_goes_forward_or_back() {
             store.fence(&task).await.unwrap();
             store.replicate(&task, None, None).await.unwrap();
             // Died between the two halves: the source is not served any more, the target takes no writes yet.
-            task.notes.set("switching", "yes").unwrap();
+            task.notes.set("switching", "begun").unwrap();
             weed.shell(&format!("volume.unmount -node {} -volumeId {volume}", node(before[0]))).unwrap();
             assert_eq!(store.serves(&task).await.unwrap(), Side::Source);
             weed.ensure_all(volume, &[target], &objects).unwrap();

@@ -108,7 +108,12 @@ impl Job<'_> {
     }
 
     /// Copies, whatever there is.
-    async fn copy_over(&self, from: &Server, to: &Server, rate: Option<u64>) -> Result<(), Refusal> {
+    pub(super) async fn copy_over(
+        &self,
+        from: &Server,
+        to: &Server,
+        rate: Option<u64>,
+    ) -> Result<(), Refusal> {
         let origin = self.fenced_status(from).await?;
         let total = origin.end.dat_bytes + origin.end.idx_bytes;
         self.set(Note::Copy, to.name())?;

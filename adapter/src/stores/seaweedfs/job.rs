@@ -31,9 +31,9 @@ pub(super) enum Note {
     Collection,
     /// Present once there may be something on the target.
     Copy,
-    /// Present once the switch has begun.
+    /// Present once the switch has begun: where the copy ended.
     Switching,
-    /// Present once the target serves.
+    /// Present once the target serves: where its log ended when it began to.
     Switched,
     /// Present once the way back has begun.
     Reversing,

@@ -25,13 +25,13 @@ impl Job<'_> {
             return Ok(());
         }
         let target = self.target()?;
-        target.status(self.volume).await?;
+        let copy = target.status(self.volume).await?;
         let fenced = self.writable()?.ok_or_else(|| self.conflict("has no fence of this migration"))?;
         if !self.has(Note::Switching)? {
             if !fenced.is_empty() && self.fenced().await? == Fenced::No {
                 return Err(self.conflict("takes writes somewhere: the copy may lack some of them"));
             }
-            self.set(Note::Switching, YES)?;
+            self.set(Note::Switching, &copy.end.to_string())?;
         }
         let mut replicas = fenced.clone();
         let gives_up = match self.source()? {
@@ -43,7 +43,7 @@ impl Job<'_> {
         };
         replicas.extend(gives_up.map(|idx_bytes| (target.name().to_owned(), idx_bytes)));
         self.let_write(&replicas).await?;
-        self.set(Note::Switched, YES)
+        self.set(Note::Switched, &self.note(Note::Switching)?.unwrap_or_default())
     }
 
     /// Stops a server from serving the volume. One that is gone serves nothing.
@@ -170,7 +170,11 @@ impl Job<'_> {
     /// Makes the source's copy what the target's is.
     async fn bring_back(&self, source: &Server, target: &Server, end: End) -> Result<(), Refusal> {
         if self.rested(source, &self.collection()?).await? == Presence::Unmounted {
-            // If it is out of date, it is served for the moment until the copy removes it.
+            let unchanged = self.note(Note::Switched)?.is_some_and(|switched| switched == end.to_string());
+            if !unchanged {
+                // What is out of date is not mounted, as it would be read: the copy replaces it.
+                return self.copy_over(target, source, None).await;
+            }
             source.mount(self.volume).await?;
         }
         if source.mounted(self.volume).await?.is_some_and(|there| there.end == end) {
