@@ -4,6 +4,7 @@
 //! ones, goes away in the middle, aborts in every phase, and, given a way to restart the adapter, kills it. It knows
 //! nothing of the store; what it cannot try it skips, and says so.
 
+mod args;
 mod bench;
 mod crashes;
 mod looks;
@@ -15,6 +16,7 @@ mod refusals;
 mod report;
 mod trial;
 
+pub use args::CheckArgs;
 pub use report::{Checked, Finding, Report};
 
 use bench::Bench;

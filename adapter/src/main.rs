@@ -2,14 +2,13 @@
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use isotherm_adapter::check::{Options, check};
+use isotherm_adapter::check::CheckArgs;
 use isotherm_adapter::config::Config;
 use isotherm_adapter::ledger::Ledger;
 use isotherm_adapter::server::{Adapter, Listen, leaders, serve};
 use isotherm_adapter::stores::Configured;
 use isotherm_adapter::stores::simulated::{Flawed, Simulated};
 use isotherm_adapter::stores::{seaweedfs, valkey};
-use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use sd_notify::NotifyState;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -53,46 +52,6 @@ enum Command {
     Check(CheckArgs),
 }
 
-/// Check whether an adapter keeps the contract, by moving a partition there and back in many ways
-///
-/// It should be an adapter that nobody else drives: whoever does is refused afterwards, as an older controller. The
-/// partition lies where it lay at the end, unless something failed.
-#[derive(Args)]
-struct CheckArgs {
-    /// Where it listens, such as http://127.0.0.1:7700
-    endpoint: String,
-    /// The partition to move [default: the smallest that can be moved]
-    #[arg(long, value_name = "ID")]
-    partition: Option<String>,
-    /// The node to move it to [default: one that is up and does not hold it]
-    #[arg(long, value_name = "NODE")]
-    target: Option<String>,
-    /// A shell command that kills the adapter and starts it again; without, crashes are not tried
-    #[arg(long, value_name = "COMMAND")]
-    restart: Option<String>,
-    /// Authority of the adapter's certificate, PEM, for https:// [default: those of the system]
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Certificate to show to it, PEM
-    #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<PathBuf>,
-    /// Its private key, PEM
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
-    /// A story to try, by the name in the report; may be repeated [default: all]
-    #[arg(long, value_name = "STORY")]
-    only: Vec<String>,
-    /// How to print the report
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
-}
-
 /// An adapter needs a folder of its own, in which it keeps what it promised; it ends cleanly on SIGINT and SIGTERM, and
 /// takes up what was under way when it starts again.
 #[derive(Args)]
@@ -122,22 +81,8 @@ fn main() -> ExitCode {
 }
 
 fn checked(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let identity = args.cert.zip(args.key).map(|(cert, key)| IdentityFiles { cert, key });
-    let tls = ClientFiles { ca: args.ca, identity };
-    let options = Options {
-        partition: args.partition,
-        target: args.target,
-        restart: args.restart,
-        tls: (!tls.is_empty()).then_some(tls),
-        only: args.only,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    let report = runtime.block_on(check(&args.endpoint, options))?;
-    match args.output {
-        Output::Table => println!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    let (report, text) = args.run()?;
+    println!("{text}");
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -110,6 +110,9 @@ enum Command {
     /// Let migrations begin again after `isotherm freeze`
     Unfreeze(diary::FreezeArgs),
     Diary(diary::DiaryArgs),
+    /// Look after adapters
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
     /// Decide where partitions should lie
     #[command(subcommand)]
     Plan(plan::PlanCommand),
@@ -157,6 +160,11 @@ enum ConfigCommand {
         /// The configuration file
         file: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum AdapterCommand {
+    Check(isotherm_adapter::check::CheckArgs),
 }
 
 #[derive(Subcommand)]
@@ -254,6 +262,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Freeze(args) => client(diary::freeze(args)),
         Command::Unfreeze(args) => client(diary::unfreeze(args)),
         Command::Diary(args) => client(diary::diary(args)),
+        Command::Adapter(AdapterCommand::Check(args)) => check_adapter(args),
         Command::Plan(command) => plan::run(&command),
         Command::Store(command) => store::run(command),
     };
@@ -300,6 +309,17 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
 fn check(file: &std::path::Path) -> Result<(), Failure> {
     Config::from_file(file).map_err(|error| anyhow::anyhow!(with_causes(&error)))?;
     print::out("ok\n")
+}
+
+fn check_adapter(args: isotherm_adapter::check::CheckArgs) -> Result<(), Failure> {
+    let (report, text) = args.run()?;
+    print::out(&format!("{text}\n"))?;
+    match report.failures().as_slice() {
+        [] => Ok(()),
+        failures => {
+            Err(anyhow::anyhow!("the adapter does not keep the contract: {}", failures.join(", ")).into())
+        }
+    }
 }
 
 /// Runs a command that asks a server. One thread is enough for one question.
