@@ -98,6 +98,7 @@ macro_rules! suite {
     ($bench:ident, $report:ident, $only:ident: $($name:literal, $what:literal, $story:path;)*) => {
         known(&$only, &[$($name),*])?;
         $(if $only.is_empty() || $only.iter().any(|name| name == $name) {
+            $bench.rested().await;
             let begun = Instant::now();
             let verdict = match $story(&mut $bench).await {
                 // What was left by a story that failed would be held against the next one.

@@ -3,76 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use isotherm_adapter::check::{Finding, Options, Report, check};
+#[path = "support/running.rs"]
+mod running;
+
+use isotherm_adapter::check::{Finding, Options};
+use running::{ADAPTER, Running};
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const ADAPTER: &str = env!("CARGO_BIN_EXE_isotherm-adapter");
-
-/// An adapter that runs, and is killed when dropped, also after it was started anew by the check.
-struct Running {
-    folder: TempDir,
-    endpoint: String,
-}
-
-impl Running {
-    fn start(store: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let data = folder.path().join("data");
-        let config = format!(
-            "system = \"demo\"\ndata = {data:?}\nlisten = \"127.0.0.1:{port}\"\n[store]\n{store}\n\
-             state = \"cluster.sqlite\"\nlatency = \"1ms\"\npartitions = 3\nblocks = 24\n"
-        );
-        fs::write(folder.path().join("adapter.toml"), config).unwrap();
-        // Waits for the one that was killed to be gone: it has the port and the lock.
-        let script = format!(
-            "cd {:?}\nif read -r pid < pid; then kill -9 \"$pid\"; \
-             until ! kill -0 \"$pid\" || grep -q 'State:.Z' \"/proc/$pid/status\"; do sleep 0.02; done; fi 2> /dev/null\n\
-             {ADAPTER:?} simulated --config adapter.toml < /dev/null > /dev/null 2>> log &\necho $! > pid\n",
-            folder.path()
-        );
-        fs::write(folder.path().join("restart.sh"), script).unwrap();
-        let running = Self { folder, endpoint: format!("http://127.0.0.1:{port}") };
-        assert!(Command::new("sh").arg(running.folder.path().join("restart.sh")).status().unwrap().success());
-        let until = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "{}", running.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        running
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    fn restart(&self) -> String {
-        format!("sh {}", self.folder.path().join("restart.sh").display())
-    }
-
-    fn check(&self, only: &[&str]) -> Report {
-        let only = only.iter().map(|name| (*name).to_owned()).collect();
-        let options = Options { restart: Some(self.restart()), only, ..Options::default() };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        runtime.unwrap().block_on(check(&self.endpoint, options)).unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Ok(pid) = fs::read_to_string(self.folder.path().join("pid")) else { return };
-        let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
-    }
+/// A simulated cluster of three small partitions.
+fn simulated(store: &str) -> Running {
+    let table =
+        format!("{store}\nstate = \"cluster.sqlite\"\nlatency = \"1ms\"\npartitions = 3\nblocks = 24\n");
+    Running::start("simulated", &table)
 }
 
 fn passes(store: &str, skipped: &[&str]) {
-    let running = Running::start(store);
-    let report = running.check(&[]);
+    let running = simulated(store);
+    let report = running.check(Options::default());
     assert!(report.is_good(), "{report}\n{}", running.log());
     let left_out: Vec<&str> = report
         .checks
@@ -112,15 +62,15 @@ fn every_flaw_is_found_by_the_story_that_is_about_it() {
         ("retire-leaves-source", "move"),
         ("forgets-at-start", "crash"),
     ] {
-        let running = Running::start(&format!("kind = \"at_switch\"\nflaw = {flaw:?}"));
-        let report = running.check(&[found_by]);
+        let running = simulated(&format!("kind = \"at_switch\"\nflaw = {flaw:?}"));
+        let report = running.check(Options { only: vec![found_by.to_owned()], ..Options::default() });
         assert_eq!(report.failures(), [found_by], "{flaw} is not found:\n{report}");
     }
 }
 
 #[test]
 fn a_second_adapter_of_the_same_folder_is_told_so() {
-    let running = Running::start("kind = \"at_switch\"");
+    let running = simulated("kind = \"at_switch\"");
     let folder = running.folder.path();
     let config = fs::read_to_string(folder.join("adapter.toml")).unwrap();
     let listen = config.lines().find(|line| line.starts_with("listen")).unwrap();

@@ -217,33 +217,55 @@ impl Bench {
 
     /// Fails unless nothing is left of migrations, and these nodes hold the subject.
     pub(super) async fn clean(&mut self, holders: &[NodeId], when: &str) -> Result<(), Why> {
-        let left = self.left().await?;
-        if let Some(status) = left.first() {
-            let id =
-                status.migration.as_ref().map(|migration| migration.migration_id.clone()).unwrap_or_default();
-            return failed(format!("{when}, ListMigrations has {id}, with {:?}", status.objects));
-        }
+        self.nothing_left(when).await?;
         self.settled(holders, when).await
+    }
+
+    /// Fails unless nothing is left of migrations.
+    pub(super) async fn nothing_left(&mut self, when: &str) -> Result<(), Why> {
+        let left = self.left().await?;
+        let Some(status) = left.first() else { return Ok(()) };
+        let id =
+            status.migration.as_ref().map(|migration| migration.migration_id.clone()).unwrap_or_default();
+        failed(format!("{when}, ListMigrations has {id}, with {:?}", status.objects))
     }
 
     /// Waits until these nodes hold the subject, in any order: a store may tell of it a little later.
     pub(super) async fn settled(&mut self, holders: &[NodeId], when: &str) -> Result<(), Why> {
-        let sorted = |nodes: &[NodeId]| {
-            let mut nodes: Vec<String> = nodes.iter().map(|node| node.name().to_owned()).collect();
-            nodes.sort();
-            nodes
-        };
+        let expected = sorted(holders);
+        self.told(|found| *found == expected, &format!("{expected:?}"), when).await
+    }
+
+    /// Waits until this node holds the subject, and that one does not.
+    pub(super) async fn settled_on(&mut self, holds: &NodeId, not: &NodeId, when: &str) -> Result<(), Why> {
+        let has = |found: &[String], node: &NodeId| found.iter().any(|name| name == node.name());
+        let told = |found: &Vec<String>| has(found, holds) && !has(found, not);
+        self.told(told, &format!("{} instead of {}", holds.name(), not.name()), when).await
+    }
+
+    /// Waits until the subject lies where it lay at first; what comes of a story that cannot begin so is told by it.
+    pub(super) async fn rested(&mut self) {
+        if let Some(subject) = self.subject.clone() {
+            let _ = self.settled(&subject.holders, "before a story").await;
+        }
+    }
+
+    async fn told(
+        &mut self,
+        so: impl Fn(&Vec<String>) -> bool,
+        expected: &str,
+        when: &str,
+    ) -> Result<(), Why> {
         let until = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
-            let found = self.holders().await?;
-            if sorted(&found) == sorted(holders) {
+            let found = sorted(&self.holders().await?);
+            if so(&found) {
                 return Ok(());
             }
             if tokio::time::Instant::now() > until {
-                let (found, expected) = (sorted(&found), sorted(holders));
-                return failed(format!("{when}, the topology says that {found:?} hold it, not {expected:?}"));
+                return failed(format!("{when}, the topology says that {found:?} hold it, not {expected}"));
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -292,4 +314,11 @@ fn client(endpoint: &Endpoint) -> Client {
 /// What a refusal was, for people.
 pub(super) fn words(refusal: &Refusal) -> String {
     format!("{:?} ({})", refusal.reason, refusal.message)
+}
+
+/// Names of nodes, so that their order does not count.
+fn sorted(nodes: &[NodeId]) -> Vec<String> {
+    let mut names: Vec<String> = nodes.iter().map(|node| node.name().to_owned()).collect();
+    names.sort();
+    names
 }

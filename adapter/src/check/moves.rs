@@ -9,10 +9,16 @@ use isotherm_migration::{Done, Fate, Fenced, Origin, Reason, Request, Side, Step
 use isotherm_model::NodeId;
 use isotherm_proto::{Health, Switch};
 
-/// The holders once the target has taken the place of the source.
-pub(super) fn moved(subject: &Subject, holders: &[NodeId]) -> Vec<NodeId> {
+/// Fails unless nothing is left and the target has taken the place of the source. With an engine that switches, the
+/// others may be others, too: what is moved goes to the nodes that are the target's replicas.
+async fn arrived(bench: &mut Bench, subject: &Subject, before: &[NodeId], when: &str) -> Verdict {
     let replaced = |node: &NodeId| if *node == subject.source { &subject.target } else { node }.clone();
-    holders.iter().map(replaced).collect()
+    let expected: Vec<NodeId> = before.iter().map(replaced).collect();
+    bench.nothing_left(when).await?;
+    match bench.capabilities.switch {
+        Switch::EngineAtomic => bench.settled_on(&subject.target, &subject.source, when).await,
+        Switch::Gated | Switch::None => bench.settled(&expected, when).await,
+    }
 }
 
 /// Moves the partition back to where it lay.
@@ -37,7 +43,7 @@ pub(super) async fn happy(bench: &mut Bench) -> Verdict {
     })?;
     must(seen.fenced == Fenced::No, || "the fence outlived the switch".to_owned())?;
     trial.retire().await?;
-    bench.clean(&moved(&subject, &before), "after the source was retired").await?;
+    arrived(bench, &subject, &before, "after the source was retired").await?;
     back(bench).await
 }
 
@@ -56,7 +62,7 @@ pub(super) async fn repeated(bench: &mut Bench) -> Verdict {
     trial.raise();
     doubled(&mut trial, Step::RetireSource).await?;
     bench.term = trial.term;
-    bench.clean(&moved(&subject, &before), "after each call was made three times").await?;
+    arrived(bench, &subject, &before, "after each call was made three times").await?;
     back(bench).await
 }
 
@@ -130,7 +136,7 @@ pub(super) async fn late(bench: &mut Bench) -> Verdict {
     must(seen.serves == Side::Target, || format!("late calls had an effect: {:?} serves", seen.serves))?;
     trial.verify_after().await?;
     trial.retire().await?;
-    bench.clean(&moved(&subject, &before), "after the source was retired").await?;
+    arrived(bench, &subject, &before, "after the source was retired").await?;
     back(bench).await
 }
 
@@ -192,5 +198,5 @@ async fn repaired(bench: &mut Bench, subject: &Subject, dead: NodeId) -> Verdict
     must(findings.is_empty(), || format!("the repair cannot be done: {findings:?}"))?;
     trial.switch().await?;
     trial.retire().await?;
-    bench.clean(&moved(subject, &subject.holders), "after the repair").await
+    arrived(bench, subject, &subject.holders, "after the repair").await
 }

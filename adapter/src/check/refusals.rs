@@ -24,8 +24,11 @@ pub(super) async fn malformed(bench: &mut Bench) -> Verdict {
         ("without a migration", wire::Call { migration: None, ..good.clone() }),
         ("without epochs", wire::Call { expected_epoch: None, new_epoch: None, ..good.clone() }),
         (
-            "whose new_epoch is the expected one",
-            wire::Call { new_epoch: good.expected_epoch, ..good.clone() },
+            "whose new_epoch is below the expected one",
+            wire::Call {
+                new_epoch: good.expected_epoch.map(|epoch| epoch.saturating_sub(1)),
+                ..good.clone()
+            },
         ),
         ("without a name", wire::Call { request_id: String::new(), ..good.clone() }),
         ("with a space in its name", wire::Call { request_id: "a b".to_owned(), ..good.clone() }),

@@ -6,10 +6,17 @@ use rusqlite::Connection;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const FILE: &str = "ledger.sqlite";
 const LOCK: &str = "ledger.lock";
+
+/// How long the one before may take to be gone: a process that was killed holds its files until its last thread is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Of the tables. A file with a higher one is not touched.
 const FORMAT: i64 = 1;
@@ -45,7 +52,14 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);
     let options = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = options.map_err(io_error(&path))?;
-    match file.try_lock() {
+    let begun = Instant::now();
+    let locked = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(LOOK_AGAIN),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let holder = fs::read_to_string(&path).unwrap_or_default();

@@ -187,7 +187,7 @@ impl Store for SeaweedFs {
         match shift {
             Shift::Leader(_) => Err(Refusal::unsupported("replicas of SeaweedFS have no leader: drain one")),
             Shift::Drain(node) => self.drain(volume, node.name()).await.map(|()| Some(node.clone())),
-            Shift::Restore(node) => self.restore(volume, node.name()).await.map(|()| None),
+            Shift::Restore(node) => Ok(self.restore(volume, node.name()).await?.then(|| node.clone())),
         }
     }
 }

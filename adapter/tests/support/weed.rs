@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
 
-const MASTER: &str = "10.77.0.9:9333";
+pub(crate) const MASTER: &str = "10.77.0.9:9333";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The volumes that tests move are in a collection, so that new objects can be told where to go.

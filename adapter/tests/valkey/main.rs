@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a lab that cannot be made fails the test")]
 
+mod checked;
 mod clients;
 mod failures;
 mod lab;
 mod looks;
 mod moves;
+#[path = "../support/running.rs"]
+mod running;
 mod steps;

@@ -250,6 +250,8 @@ impl Job<'_> {
             }
             Presence::Mounted(_) | Presence::Unmounted | Presence::Copying => {}
         }
+        // It is mounted to be deleted, and nobody may unmount it meanwhile.
+        self.store.stand_down(self.volume, target.name(), false);
         target.delete(self.volume, &collection).await?;
         self.until_listed(target.name(), false, COPY_ENDS).await
     }

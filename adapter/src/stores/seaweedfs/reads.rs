@@ -49,10 +49,11 @@ impl SeaweedFs {
         self.until(volume, name, false).await
     }
 
-    /// Restores a replica, and writes to the volume, unless it was read-only before.
-    pub(super) async fn restore(&self, volume: Volume, name: &str) -> Result<(), Refusal> {
+    /// Restores a replica, and writes to the volume, unless it was read-only before. Whether it was drained.
+    pub(super) async fn restore(&self, volume: Volume, name: &str) -> Result<bool, Refusal> {
         let restored = self.server(name)?;
-        if restored.mounted(volume).await?.is_none() {
+        let drained = restored.mounted(volume).await?.is_none();
+        if drained {
             restored.mount(volume).await?;
         }
         self.until(volume, name, true).await?;
@@ -65,7 +66,7 @@ impl SeaweedFs {
             }
         }
         self.set_drained(volume, name, false);
-        Ok(())
+        Ok(drained)
     }
 
     async fn mounted_on(&self, volume: Volume) -> Result<BTreeSet<String>, Refusal> {

@@ -238,7 +238,13 @@ impl Server {
         let mut client = self.client.clone();
         let answer = client.volume_delete(request(volume));
         found(ask(self.name(), "VolumeDelete", MOUNT_LIMIT, answer).await)?;
-        Ok(())
+        match self.presence(volume, collection).await? {
+            Presence::Nothing => Ok(()),
+            Presence::Copying | Presence::Unmounted | Presence::Mounted(_) => Err(Refusal::not_now(format!(
+                "{} has files of volume {volume} still, though it was told to delete it",
+                self.name()
+            ))),
+        }
     }
 
     /// Begins to copy a volume from another server to this one. Whatever it has of it is lost.

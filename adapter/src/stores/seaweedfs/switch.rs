@@ -200,10 +200,13 @@ impl Job<'_> {
                 (dead, collection)
             }
         };
-        old.delete(self.volume, &collection).await?;
-        self.until_listed(old.name(), false, HEARD).await?;
+        // It is mounted to be deleted, and nobody may unmount it meanwhile.
         self.store.stand_down(self.volume, old.name(), false);
-        Ok(())
+        if let Err(refusal) = old.delete(self.volume, &collection).await {
+            self.store.stand_down(self.volume, old.name(), true);
+            return Err(refusal);
+        }
+        self.until_listed(old.name(), false, HEARD).await
     }
 
     /// Which copy serves.
