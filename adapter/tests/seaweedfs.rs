@@ -155,8 +155,11 @@ fn a_target_killed_while_it_copies_keeps_nothing_and_writes_are_back_before_it_i
         store.fence(&task).await.unwrap();
         let copy = store.replicate(&task, None, Some(2_000_000));
         let killed = async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            assert!(weed.files(target, volume).iter().any(|name| name.ends_with(".note")));
+            let begun = Instant::now();
+            while !weed.files(target, volume).iter().any(|name| name.ends_with(".note")) {
+                assert!(begun.elapsed() < Duration::from_secs(30), "no copy has begun");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             weed.kill(target).unwrap();
         };
         let (copied, ()) = tokio::join!(copy, killed);

@@ -291,9 +291,11 @@ fn steps_s(folder: &Folder) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_a_cycle_keeps_its_rows_it_has_every_step_once() {
     let behind = |folder: &Folder| folder.files(".parquet") > folder.named();
-    let deaths: [(&str, Reached); 2] = [
+    // A cycle keeps its entropies, then its decisions.
+    let deaths: [(&str, Reached); 3] = [
         ("store::append_written=2*off->pause", behind),
-        ("store::appended=2*off->pause", |folder| folder.table("entropy")["segments"].as_u64() >= Some(5)),
+        ("store::append_written=3*off->pause", behind),
+        ("store::appended=4*off->pause", |folder| folder.table("entropy")["segments"].as_u64() >= Some(5)),
     ];
     for (failpoint, reached) in deaths {
         let folder = Folder::new(CYCLES);
@@ -320,7 +322,8 @@ async fn killed_while_a_cycle_keeps_its_rows_it_has_every_step_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn orphans_of_a_cycle_are_gone_after_a_start() {
     let folder = Folder::new(CYCLES);
-    let mut analyzer = folder.start("store::append_written=1*off->pause");
+    // A cycle keeps its entropies, then its decisions.
+    let mut analyzer = folder.start("store::append_written=2*off->pause");
     let second = |folder: &Folder| folder.named() > 0 && folder.files(".parquet") > folder.named();
     folder.until("files of the second cycle", second);
     analyzer.child.kill();

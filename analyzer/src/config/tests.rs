@@ -84,7 +84,7 @@ fn mistakes_are_named_by_file_line_and_key() {
         (with("\"2m\"", "60"), "c.toml:3: step: invalid type: integer `60`, expected a string"),
         (
             with("data_dir", "datadir"),
-            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `ingest`, `store`, `topology`, `adapter`, `failure`, `cycle`",
+            "c.toml:2: datadir: unknown field `datadir`, expected one of `listen`, `data_dir`, `step`, `ingest`, `store`, `topology`, `adapter`, `failure`, `cycle`, `migrate`",
         ),
         (with("\"seaweedfs\"", "\"\""), "c.toml:5: topology.system: system is empty"),
         (
