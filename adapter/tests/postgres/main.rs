@@ -1,0 +1,8 @@
+//! The adapter of PostgreSQL against real servers: a router and two nodes on loopback ports.
+
+mod clients;
+mod failures;
+mod lab;
+mod looks;
+mod moves;
+mod steps;
