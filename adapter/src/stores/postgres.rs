@@ -146,7 +146,7 @@ impl Store for Postgres {
             return Ok(Fenced::No);
         }
         let source = self.node(moving.source).await?;
-        let up = fence::is_up(&source, moving.table(), &moving.names).await?;
+        let up = fence::is_up(&source, moving.data(), &moving.names).await?;
         Ok(if up { Fenced::Yes } else { Fenced::No })
     }
 

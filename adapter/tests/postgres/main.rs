@@ -1,6 +1,7 @@
 //! The adapter of PostgreSQL against real servers: a router and two nodes on loopback ports.
 
 mod clients;
+mod contract;
 mod failures;
 mod lab;
 mod looks;

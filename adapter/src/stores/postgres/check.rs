@@ -58,15 +58,15 @@ impl Postgres {
             match link {
                 Ok(link) => server(link, &mut findings).await?,
                 Err(refusal) => {
-                    findings.push(format!("the {what} is away: {}; bring it up", refusal.message))
+                    findings.push(format!("the {what} is away: {}; bring it up", refusal.message));
                 }
             }
         }
         if let Ok(source) = &source {
-            table(source, moving.table(), &mut findings).await?;
+            table(source, moving.data(), &mut findings).await?;
         }
         if let Ok(target) = &target {
-            room(target, moving.table(), &mut findings).await?;
+            room(target, moving.data(), &mut findings).await?;
         }
         let copies = if source.is_ok() { Copies::Live } else { Copies::Lost };
         Ok(Findings { findings, copies })

@@ -31,8 +31,8 @@ impl Postgres {
             let rows = link.rows(LEFT, &[&forth, &back, &fence, &copies]).await?;
             left.extend(rows.iter().map(|row| format!("{} on {}", row.get::<_, &str>(0), link.name)));
         }
-        if schema::is_marked(&target, moving.table(), &moving.names).await? {
-            left.push(format!("table {} on {}", moving.table(), target.name));
+        if schema::is_marked(&target, moving.data(), &moving.names).await? {
+            left.push(format!("table {} on {}", moving.data(), target.name));
         }
         for name in [forth, &moving.names.old()] {
             let table = moving.place.table.beside(name);
@@ -68,15 +68,15 @@ impl Postgres {
         self.note_copies(task, target, moving.names.forth()).await?;
         stream::unsubscribe(target, moving.names.forth()).await?;
         stream::unpublish(target, &moving.names.back(), None).await?;
-        if schema::is_marked(target, moving.table(), &moving.names).await? {
-            target.run(&format!("DROP TABLE {}", moving.table())).await?;
+        if schema::is_marked(target, moving.data(), &moving.names).await? {
+            target.run(&format!("DROP TABLE {}", moving.data())).await?;
         }
-        fence::forget(target, moving.table(), &moving.names).await
+        fence::forget(target, moving.data(), &moving.names).await
     }
 
     async fn clear_source(&self, task: &Task, moving: &Moving, source: &Link) -> Result<(), Refusal> {
         source.wait_for_locks(self.servers.lock_wait).await?;
-        fence::lower(source, moving.table(), &moving.names).await?;
+        fence::lower(source, moving.data(), &moving.names).await?;
         stream::unsubscribe(source, &moving.names.back()).await?;
         let copies = task.notes.get(COPIES)?;
         stream::unpublish(source, moving.names.forth(), copies.as_deref()).await
@@ -100,7 +100,7 @@ impl Postgres {
             Side::Neither => return Err(moving.elsewhere()),
         }
         let (source, target) = self.both(&moving).await?;
-        let (table, names) = (moving.table(), &moving.names);
+        let (table, names) = (moving.data(), &moving.names);
         self.note_copies(task, &target, names.forth()).await?;
         stream::unsubscribe(&target, names.forth()).await?;
         stream::unsubscribe(&source, &names.back()).await?;

@@ -33,11 +33,11 @@ impl Postgres {
             .await?
             .ok_or_else(|| Refusal::conflict("the router has no foreign server for the target"))?;
         let (source, target) = self.both(&moving).await?;
-        let ours = schema::is_marked(&target, moving.table(), &moving.names).await?;
-        if !ours && schema::exists(&target, moving.table()).await? {
-            return Err(Refusal::conflict(format!("{} has a {} already", target.name, moving.table())));
+        let ours = schema::is_marked(&target, moving.data(), &moving.names).await?;
+        if !ours && schema::exists(&target, moving.data()).await? {
+            return Err(Refusal::conflict(format!("{} has a {} already", target.name, moving.data())));
         }
-        schema::copy(&source, &target, moving.table(), &moving.names).await?;
+        schema::copy(&source, &target, moving.data(), &moving.names).await?;
         schema::foreign(&moving.router, &moving.place, &server, &moving.names).await
     }
 
@@ -46,7 +46,7 @@ impl Postgres {
         moving.source_serves()?;
         let name = moving.names.forth();
         let (source, target) = self.both(&moving).await?;
-        stream::publish(&source, name, moving.table()).await?;
+        stream::publish(&source, name, moving.data()).await?;
         let conninfo = self.login.conninfo(&self.servers.nodes[moving.source].at);
         stream::subscribe(&target, name, &conninfo, true).await?;
         self.note_copies(task, &target, name).await?;
@@ -79,13 +79,13 @@ impl Postgres {
             WHERE s.subname = $1 AND r.srrelid = to_regclass($2::text)";
         let name = moving.names.forth();
         let (source, target) = self.both(moving).await?;
-        let rows = target.rows(STATE, &[&name, &moving.table().to_string()]).await?;
+        let rows = target.rows(STATE, &[&name, &moving.data().to_string()]).await?;
         let Some(row) = rows.first() else {
             return Err(Refusal::conflict(format!("subscription {name} on {} is gone", target.name)));
         };
         let estimate =
             "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass($1::text)";
-        let total: i64 = source.row(estimate, &[&moving.table().to_string()]).await?.get(0);
+        let total: i64 = source.row(estimate, &[&moving.data().to_string()]).await?.get(0);
         let state: &str = row.get(0);
         // A copy that has begun and is in no progress view any more has been read to its end.
         let done = match (state, row.get::<_, Option<i64>>(1)) {
@@ -133,9 +133,9 @@ impl Postgres {
             source: self.node(moving.source).await?,
             target: self.node(moving.target).await?,
         };
-        sessions.align(moving.table(), moving.names.forth(), self.servers.lock_wait).await?;
+        sessions.align(moving.data(), moving.names.forth(), self.servers.lock_wait).await?;
         let begun = Instant::now();
-        let evidence = compare(&sessions.source, &sessions.target, moving.table()).await?;
+        let evidence = compare(&sessions.source, &sessions.target, moving.data()).await?;
         task.notes.set(VERIFIED, &begun.elapsed().as_millis().to_string())?;
         Ok(evidence)
     }
@@ -150,7 +150,7 @@ impl Postgres {
     ) -> Result<(), Refusal> {
         let took = task.notes.get(VERIFIED)?.and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
         if took.is_some_and(|took| took <= self.servers.pause / 3) {
-            compare(source, target, moving.table()).await?;
+            compare(source, target, moving.data()).await?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(super) struct Moving {
 
 impl Moving {
     /// The table on source and target.
-    pub(super) fn table(&self) -> &Table {
+    pub(super) fn data(&self) -> &Table {
         &self.place.remote
     }
 

@@ -31,7 +31,7 @@ impl Postgres {
         let source = self.node(moving.source).await?;
         source.wait_for_locks(self.servers.lock_wait).await?;
         let held = self.locked(&moving.id, &moving.place.parent).await?;
-        let position = fence::raise(&source, moving.table(), &moving.names).await?;
+        let position = fence::raise(&source, moving.data(), &moving.names).await?;
         self.keep(&moving.id, held).await;
         Ok(Position(position))
     }
@@ -41,7 +41,7 @@ impl Postgres {
         moving.source_serves()?;
         let source = self.node(moving.source).await?;
         source.wait_for_locks(self.servers.lock_wait).await?;
-        fence::lower(&source, moving.table(), &moving.names).await?;
+        fence::lower(&source, moving.data(), &moving.names).await?;
         self.let_go(&moving.id).await;
         Ok(())
     }
@@ -70,14 +70,14 @@ impl Postgres {
 
     /// Refused unless the copy is whole and nobody writes; pins the target's log for the way back.
     async fn ready(&self, task: &Task, moving: &Moving, source: &Link, target: &Link) -> Result<(), Refusal> {
-        if !fence::is_up(source, moving.table(), &moving.names).await? {
-            return Err(Refusal::conflict(format!("writes to {} are not stopped", moving.table())));
+        if !fence::is_up(source, moving.data(), &moving.names).await? {
+            return Err(Refusal::conflict(format!("writes to {} are not stopped", moving.data())));
         }
         let position = source.position().await?;
         stream::reached(source, moving.names.forth(), &position, self.servers.lock_wait).await?;
         self.compared_again(task, moving, source, target).await?;
         let back = moving.names.back();
-        stream::publish(target, &back, moving.table()).await?;
+        stream::publish(target, &back, moving.data()).await?;
         let advance = "SELECT FROM pg_replication_slot_advance($1::text::name, pg_current_wal_flush_lsn())";
         target.rows(advance, &[&back]).await.map(drop)
     }
@@ -151,7 +151,7 @@ impl Postgres {
         target.wait_for_locks(self.servers.lock_wait).await?;
         source.wait_for_locks(self.servers.lock_wait).await?;
         let held = self.lock(&moving.place.parent).await?;
-        let position = fence::raise(target, moving.table(), &moving.names).await?;
+        let position = fence::raise(target, moving.data(), &moving.names).await?;
         let back = moving.names.back();
         stream::reached(target, &back, &position, self.servers.lock_wait).await?;
         self.compared_again(task, moving, target, source).await?;
@@ -164,17 +164,17 @@ impl Postgres {
     /// After a way back that came to nothing: the target takes writes as before, and the source does not.
     async fn stay(&self, moving: &Moving) -> Result<(), Refusal> {
         match self.node(moving.source).await {
-            Ok(source) => drop(fence::raise(&source, moving.table(), &moving.names).await?),
+            Ok(source) => drop(fence::raise(&source, moving.data(), &moving.names).await?),
             Err(refusal) => tracing::warn!("the source takes no writes as long as it is away: {refusal}"),
         }
         let target = self.node(moving.target).await?;
-        fence::lower(&target, moving.table(), &moving.names).await
+        fence::lower(&target, moving.data(), &moving.names).await
     }
 
     /// Has the source follow nobody, and take writes.
     async fn reopen(&self, moving: &Moving, source: &Link) -> Result<(), Refusal> {
         stream::unsubscribe(source, &moving.names.back()).await?;
-        fence::lower(source, moving.table(), &moving.names).await
+        fence::lower(source, moving.data(), &moving.names).await
     }
 }
 
