@@ -30,7 +30,8 @@ fn restart(folder: &Path, config: &Path) -> String {
     let (id, log, config) = (folder.join("id"), folder.join("log"), config.display());
     let (id, log, program) = (id.display(), log.display(), env!("CARGO_BIN_EXE_isotherm-adapter"));
     format!(
-        "test -e {id} && kill -9 $(cat {id}); {program} postgres --config {config} >> {log} 2>&1 < /dev/null & echo $! > {id}"
+        "test -e {id} && kill -9 $(cat {id}); \
+         {program} postgres --config {config} >> {log} 2>&1 < /dev/null & echo $! > {id}"
     )
 }
 

@@ -53,7 +53,8 @@ pub(crate) fn partition(name: &str) -> PartitionId {
 pub(crate) fn config(lab: &Lab, data: &Path) -> String {
     let (router, a, b) = (lab.port(0), lab.port(A), lab.port(B));
     format!(
-        "system = \"shop\"\ndata = \"{}\"\nlisten = \"127.0.0.1:0\"\n[store]\ndbname = \"{DATABASE}\"\nuser = \"{USER}\"\n\
+        "system = \"shop\"\ndata = \"{}\"\nlisten = \"127.0.0.1:0\"\n[store]\ndbname = \"{DATABASE}\"\n\
+         user = \"{USER}\"\n\
          password_file = \"{}\"\ntables = [\"public.orders\"]\n[store.router]\nhost = \"127.0.0.1\"\nport = {router}\n\
          [[store.node]]\nname = \"127.0.0.1:{a}\"\n[[store.node]]\nname = \"127.0.0.1:{b}\"\n",
         data.display(),

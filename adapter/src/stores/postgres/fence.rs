@@ -17,7 +17,8 @@ pub(super) async fn raise(link: &Link, table: &Table, names: &Names) -> Result<S
     let (function, trigger) = (table.beside(&names.fence()), quoted(&names.fence()));
     let message = literal(&format!("{}.{} is being moved to another server", table.schema, table.name));
     link.run(&format!(
-        "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $fence$ BEGIN \
+        "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' \
+         AS $fence$ BEGIN \
             RAISE EXCEPTION USING MESSAGE = {message}, ERRCODE = '40001', HINT = 'Try again in a moment.'; \
          END $fence$; \
          CREATE OR REPLACE TRIGGER {trigger} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} \
@@ -47,7 +48,8 @@ pub(super) async fn forget(link: &Link, table: &Table, names: &Names) -> Result<
 
 /// Whether writes to a table are stopped.
 pub(super) async fn is_up(link: &Link, table: &Table, names: &Names) -> Result<bool, Refusal> {
-    let sql = "SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1::text) AND tgname = $2 AND tgenabled IN ('O', 'A')";
+    let sql = "SELECT FROM pg_trigger WHERE tgrelid = to_regclass($1::text) AND tgname = $2 \
+        AND tgenabled IN ('O', 'A')";
     link.has(sql, &[&table.to_string(), &names.fence()]).await
 }
 

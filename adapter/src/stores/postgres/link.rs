@@ -12,7 +12,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// Settings of every session: names are written in full, and values as text alike everywhere.
 const SETTINGS: &str = "-c search_path= -c statement_timeout=30s -c client_min_messages=warning \
-    -c synchronous_commit=on -c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1 -c bytea_output=hex -c row_security=off";
+    -c synchronous_commit=on -c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC \
+    -c extra_float_digits=1 -c bytea_output=hex -c row_security=off";
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

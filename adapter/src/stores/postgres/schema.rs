@@ -26,10 +26,12 @@ const INDEXES: &str = "
 
 const IDENTITY: &str = "
     SELECT c.relreplident::text, (SELECT x.relname FROM pg_index i
-        JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident) FROM pg_class c WHERE c.oid = to_regclass($1::text)";
+        JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident)
+    FROM pg_class c WHERE c.oid = to_regclass($1::text)";
 
 const GRANTS: &str = "
-    SELECT pg_get_userbyid(c.relowner), g.privilege_type, g.is_grantable, coalesce(pg_get_userbyid(nullif(g.grantee, 0)), '')
+    SELECT pg_get_userbyid(c.relowner), g.privilege_type, g.is_grantable,
+        coalesce(pg_get_userbyid(nullif(g.grantee, 0)), '')
     FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) AS g ON g.grantee <> c.relowner
     WHERE c.oid = to_regclass($1::text)";
 
