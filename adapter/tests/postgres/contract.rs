@@ -36,6 +36,7 @@ fn restart(folder: &Path, config: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes more than six minutes; `--ignored` runs it"]
 async fn the_contract_is_kept() {
     let lab = Lab::start().await.unwrap();
     lab.rows(20_000).await.unwrap();

@@ -140,33 +140,36 @@ impl Lab {
         command
     }
 
-    /// Makes a data folder: a copy of one that is made once for all tests, since that takes seconds.
+    /// Makes a data folder: a copy of one that is kept beside what is built, since initdb takes seconds.
     fn make(&self, server: usize) -> Result<()> {
-        static EMPTY: Mutex<Vec<TempDir>> = Mutex::new(Vec::new());
-        let mut empty = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
-        if empty.len() <= server {
-            empty.push(self.initialized()?);
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.programs.parent().and_then(Path::file_name).context("a version")?;
+        let name = format!("postgres-{}-{server}", version.display());
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if kept.exists() {
+            copy(&kept, &self.data(server))?;
+        } else {
+            self.initialize(server)?;
+            let half = kept.with_extension("half");
+            let _ = fs::remove_dir_all(&half);
+            copy(&self.data(server), &half)?;
+            fs::rename(&half, &kept)?;
         }
-        let mut command = Command::new("cp");
-        let output =
-            command.arg("-a").arg(empty[server].path().join("data")).arg(self.data(server)).output()?;
-        ensure!(output.status.success(), "cp: {}", String::from_utf8_lossy(&output.stderr));
         let config = self.data(server).join("postgresql.auto.conf");
         let (port, folder) = (self.port(server), self.folder.path().display());
         fs::write(config, format!("{CONFIG}port = {port}\nunix_socket_directories = '{folder}'\n"))?;
         Ok(())
     }
 
-    fn initialized(&self) -> Result<TempDir> {
-        let folder = tempfile::tempdir()?;
-        own(folder.path())?;
+    fn initialize(&self, server: usize) -> Result<()> {
         let mut command = self.command("initdb");
-        command.arg("--pgdata").arg(folder.path().join("data")).args(["--username", USER, "--no-sync"]);
+        command.arg("--pgdata").arg(self.data(server)).args(["--username", USER, "--no-sync"]);
         command.arg("--pwfile").arg(self.password_file());
         command.args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"]);
-        let output = command.current_dir(folder.path()).output().context("run initdb")?;
+        let output = command.current_dir(self.folder.path()).output().context("run initdb")?;
         ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(folder)
+        Ok(())
     }
 
     /// Starts a server that does not run, with the files it left.
@@ -260,6 +263,13 @@ fn programs() -> Result<PathBuf> {
     }
     let newest = found.into_iter().max();
     Ok(newest.context("no PostgreSQL 15 or later in /usr/lib/postgresql: install Debian's postgresql")?.1)
+}
+
+/// Copies a folder with its owner and rights.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let output = Command::new("cp").arg("-a").arg(from).arg(to).output().context("run cp")?;
+    ensure!(output.status.success(), "cp: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// Gives a file to the user that servers run as.
