@@ -7,6 +7,7 @@ use isotherm_adapter::config::Config;
 use isotherm_adapter::ledger::Ledger;
 use isotherm_adapter::server::{Adapter, Listen, leaders, serve};
 use isotherm_adapter::stores::Configured;
+use isotherm_adapter::stores::postgres::Servers;
 use isotherm_adapter::stores::simulated::{Flawed, Simulated};
 use isotherm_adapter::stores::{seaweedfs, valkey};
 use sd_notify::NotifyState;
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     /// Serve a cluster that is made up, for demonstrations and tests
     Simulated(ServeArgs),
+    /// Serve PostgreSQL servers whose table partitions a router has as foreign tables
+    Postgres(ServeArgs),
     /// Serve a SeaweedFS cluster
     Seaweedfs(ServeArgs),
     /// Serve a Valkey cluster, version 9 or later
@@ -67,6 +70,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Simulated(args) => run::<Simulated>(&args).map(|()| ExitCode::SUCCESS),
+        Command::Postgres(args) => run::<Servers>(&args).map(|()| ExitCode::SUCCESS),
         Command::Seaweedfs(args) => run::<seaweedfs::Config>(&args).map(|()| ExitCode::SUCCESS),
         Command::Valkey(args) => run::<valkey::Config>(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => checked(args),

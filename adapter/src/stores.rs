@@ -1,5 +1,6 @@
 //! The storage systems that there are adapters for: a module each, and a command each in `main`.
 
+pub mod postgres;
 pub mod seaweedfs;
 pub mod simulated;
 pub mod valkey;

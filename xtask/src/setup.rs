@@ -44,7 +44,7 @@ pub(crate) struct Program {
 
 /// All programs that are installed for demo or tests; a C compiler is not among them, as without one this
 /// would not have been linked.
-pub(crate) const PROGRAMS: [Program; 11] = [
+pub(crate) const PROGRAMS: [Program; 12] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -109,6 +109,12 @@ pub(crate) const PROGRAMS: [Program; 11] = [
         name: "bpftrace",
         package: "bpftrace",
         needed_for: "the peer of `cargo xtask bench probes`",
+        purpose: Purpose::Tests,
+    },
+    Program {
+        name: "pg_ctlcluster",
+        package: "postgresql",
+        needed_for: "tests of the adapter of PostgreSQL, with servers of their own",
         purpose: Purpose::Tests,
     },
 ];

@@ -1,0 +1,16 @@
+//! The adapter of PostgreSQL against real servers: a router and two nodes on loopback ports.
+
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod looks;
+#[cfg(test)]
+mod moves;
+#[cfg(test)]
+mod steps;
