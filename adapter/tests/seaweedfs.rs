@@ -499,11 +499,12 @@ fn the_cluster_is_told_with_where_volumes_lie() {
 }
 
 /// Moves of each kind whose figures are told.
+#[cfg(feature = "soak")]
 const MOVES: usize = 10;
 
 /// Not a test: the figures of docs/adapters-stores.md.
 #[test]
-#[ignore = "takes minutes; its figures are printed"]
+#[cfg(feature = "soak")]
 fn figures_of_moves_under_load() {
     with_weed("figures_of_moves_under_load", async |weed: &mut Weed| {
         for replication in ["000", "001"] {

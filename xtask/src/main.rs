@@ -49,6 +49,8 @@ enum Task {
     /// Ends with the time of each step, what was skipped, and on stdout `N passed, M failed`. With CI=true
     /// anything skipped is a failure, except a rebuild of the kernel object without its nightly toolchain.
     Test,
+    /// Run what takes many minutes and is no part of `test`: the whole check against PostgreSQL, figures of moves.
+    Soak,
     /// Check the workspace's own rules: dependencies, file lengths, the kernel object's manifest, README.
     Tidy,
     /// Measure, each benchmark beside its peer in the same run.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Task::Doctor { output } => doctor::run(output),
         Task::Setup => setup::run(setup::Purpose::Tests).map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
+        Task::Soak => soak().map(|()| ExitCode::SUCCESS),
         Task::Tidy => tidy::check().map(|()| ExitCode::SUCCESS),
         Task::Bench(bench) => bench::run(&bench),
         Task::Compare(compare) => compare::run(&compare),
@@ -80,4 +83,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn soak() -> anyhow::Result<()> {
+    setup::run(setup::Purpose::Tests)?;
+    let arguments =
+        ["test", "--no-fail-fast", "-p", "isotherm-adapter", "--features", "soak", "--", "--nocapture"];
+    shell::run(shell::cargo().args(arguments))
 }

@@ -151,10 +151,12 @@ impl Lab {
             copy(&kept, &self.data(server))?;
         } else {
             self.initialize(server)?;
-            let half = kept.with_extension("half");
-            let _ = fs::remove_dir_all(&half);
+            let half = kept.with_extension(std::process::id().to_string());
             copy(&self.data(server), &half)?;
-            fs::rename(&half, &kept)?;
+            // Another run may have made it meanwhile, and is as good.
+            if fs::rename(&half, &kept).is_err() {
+                fs::remove_dir_all(&half)?;
+            }
         }
         let config = self.data(server).join("postgresql.auto.conf");
         let (port, folder) = (self.port(server), self.folder.path().display());

@@ -13,4 +13,7 @@ mod looks;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
+#[path = "../support/running.rs"]
+mod running;
+#[cfg(test)]
 mod steps;
