@@ -78,7 +78,7 @@ fn whatever_is_killed_migrations_come_to_their_end() {
     for (kind, extra) in [("at_switch", "refuse_percent = 10\n"), ("before_copy", ""), ("engine_atomic", "")]
     {
         let mut scene = Scene::new(kind, &format!("{SLOW}{extra}"), "");
-        for (partition, delay_ms) in [("p1", 150), ("p2", 900), ("p3", 1_700), ("p4", 2_600)] {
+        for (partition, delay_ms) in [("p1", 150), ("p2", 900), ("p3", 1_701), ("p4", 2_600)] {
             let (source, target) = scene.way(partition);
             let id = scene.begin(partition, &source, &target, &[]);
             std::thread::sleep(Duration::from_millis(delay_ms));
