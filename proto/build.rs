@@ -2,23 +2,48 @@
 
 use std::{env, fs, path::PathBuf};
 
-const CONTRACTS: [&str; 5] = [
+const CONTRACTS: [&str; 9] = [
     "isotherm/telemetry/v1/telemetry.proto",
     "isotherm/control/v1/control.proto",
     "isotherm/control/v1/risk.proto",
     "isotherm/control/v1/nodes.proto",
     "isotherm/control/v1/migrations.proto",
+    "isotherm/control/v1/repairs.proto",
+    "isotherm/control/v1/reads.proto",
+    "isotherm/control/v1/plans.proto",
+    "isotherm/control/v1/trust.proto",
 ];
 
 /// What storage systems implement. What one of them does not answer is UNIMPLEMENTED.
 const ADAPTER: [&str; 2] = ["isotherm/adapter/v1/adapter.proto", "isotherm/adapter/v1/migration.proto"];
 
 /// Answers of the risk service, which commands also print as JSON, field by field.
-const PRINTED: [&str; 22] = [
+const PRINTED: [&str; 43] = [
+    "GetRepairsResponse",
+    "SystemRepairs",
+    "RepairBreaker",
+    "FailedNode",
+    "UnrepairedPartition",
+    "Plan",
+    "PlanRequest",
+    "PlanApproval",
+    "PlannedMove",
+    "RejectedNodes",
+    "RelievedNode",
+    "NodeCapacity",
+    "CordonState",
     "Migration",
     "Permission",
     "DiaryLine",
     "Orphan",
+    "Shift",
+    "Scorecard",
+    "PredictedScore",
+    "MeasuredScore",
+    "Comparison",
+    "Distrust",
+    "Score",
+    "SystemScore",
     "GetCycleResponse",
     "Cycle",
     "Stage",

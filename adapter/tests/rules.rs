@@ -184,6 +184,18 @@ fn who_moves_without_a_migration_makes_a_new_epoch() {
     assert_eq!(looked(&["a", "c"], Leaders::Matter, &[]), Epoch(7));
     assert_eq!(looked(&["a", "c"], Leaders::Matter, &["b", "c"]), Epoch(4), "a migration explains it");
     assert_eq!(looked(&["a", "d"], Leaders::Matter, &["b", "c"]), Epoch(7), "not to there");
+    // A shard is left for another: `b` followed `a`, and `d` follows `c`.
+    assert_eq!(
+        looked(&["c", "d"], Leaders::Matter, &["a", "c"]),
+        Epoch(4),
+        "replicas go with who leads them"
+    );
+    assert_eq!(
+        looked(&["c", "d"], Leaders::Alike, &["a", "c"]),
+        Epoch(7),
+        "where nobody leads, nobody follows"
+    );
+    assert_eq!(looked(&["b", "d"], Leaders::Matter, &["a", "c"]), Epoch(7), "a failover is no switch");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 use support::history::Clients;
 use support::task::task;
-use support::weed::{Weed, content, migration, node, node_id, number, partition, repair, with_weed};
+use support::weed::{Weed, adapter, content, migration, node, node_id, number, partition, repair, with_weed};
 
 /// All steps up to the switch, each twice. Returns what verification found.
 async fn switch(store: &SeaweedFs, task: &Task) -> Result<String, Refusal> {
@@ -46,6 +46,11 @@ fn holders(weed: &Weed, volume: u32) -> Vec<usize> {
     weed.lookup(volume).unwrap().iter().map(|name| number(name)).collect()
 }
 
+/// A volume's files on a server.
+fn files(weed: &Weed, number: usize, volume: u32) -> Vec<String> {
+    weed.files(number, volume).unwrap()
+}
+
 /// A server of the first rack that does not hold the volume.
 fn free(weed: &Weed, volume: u32) -> usize {
     (1..=3).find(|number| !holders(weed, volume).contains(number)).unwrap()
@@ -55,7 +60,7 @@ async fn moved_under_load(weed: &mut Weed, replication: &str) {
     let (volume, objects) = weed.volume(replication, 160, 256 << 10).unwrap();
     let (before, target) = (holders(weed, volume), free(weed, volume));
     let source = before[0];
-    let store = weed.adapter();
+    let store = adapter();
     let (task, heard) = task(migration(volume, source, target));
     let clients = Clients::start(weed, volume, &objects);
     let start = Instant::now();
@@ -79,14 +84,14 @@ async fn moved_under_load(weed: &mut Weed, replication: &str) {
         before.iter().copied().filter(|number| *number != source).chain([target]).collect();
     after.sort_unstable();
     weed.ensure_all(volume, &after, &writes.acknowledged).unwrap();
-    assert!(!weed.files(source, volume).is_empty(), "the source's data is kept until it retires");
+    assert!(!files(weed, source, volume).is_empty(), "the source's data is kept until it retires");
     assert_eq!(
         store.objects(&task).await.unwrap(),
         [format!("old copy of volume {volume} on {}", node(source))]
     );
     store.retire(&task).await.unwrap();
     store.retire(&task).await.unwrap();
-    assert_eq!(weed.files(source, volume), Vec::<String>::new());
+    assert_eq!(files(weed, source, volume), Vec::<String>::new());
     weed.ensure_all(volume, &after, &writes.acknowledged).unwrap();
     assert!(weed.takes_writes(volume, &after).unwrap());
 }
@@ -110,7 +115,7 @@ fn an_abort_from_each_phase_leaves_nothing() {
     with_weed("an_abort_from_each_phase_leaves_nothing", async |weed: &mut Weed| {
         let (volume, objects) = weed.volume("001", 20, 10_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
-        let store = weed.adapter();
+        let store = adapter();
         for phase in 0..6 {
             let (task, _) = task(migration(volume, before[0], target));
             if phase > 0 {
@@ -133,7 +138,7 @@ fn an_abort_from_each_phase_leaves_nothing() {
             }
             store.abort(&task).await.unwrap();
             store.abort(&task).await.unwrap();
-            assert_eq!(weed.files(target, volume), Vec::<String>::new(), "after phase {phase}");
+            assert_eq!(files(weed, target, volume), Vec::<String>::new(), "after phase {phase}");
             assert_eq!(store.objects(&task).await.unwrap(), Vec::<String>::new());
             let now = (store.serves(&task).await.unwrap(), store.fenced(&task).await.unwrap());
             assert_eq!(now, (Side::Source, Fenced::No));
@@ -149,14 +154,14 @@ fn a_target_killed_while_it_copies_keeps_nothing_and_writes_are_back_before_it_i
     with_weed(name, async |weed: &mut Weed| {
         let (volume, objects) = weed.volume("000", 80, 256 << 10).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
-        let store = weed.adapter();
+        let store = adapter();
         let (task, _) = task(migration(volume, before[0], target));
         store.prepare(&task).await.unwrap();
         store.fence(&task).await.unwrap();
         let copy = store.replicate(&task, None, Some(2_000_000));
         let killed = async {
             let begun = Instant::now();
-            while !weed.files(target, volume).iter().any(|name| name.ends_with(".note")) {
+            while !files(weed, target, volume).iter().any(|name| name.ends_with(".note")) {
                 assert!(begun.elapsed() < Duration::from_secs(30), "no copy has begun");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -169,7 +174,7 @@ fn a_target_killed_while_it_copies_keeps_nothing_and_writes_are_back_before_it_i
         assert!(weed.takes_writes(volume, &before).unwrap(), "writes do not wait for the target");
         weed.start_server(target).unwrap();
         store.abort(&task).await.unwrap();
-        assert_eq!(weed.files(target, volume), Vec::<String>::new());
+        assert_eq!(files(weed, target, volume), Vec::<String>::new());
         weed.ensure_all(volume, &before, &objects).unwrap();
     });
 }
@@ -180,26 +185,26 @@ fn an_adapter_that_dies_while_it_copies_goes_on_as_another() {
         let (volume, objects) = weed.volume("001", 80, 256 << 10).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
         let (task, _) = task(migration(volume, before[0], target));
-        let first = weed.adapter();
+        let first = adapter();
         first.prepare(&task).await.unwrap();
         let position = first.fence(&task).await.unwrap();
         let copy = first.replicate(&task, None, Some(500_000));
         let ended = tokio::time::timeout(Duration::from_secs(2), copy).await;
         assert!(ended.is_err(), "{ended:?}");
         drop(first);
-        assert!(weed.files(target, volume).iter().any(|name| name.ends_with(".note")));
-        let second = weed.adapter();
+        assert!(files(weed, target, volume).iter().any(|name| name.ends_with(".note")));
+        let second = adapter();
         second.replicate(&task, None, None).await.unwrap();
         assert_eq!(second.catch_up(&task, Some(&position), 0).await.unwrap(), 0);
         second.verify(&task).await.unwrap();
         drop(second);
-        let third = weed.adapter();
+        let third = adapter();
         third.commit(&task).await.unwrap();
         weed.ensure_all(volume, &[before[1].min(target), before[1].max(target)], &objects).unwrap();
         // The source's server starts again, and serves all that it has, until somebody looks.
         weed.kill(before[0]).unwrap();
         weed.start_server(before[0]).unwrap();
-        let fourth = weed.adapter();
+        let fourth = adapter();
         assert_eq!(fourth.serves(&task).await.unwrap(), Side::Target);
         let start = Instant::now();
         while weed.lookup(volume).unwrap().contains(&node(before[0]))
@@ -210,7 +215,7 @@ fn an_adapter_that_dies_while_it_copies_goes_on_as_another() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         fourth.retire(&task).await.unwrap();
-        assert_eq!(weed.files(before[0], volume), Vec::<String>::new());
+        assert_eq!(files(weed, before[0], volume), Vec::<String>::new());
         assert!(weed.takes_writes(volume, &[before[1], target]).unwrap());
     });
 }
@@ -221,7 +226,7 @@ fn a_switch_that_died_half_way_goes_forward_or_back() {
         let (volume, objects) = weed.volume("000", 10, 10_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
         for back in [true, false] {
-            let store = weed.adapter();
+            let store = adapter();
             let (task, _) = task(migration(volume, before[0], target));
             store.prepare(&task).await.unwrap();
             store.fence(&task).await.unwrap();
@@ -251,13 +256,13 @@ fn a_byte_that_differs_is_found() {
     with_weed("a_byte_that_differs_is_found", async |weed: &mut Weed| {
         let (volume, _) = weed.volume("000", 10, 10_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
-        let store = weed.adapter();
+        let store = adapter();
         let (task, _) = task(migration(volume, before[0], target));
         store.prepare(&task).await.unwrap();
         store.fence(&task).await.unwrap();
         store.replicate(&task, None, None).await.unwrap();
         store.verify(&task).await.unwrap();
-        let name = weed.files(target, volume).into_iter().find(|name| name.ends_with(".dat")).unwrap();
+        let name = files(weed, target, volume).into_iter().find(|name| name.ends_with(".dat")).unwrap();
         let file = OpenOptions::new().read(true).write(true).open(weed.data(target).join(name)).unwrap();
         let mut byte = [0];
         file.read_exact_at(&mut byte, 50_000).unwrap();
@@ -275,7 +280,7 @@ fn a_lost_replica_is_made_again_from_the_one_that_is_left() {
         let (volume, objects) = weed.volume("001", 40, 50_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
         let [dead, left] = before[..] else { panic!("two replicas") };
-        let store = weed.adapter();
+        let store = adapter();
         store.cluster().await.unwrap();
         weed.kill(dead).unwrap();
         let seen = store.cluster().await.unwrap();
@@ -299,7 +304,7 @@ fn a_lost_replica_is_made_again_from_the_one_that_is_left() {
         // The dead one comes back with what it had.
         weed.start_server(dead).unwrap();
         store.retire(&task).await.unwrap();
-        assert_eq!(weed.files(dead, volume), Vec::<String>::new());
+        assert_eq!(files(weed, dead, volume), Vec::<String>::new());
         weed.ensure_all(volume, &now, &objects).unwrap();
     });
 }
@@ -310,12 +315,12 @@ fn a_repair_that_is_aborted_leaves_what_was_left() {
         let (volume, objects) = weed.volume("001", 10, 10_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
         weed.kill(before[0]).unwrap();
-        let store = weed.adapter();
+        let store = adapter();
         let (task, _) = task(repair(volume, before[0], target));
         store.prepare(&task).await.unwrap();
         store.replicate(&task, None, None).await.unwrap();
         store.abort(&task).await.unwrap();
-        assert_eq!(weed.files(target, volume), Vec::<String>::new());
+        assert_eq!(files(weed, target, volume), Vec::<String>::new());
         weed.start_server(before[0]).unwrap();
         weed.ensure_all(volume, &before, &objects).unwrap();
         assert!(weed.takes_writes(volume, &before).unwrap());
@@ -335,7 +340,7 @@ fn a_drained_replica_gets_no_reads_and_misses_no_write() {
         let before = holders(weed, volume);
         let [drained, left] = before[..] else { panic!("two replicas") };
         let other = free(weed, volume);
-        let store = weed.adapter();
+        let store = adapter();
         let id = partition(volume);
         store.cluster().await.unwrap();
         for _ in 0..2 {
@@ -366,13 +371,23 @@ fn a_switch_is_taken_back_with_what_was_written_since() {
         for (replication, written) in [("000", true), ("000", false), ("001", true)] {
             let (volume, objects) = weed.volume(replication, 20, 20_000).unwrap();
             let (before, target) = (holders(weed, volume), free(weed, volume));
-            let store = weed.adapter();
+            let store = adapter();
             let (task, _) = task(migration(volume, before[0], target));
             let objects = if written {
                 let clients = Clients::start(weed, volume, &objects);
                 switch(&store, &task).await.unwrap();
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                store.reverse(&task).await.unwrap();
+                // The cluster is looked at all the time, and old copies that are served again are unmounted.
+                let looks = async {
+                    loop {
+                        store.cluster().await.unwrap();
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                };
+                tokio::select! {
+                    () = looks => {}
+                    reversed = store.reverse(&task) => reversed.unwrap(),
+                }
                 store.reverse(&task).await.unwrap();
                 let then = clients.count();
                 while clients.count() < then + 20 {
@@ -388,11 +403,14 @@ fn a_switch_is_taken_back_with_what_was_written_since() {
             };
             assert_eq!(store.serves(&task).await.unwrap(), Side::Source);
             store.abort(&task).await.unwrap();
-            assert_eq!(weed.files(target, volume), Vec::<String>::new());
+            assert_eq!(files(weed, target, volume), Vec::<String>::new());
             weed.ensure_all(volume, &before, &objects).unwrap();
             assert!(weed.takes_writes(volume, &before).unwrap());
-            weed.shell(&format!("collection.delete -collection {} -force", support::weed::COLLECTION))
-                .unwrap();
+            weed.shell(&format!(
+                "collection.delete -collection {} -force",
+                isotherm_tests::stores::seaweedfs::COLLECTION
+            ))
+            .unwrap();
         }
     });
 }
@@ -402,7 +420,7 @@ fn a_write_that_slipped_past_half_a_fence_reaches_all_replicas() {
     with_weed("a_write_that_slipped_past_half_a_fence_reaches_all_replicas", async |weed: &mut Weed| {
         let (volume, mut objects) = weed.volume("001", 10, 10_000).unwrap();
         let before = holders(weed, volume);
-        let (target, store) = (free(weed, volume), weed.adapter());
+        let (target, store) = (free(weed, volume), adapter());
         let (task, _) = task(migration(volume, before[0], target));
         store.prepare(&task).await.unwrap();
         store.fence(&task).await.unwrap();
@@ -426,7 +444,7 @@ fn a_write_that_slipped_onto_the_copy_is_given_to_the_source() {
     with_weed("a_write_that_slipped_onto_the_copy_is_given_to_the_source", async |weed: &mut Weed| {
         let (volume, mut objects) = weed.volume("000", 10, 10_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
-        let store = weed.adapter();
+        let store = adapter();
         let (task, _) = task(migration(volume, before[0], target));
         store.prepare(&task).await.unwrap();
         store.fence(&task).await.unwrap();
@@ -438,7 +456,7 @@ fn a_write_that_slipped_onto_the_copy_is_given_to_the_source() {
         assert_eq!(store.replicate(&task, None, None).await.unwrap_err().reason, Reason::Conflict);
         assert_eq!(store.verify(&task).await.unwrap_err().reason, Reason::Mismatch);
         store.abort(&task).await.unwrap();
-        assert_eq!(weed.files(target, volume), Vec::<String>::new());
+        assert_eq!(files(weed, target, volume), Vec::<String>::new());
         weed.ensure_all(volume, &before, &objects).unwrap();
     });
 }
@@ -448,7 +466,7 @@ fn what_stands_in_the_way_is_found_beforehand() {
     with_weed("what_stands_in_the_way_is_found_beforehand", async |weed: &mut Weed| {
         let (volume, _) = weed.volume("001", 3, 1_000).unwrap();
         let (before, target) = (holders(weed, volume), free(weed, volume));
-        let store = weed.adapter();
+        let store = adapter();
         let finds = async |migration, words: &str| {
             let found = store.validate(&migration).await.unwrap().findings;
             assert!(found.iter().any(|finding| finding.contains(words)), "{words:?} is not in {found:#?}");
@@ -474,7 +492,7 @@ fn what_stands_in_the_way_is_found_beforehand() {
 fn the_cluster_is_told_with_where_volumes_lie() {
     with_weed("the_cluster_is_told_with_where_volumes_lie", async |weed: &mut Weed| {
         let (volume, _) = weed.volume("001", 3, 1_000).unwrap();
-        let store = weed.adapter();
+        let store = adapter();
         let cluster = store.cluster().await.unwrap();
         assert_eq!(cluster.nodes.len(), 4);
         let facts = &cluster.nodes[&node_id(4)];
@@ -492,8 +510,9 @@ fn the_cluster_is_told_with_where_volumes_lie() {
         assert_eq!(facts.locators.len(), 2);
         for locator in &facts.locators {
             assert!(locator.node.as_ref().is_some_and(|node| nodes.contains(node)));
-            assert_eq!(locator.files.len(), 2);
-            assert!(locator.files.iter().all(|file| std::path::Path::new(file).is_file()), "{locator:?}");
+            assert_eq!(locator.files.len(), 1);
+            let file = std::path::Path::new(&locator.files[0]);
+            assert!(file.is_file() && file.extension().is_some_and(|ending| ending == "dat"), "{locator:?}");
         }
     });
 }
@@ -513,7 +532,7 @@ fn figures_of_moves_under_load() {
             let mut objects = objects;
             for _ in 0..MOVES {
                 let (source, target) = (holders(weed, volume)[0], free(weed, volume));
-                let store = weed.adapter();
+                let store = adapter();
                 let (task, _) = task(migration(volume, source, target));
                 let clients = Clients::start(weed, volume, &objects);
                 let start = Instant::now();

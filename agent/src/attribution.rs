@@ -180,11 +180,28 @@ impl Attribution {
 
     /// Looks up the devices that rules name, by a function that gives a path's number in kernel form, as
     /// [`crate::mounts::block_device`] does. To be repeated when a device may have come.
-    pub fn find_devices(&mut self, number_of: impl Fn(&Path) -> Option<u32>) -> Devices {
+    ///
+    /// A device that only locators name counts for a target if one of its processes has it `open`, and no rule of the
+    /// configuration gives it to another target.
+    pub fn find_devices(
+        &mut self,
+        number_of: impl Fn(&Path) -> Option<u32>,
+        open: &BTreeSet<(u32, u32)>,
+    ) -> Devices {
         let mut found = Devices::default();
         let mut first: HashMap<u32, NodeId> = HashMap::new();
+        let mut configured: HashMap<u32, u32> = HashMap::new();
+        for (index, (_, rules)) in self.targets.iter().enumerate() {
+            for dev in rules.devices().filter_map(&number_of) {
+                configured.entry(dev).or_insert(index as u32);
+            }
+        }
         for (index, (node, rules)) in self.targets.iter_mut().enumerate() {
-            let (claims, missing) = rules.find_devices(index as u32, &number_of);
+            let index = index as u32;
+            let may_locate = |dev: u32| {
+                open.contains(&(index, dev)) && configured.get(&dev).is_none_or(|owner| *owner == index)
+            };
+            let (claims, missing) = rules.find_devices_where(index, &number_of, &may_locate);
             found.missing.extend(missing.into_iter().map(|path| (node.clone(), path.to_owned())));
             for (dev, stripes) in claims {
                 match first.get(&dev) {
@@ -197,6 +214,13 @@ impl Attribution {
             }
         }
         found
+    }
+
+    /// The targets of which locators name devices.
+    #[must_use]
+    pub fn locating_devices(&self) -> BTreeSet<u32> {
+        let targets = self.targets.iter().enumerate();
+        targets.filter(|(_, (_, rules))| rules.locates_devices()).map(|(index, _)| index as u32).collect()
     }
 
     /// Takes in names that the kernel has sent.
@@ -380,7 +404,7 @@ fn hash_of(path: Option<&Path>) -> u64 {
 }
 
 fn compiled(targets: &[Target]) -> Vec<(NodeId, Rules)> {
-    targets.iter().map(|target| (target.node.clone(), Rules::new(&target.rules))).collect()
+    targets.iter().map(|target| (target.node.clone(), Rules::of(target))).collect()
 }
 
 impl Attribute for Attribution {

@@ -73,9 +73,10 @@ pub enum ExplainError {
     },
 }
 
-/// Answers for a process id, a path, or the name of a block device such as `sda1`.
-pub fn explain(config: &Config, what: &str) -> Result<Story, ExplainError> {
-    let view = View::new(config)?;
+/// Answers for a process id, a path, or the name of a block device such as `sda1`. `revision` is that of the locators
+/// in the configuration's targets; 0 for none.
+pub fn explain(config: &Config, revision: u64, what: &str) -> Result<Story, ExplainError> {
+    let view = View { revision, ..View::new(config)? };
     if let Ok(pid) = what.parse() {
         return process::explain(view, pid).map(Story::Process);
     }
@@ -98,6 +99,8 @@ pub fn explain(config: &Config, what: &str) -> Result<Story, ExplainError> {
 /// The host as the configuration sees it.
 struct View<'a> {
     config: &'a Config,
+    /// Of the locators.
+    revision: u64,
     candidates: Vec<Candidate>,
     listeners: Listeners,
     /// Index of the target of each process, children included.
@@ -114,7 +117,7 @@ impl<'a> View<'a> {
         let selection = discovery::select_with(&candidates, selectors, &mut listeners);
         let selected: BTreeMap<u32, usize> = selection.processes.into_iter().collect();
         let owners = discovery::with_children(&candidates, selected.clone());
-        Ok(Self { config, candidates, listeners, owners, selected })
+        Ok(Self { config, revision: 0, candidates, listeners, owners, selected })
     }
 
     fn node(&self, index: usize) -> &NodeId {

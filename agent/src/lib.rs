@@ -2,7 +2,7 @@
 //!
 //! The way of the data: [`probe`] (kernel counters) -> [`attribution`] (whose they are, by [`rule`]s) ->
 //! [`window`] (differences per window) -> [`spool`] (on the disk, in the order of an [`outbox`]) -> [`uplink`]
-//! (gRPC to the analyzer). [`discovery`] says which processes are watched; [`watch`] is the thread that drives it
+//! (gRPC to the analyzer), from where [`locator`]s come back as rules. [`discovery`] says which processes are watched; [`watch`] is the thread that drives it
 //! all; [`top`] shows it on a terminal.
 //!
 //! Absent here: what is in a file or a socket, entropy over nodes, and any decision about partitions.
@@ -12,6 +12,7 @@ pub mod attribution;
 pub mod config;
 pub mod discovery;
 pub mod explain;
+pub mod locator;
 pub mod memory;
 pub mod metrics;
 pub mod mounts;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use isotherm_agent::config::Config;
 use isotherm_agent::explain::explain;
+use isotherm_agent::locator::{Kept, Known, locate};
 use isotherm_agent::rights;
 use isotherm_agent::rule::Rules;
 use isotherm_agent::support::Support;
@@ -157,6 +158,7 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
     if let Some(files) = &config.tls {
         files.read().context("the certificates for the analyzer")?;
     }
+    let (config, revision) = located(config);
     println!(
         "{}: agent {}, {} targets, windows of {:?}",
         path.display(),
@@ -165,8 +167,12 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
         config.window
     );
     for target in &config.targets {
-        println!("{}: {} rules", target.node, target.rules.len());
-        let rules = Rules::new(&target.rules);
+        let located = match target.located.partitions() {
+            0 => String::new(),
+            partitions => format!(", {partitions} partitions by locators of revision {revision}"),
+        };
+        println!("{}: {} rules{located}", target.node, target.rules.len());
+        let rules = Rules::of(target);
         for path in paths {
             let whose = match rules.claim_path(&target.node, path) {
                 isotherm_model::Subject::Partition(id) => format!("partition {}", id.name()),
@@ -179,9 +185,20 @@ fn check(path: &std::path::Path, paths: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// With the rules by the locators that the agent keeps, and their revision. What cannot be read is told and left out.
+fn located(config: Config) -> (Config, u64) {
+    let nodes = config.targets.iter().map(|target| target.node.clone()).collect();
+    let known = Kept::beside(&config.spool.dir).read(&nodes).unwrap_or_else(|error| {
+        tracing::warn!("locators are left out: {:#}", anyhow::Error::from(error));
+        Known::default()
+    });
+    let (targets, findings) = locate(&config.targets, &known);
+    (Config { targets, ..config }, findings.revision)
+}
+
 fn explain_one(config: &std::path::Path, what: &str, output: Output) -> anyhow::Result<()> {
-    let config = Config::read(config)?;
-    let story = explain(&config, what)?;
+    let (config, revision) = located(Config::read(config)?);
+    let story = explain(&config, revision, what)?;
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&story)?),
         Output::Table => print!("{story}"),

@@ -4,6 +4,7 @@
 //! remember, up to the bound; what a bound is made of is named, so that a limit that is too large is seen.
 
 use crate::config::Limits;
+use crate::locator::{MAX_PLACES, PLACE_MEAN_BYTES};
 use crate::probe::Capacity;
 use isotherm_agent_ebpf::{self as abi, PIDS_PER_PAGE, SLOTS};
 use std::fmt;
@@ -140,6 +141,8 @@ pub fn bound(limits: &Limits) -> Memory {
         part("files on devices", blocks as usize, 500 + 150),
         part("peers", peers as usize, 80),
         part("rows of a window", 4 * limits.partitions, 700),
+        // Those known, those that take their place, and the rules that they make.
+        part("locators", MAX_PLACES, 3 * PLACE_MEAN_BYTES as u64),
     ];
     memory(&maps(limits.capacity), &parts, cpus)
 }

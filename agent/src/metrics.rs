@@ -10,6 +10,8 @@ mod server;
 pub use exposition::text;
 pub use server::serve;
 
+use crate::config::Target;
+use crate::locator::Findings;
 use crate::probe::{MapStats, ProgramStats};
 use isotherm_model::{
     Completeness, Counts, Layer, LostReason, NodeId, Operation, OtherReason, Subject, Timestamp,
@@ -39,6 +41,10 @@ struct Counted {
     processes: BTreeMap<NodeId, u32>,
     programs: Vec<ProgramStats>,
     maps: Vec<MapStats>,
+    /// Rules of each target: of the configuration, and partitions by locators.
+    rules: BTreeMap<NodeId, [usize; 2]>,
+    /// Nothing before the first locators.
+    located: Option<Findings>,
 }
 
 /// A value that nobody may have set yet.
@@ -77,6 +83,7 @@ pub struct Telemetry {
     counted: Mutex<Counted>,
     conservation_failures: AtomicU64,
     reloads: [AtomicU64; 2],
+    refused_locators: AtomicU64,
     spool_bytes: Gauge,
     spool_batches: Gauge,
     spool_oldest_ms: Gauge,
@@ -130,6 +137,19 @@ impl Telemetry {
     /// A changed configuration was taken or refused. By the main task.
     pub fn reloaded(&self, taken: bool) {
         self.reloads[usize::from(taken)].fetch_add(1, Relaxed);
+    }
+
+    /// Targets and their rules are in force, and what became of locators. By the main task.
+    pub fn in_force(&self, targets: &[Target], findings: &Findings) {
+        let mut counted = self.counted();
+        let rules = |target: &Target| [target.rules.len(), target.located.partitions()];
+        counted.rules = targets.iter().map(|target| (target.node.clone(), rules(target))).collect();
+        counted.located = (findings.revision > 0).then(|| findings.clone());
+    }
+
+    /// Locators came that could not be believed. By the uplink.
+    pub fn locators_refused(&self) {
+        self.refused_locators.fetch_add(1, Relaxed);
     }
 
     /// What waits for the analyzer, on disk or in memory: its bytes, its batches, and the start of the oldest

@@ -104,6 +104,12 @@ pub fn block_device(path: &Path) -> Option<u32> {
     Some(libc::major(metadata.rdev()) << 20 | libc::minor(metadata.rdev()))
 }
 
+/// The numbers, in kernel form, of the block devices that a process has open; none if it cannot be looked at.
+pub fn open_block_devices(tgid: u32) -> impl Iterator<Item = u32> {
+    let descriptors = std::fs::read_dir(format!("/proc/{tgid}/fd"));
+    descriptors.into_iter().flatten().filter_map(|entry| block_device(&entry.ok()?.path()))
+}
+
 /// Whether a path, as a process sees it, leads to an inode now.
 #[must_use]
 pub fn is_at(tgid: u32, path: &Path, ino: u64) -> bool {

@@ -8,6 +8,8 @@ pub use device::DeviceRule;
 pub use path::PathRule;
 pub use port::PortRule;
 
+use crate::config::Target;
+use crate::locator::Located;
 use isotherm_agent_ebpf::{MIN_STRIPE_SHIFT, Stripes};
 use isotherm_model::{NodeId, OtherReason, PartitionId, Subject, UnattributedReason};
 use std::collections::BTreeMap;
@@ -111,7 +113,9 @@ pub struct Rules {
     paths: Vec<PathRule>,
     ports: Vec<PortRule>,
     devices: Vec<DeviceRule>,
-    /// log2 of the stripes that the kernel counts, by device.
+    /// Rules by locators, which have what the others leave.
+    located: Located,
+    /// log2 of the stripes that the kernel counts, by device, and the rules that name it, those by locators last.
     stripes: BTreeMap<u32, (u8, Vec<usize>)>,
 }
 
@@ -130,17 +134,35 @@ impl Rules {
         sorted
     }
 
+    /// Those of a target, by its configuration and by locators.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        Self { located: target.located.clone(), ..Self::new(&target.rules) }
+    }
+
     /// Learns the numbers of the devices that rules name, by a look-up that gives one in kernel form. Returns how
-    /// each is to be counted for a target, and the paths that are no device.
+    /// each is to be counted for a target, and the paths that are no device. Locators' are left out.
     pub fn find_devices(
         &mut self,
         target: u32,
         number_of: impl Fn(&Path) -> Option<u32>,
     ) -> (Vec<(u32, Stripes)>, Vec<&Path>) {
+        self.find_devices_where(target, number_of, &|_| false)
+    }
+
+    /// The same with the devices that locators name, where `may_locate` holds for their number.
+    pub fn find_devices_where(
+        &mut self,
+        target: u32,
+        number_of: impl Fn(&Path) -> Option<u32>,
+        may_locate: &dyn Fn(u32) -> bool,
+    ) -> (Vec<(u32, Stripes)>, Vec<&Path>) {
         self.stripes.clear();
         let mut missing = Vec::new();
-        for (index, rule) in self.devices.iter().enumerate() {
+        for (index, rule) in self.devices.iter().chain(self.located.devices()).enumerate() {
+            let is_located = index >= self.devices.len();
             match number_of(rule.device()) {
+                Some(dev) if is_located && !may_locate(dev) => {}
                 Some(dev) => {
                     let (shift, rules) = self.stripes.entry(dev).or_insert((rule.granularity(), Vec::new()));
                     *shift = (*shift).min(rule.granularity()).max(MIN_STRIPE_SHIFT);
@@ -159,7 +181,7 @@ impl Rules {
     #[must_use]
     pub fn claim_path(&self, node: &NodeId, path: &str) -> Subject {
         let mut claims = self.paths.iter().filter_map(|rule| Some((rule, rule.claim(path)?)));
-        let Some((first, id)) = claims.next() else { return Subject::Other(OtherReason::NoRule) };
+        let Some((first, id)) = claims.next() else { return self.located.claim_path(path) };
         if let Some((second, other)) = claims.find(|(_, other)| *other != id) {
             tracing::warn!(
                 %node, path,
@@ -175,7 +197,10 @@ impl Rules {
     #[must_use]
     pub fn claim_port(&self, node: &NodeId, port: u16) -> Subject {
         let claims = self.ports.iter().filter(|_| port != 0).filter_map(|rule| rule.claim(port));
-        only(node, claims, &|| format!("a rule claims port {port}"))
+        match only(node, claims, &|| format!("a rule claims port {port}")) {
+            Subject::Other(OtherReason::NoRule) => self.located.claim_port(port),
+            claimed @ (Subject::Partition(_) | Subject::Other(_) | Subject::Unattributed(_)) => claimed,
+        }
     }
 
     /// Whom a stripe of a device belongs to.
@@ -183,8 +208,26 @@ impl Rules {
     pub fn claim_stripe(&self, node: &NodeId, dev: u32, stripe: u64) -> Subject {
         let Some((shift, rules)) = self.stripes.get(&dev) else { return Subject::Other(OtherReason::NoRule) };
         let address = stripe << shift;
-        let claims = rules.iter().filter_map(|index| self.devices[*index].claim(address));
+        let all = || self.devices.iter().chain(self.located.devices());
+        let claims = rules.iter().filter_map(|index| all().nth(*index)?.claim(address));
         only(node, claims, &|| format!("a rule claims byte {address} of a device"))
+    }
+
+    /// A rule of the configuration over a part of a device that another rule names, too.
+    #[must_use]
+    pub fn overlapping(&self, rule: &DeviceRule) -> Option<&DeviceRule> {
+        self.devices.iter().find(|own| own.overlaps(rule))
+    }
+
+    /// Devices that rules of the configuration name.
+    pub fn devices(&self) -> impl Iterator<Item = &Path> {
+        self.devices.iter().map(DeviceRule::device)
+    }
+
+    /// Whether locators name devices.
+    #[must_use]
+    pub fn locates_devices(&self) -> bool {
+        !self.located.devices().is_empty()
     }
 }
 

@@ -1,21 +1,24 @@
 //! `isotherm-agent run`: starts the threads and tasks, and answers signals.
 
+mod reloader;
+
 use anyhow::Context;
 use isotherm_agent::config::{Config, Listen};
+use isotherm_agent::locator::{Findings, Follower, Kept, Known, Ways, locate, watching, ways};
 use isotherm_agent::metrics::{self, Telemetry};
 use isotherm_agent::probe::{Probe, count_runs};
 use isotherm_agent::spool::Spool;
 use isotherm_agent::uplink::{self, Analyzer, Farewell};
-use isotherm_agent::watch::{Reload, Watcher, wall_clock};
+use isotherm_agent::watch::{Watcher, wall_clock};
 use isotherm_agent::{memory, rights, service};
 use isotherm_model::BootId;
 use isotherm_proto::Hello;
+use reloader::Reloader;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 /// Windows between the watching thread and the uplink. The uplink takes them at once; this is for a hiccup.
@@ -23,12 +26,17 @@ const WINDOW_QUEUE: usize = 16;
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
-    let config = Config::read(path)?;
+    let mut config = Config::read(path)?;
     if let Some(files) = &config.tls {
         files.read().context("the certificates for the analyzer")?;
     }
     rights::check()?;
     let spool = open_spool(&config)?;
+    let kept = Kept::beside(&config.spool.dir);
+    let known = known(&kept, &config);
+    let (targets, findings) = locate(&config.targets, &known);
+    config.targets = targets;
+    findings.tell(&Findings::default());
     // The kernel counts until the descriptor is closed, also when the right to ask for it is gone.
     let counting = config.metrics.probe_stats.then(count).flatten();
     let mut probe = Probe::attach(config.limits.capacity)?;
@@ -44,9 +52,26 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let telemetry = Arc::new(Telemetry::default());
     let watcher = Watcher::new(probe, &config)?.with_telemetry(Arc::clone(&telemetry));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let result = runtime.block_on(watch_and_send(watcher, spool, path, config, telemetry));
+    telemetry.in_force(&config.targets, &findings);
+    let Ways { follower, known, watching } = ways(known, watching(&config.targets, &findings));
+    let now = (config.targets.clone(), findings);
+    let reloader = Reloader::new(path, now, (known, watching), kept, Arc::clone(&telemetry));
+    let result = runtime.block_on(watch_and_send(watcher, spool, config, follower, reloader, telemetry));
     drop(counting);
     result
+}
+
+/// What was known when the agent ended last. What is damaged is told, and comes again from the analyzer.
+fn known(kept: &Kept, config: &Config) -> Known {
+    let nodes = config.targets.iter().map(|target| target.node.clone()).collect();
+    let known = kept.read(&nodes).unwrap_or_else(|error| {
+        error!("{:#}", anyhow::Error::from(error));
+        Known::default()
+    });
+    if known.revision() > 0 {
+        info!("{} partitions by locators of revision {}", known.all().count(), known.revision());
+    }
+    known
 }
 
 fn open_spool(config: &Config) -> anyhow::Result<Spool> {
@@ -74,8 +99,9 @@ fn count() -> Option<OwnedFd> {
 async fn watch_and_send(
     watcher: Watcher,
     spool: Spool,
-    path: &Path,
     config: Config,
+    follower: Follower,
+    reloader: Reloader,
     telemetry: Arc<Telemetry>,
 ) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -88,13 +114,12 @@ async fn watch_and_send(
     let watcher = watcher.with_reloads(reload_requests);
     let mut watching = tokio::task::spawn_blocking(move || watcher.run(&stopped, &windows, ready));
     let analyzer = Analyzer { endpoint: config.endpoint.clone(), tls: config.tls.clone() };
-    let uplink = tokio::spawn(uplink::run(analyzer, spool, received, Arc::clone(&telemetry)));
-    let reloader = Reloader { path: path.to_owned(), running: config, reloads, telemetry };
+    let uplink = tokio::spawn(uplink::run(analyzer, spool, received, follower, Arc::clone(&telemetry)));
     let early = tokio::select! {
         result = &mut watching => Some(result),
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        () = reloader.run(&mut hang_up) => None,
+        () = reloader.run(config, reloads, &mut hang_up) => None,
     };
     let result = match early {
         Some(result) => result,
@@ -151,51 +176,4 @@ async fn serve_metrics(
 fn ready(summary: &str) {
     info!("{summary}");
     service::ready(summary);
-}
-
-/// Reads the configuration again when told to.
-struct Reloader {
-    path: PathBuf,
-    running: Config,
-    reloads: Sender<Reload>,
-    telemetry: Arc<Telemetry>,
-}
-
-impl Reloader {
-    /// One request at a time; signals that come meanwhile are one more.
-    async fn run(mut self, hang_up: &mut tokio::signal::unix::Signal) {
-        while hang_up.recv().await.is_some() {
-            service::reloading();
-            let status = match self.reload().await {
-                Ok(status) => {
-                    self.telemetry.reloaded(true);
-                    info!("{status}");
-                    status
-                }
-                Err(error) => {
-                    self.telemetry.reloaded(false);
-                    let status = format!("the configuration stays as it was: {error:#}");
-                    error!("{status}");
-                    status
-                }
-            };
-            service::ready(&status);
-        }
-        // No more signals will come; the others are waited for.
-        std::future::pending::<()>().await;
-    }
-
-    async fn reload(&mut self) -> anyhow::Result<String> {
-        let config = Config::read(&self.path)?;
-        let (answer, changes) = oneshot::channel();
-        let targets = config.targets.clone();
-        self.reloads.send(Reload { targets, answer }).context("the watching thread has ended")?;
-        let changes = changes.await.context("the watching thread has ended")??;
-        let waiting = self.running.needing_restart(&config);
-        if !waiting.is_empty() {
-            warn!("changed, but only a restart puts it in force: {}", waiting.join(", "));
-        }
-        self.running.targets = config.targets;
-        Ok(format!("configuration read again; in force from the next window on: {changes}"))
-    }
 }

@@ -215,7 +215,8 @@ impl Slots {
 }
 
 fn same_rules(one: &Target, other: &Target) -> bool {
-    one.rules.len() == other.rules.len()
+    one.located == other.located
+        && one.rules.len() == other.rules.len()
         && one.rules.iter().zip(&other.rules).all(|(one, other)| one.same_as(other))
 }
 
@@ -243,6 +244,7 @@ impl std::fmt::Display for Changes {
 mod tests {
     use super::*;
     use crate::discovery::Selector;
+    use crate::locator::Located;
     use crate::rule::Rule;
     use isotherm_model::{Layer, NodeWindow, Operation, SystemId, Timestamp};
     use std::collections::BTreeMap;
@@ -252,6 +254,7 @@ mod tests {
             node: NodeId::new(SystemId::new("s").unwrap(), name).unwrap(),
             select: Selector { pid: Some(pid), ..Selector::default() },
             rules: vec![Rule::path(pattern, "$1").unwrap()],
+            located: Located::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 use crate::attribution::Attribution;
 use crate::config::Target;
 use crate::discovery::{self, Candidate, Listeners, Selector};
+use crate::locator::Located;
 use crate::probe::{Capacity, Probe, ProbeError, TargetIndex};
 use crate::rule::{Rule, RuleError};
 use crate::store::KNOWN;
@@ -385,7 +386,7 @@ fn targets(found: &[Found], path: Option<&Regex>) -> Result<Vec<Target>, TopErro
             Some(path) => vec![path_rule(path).map_err(TopError::Path)?],
             None => process.rules.clone(),
         };
-        targets.push(Target { node, select: Selector::default(), rules });
+        targets.push(Target { node, select: Selector::default(), rules, located: Located::default() });
     }
     Ok(targets)
 }

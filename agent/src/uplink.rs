@@ -6,13 +6,14 @@
 
 mod payload;
 
+use crate::locator::Follower;
 use crate::metrics::Telemetry;
 use crate::spool::{RunNumber, Sending, Spool, Status as SpoolStatus};
 use isotherm_model::{Interval, Window};
 use isotherm_proto::telemetry::v1 as wire;
 use isotherm_proto::telemetry::v1::telemetry_service_client::TelemetryServiceClient;
 use isotherm_proto::tls::{ClientFiles, TlsError};
-use isotherm_proto::{Hello, MAX_MESSAGE_BYTES, compressed, gap_to_wire, hello_to_wire};
+use isotherm_proto::{Hello, MAX_MESSAGE_BYTES, compressed, gap_to_wire, hello_to_wire, watching_to_wire};
 use payload::payloads;
 use std::error::Error;
 use std::sync::Arc;
@@ -120,10 +121,12 @@ pub async fn run(
     analyzer: Analyzer,
     spool: Spool,
     windows: mpsc::Receiver<Window>,
+    locators: Follower,
     telemetry: Arc<Telemetry>,
 ) -> Farewell {
     let told = spool.status();
-    let mut uplink = Uplink { analyzer, spool, windows, farewell: None, disk_retry: None, telemetry, told };
+    let mut uplink =
+        Uplink { analyzer, spool, windows, locators, farewell: None, disk_retry: None, telemetry, told };
     uplink.tell();
     let mut wait = BACKOFF[0];
     loop {
@@ -161,6 +164,7 @@ struct Uplink {
     analyzer: Analyzer,
     spool: Spool,
     windows: mpsc::Receiver<Window>,
+    locators: Follower,
     /// When a stopping agent gives up; `None` while windows come.
     farewell: Option<Instant>,
     /// When the disk is tried again; `None` while it takes everything.
@@ -218,6 +222,7 @@ impl Uplink {
         let mut greeting = Some(Instant::now() + CONNECT);
         let mut paused_until: Option<Instant> = None;
         let mut credit = Credit::default();
+        let mut watching = Watching::Unwanted;
         loop {
             if self.spool.is_delivered(run) && greeting.is_none() {
                 if !is_own {
@@ -236,6 +241,8 @@ impl Uplink {
                         Some(wire::stream_response::Message::Welcome(welcome)) => {
                             greeting = None;
                             credit.granted(welcome.credit);
+                            self.locators.begin();
+                            watching = if welcome.locators { Watching::Due } else { Watching::Unwanted };
                             self.welcome(run, &welcome, progress);
                         }
                         Some(wire::stream_response::Message::Ack(ack)) => {
@@ -253,8 +260,10 @@ impl Uplink {
                             self.tell();
                         }
                         Some(wire::stream_response::Message::Locators(locators)) => {
-                            let count = locators.locators.len();
-                            info!("the analyzer sent {count} locators, which this version does not use");
+                            if !block_in_place(|| self.locators.take(locators)) {
+                                self.telemetry.locators_refused();
+                                watching = Watching::Due;
+                            }
                         }
                         None => warn!("the analyzer sent a message that this version does not know"),
                     }
@@ -266,6 +275,13 @@ impl Uplink {
                         permit.send(request(sending));
                     }
                     self.note_disk();
+                }
+                () = self.locators.changed(), if watching == Watching::Told => watching = Watching::Due,
+                permit = requests.reserve(), if watching == Watching::Due => {
+                    let permit = permit.map_err(|_| SessionError::Closed)?;
+                    let told = watching_to_wire(&self.locators.watching());
+                    permit.send(wire::StreamRequest { message: Some(wire::stream_request::Message::Watching(told)) });
+                    watching = Watching::Told;
                 }
                 () = at(paused_until), if paused_until.is_some() => {
                     paused_until = None;
@@ -330,6 +346,17 @@ impl Uplink {
             self.disk_retry.get_or_insert(Instant::now() + DISK_RETRY);
         }
     }
+}
+
+/// Whether the analyzer is told what is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watching {
+    /// It has not greeted, or does not want to know.
+    Unwanted,
+    /// As soon as possible.
+    Due,
+    /// It knows.
+    Told,
 }
 
 /// How many messages may be under way, and how many are.

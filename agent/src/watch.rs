@@ -11,7 +11,7 @@ use crate::attribution::{Attribution, Devices};
 use crate::config::Config;
 use crate::discovery::Depth;
 use crate::metrics::Telemetry;
-use crate::mounts::{block_device, device_name};
+use crate::mounts::{block_device, device_name, open_block_devices};
 use crate::probe::{Probe, ProbeError};
 use crate::service::Watchdog;
 use crate::upkeep::Upkeep;
@@ -19,10 +19,12 @@ use crate::watched::Watched;
 use crate::window::{Cutter, Host, Span, Told, Watching, WindowClock};
 use isotherm_agent_ebpf::Part;
 use isotherm_model::{Completeness, NodeId, Timestamp, Window};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 /// How often names are fetched and messages of the kernel side shown. The ring of names holds about 1,500.
@@ -47,7 +49,11 @@ pub struct Watcher {
     /// Devices that are counted by stripes.
     devices: Vec<u32>,
     idle_windows: u64,
+    /// Devices that locators may name: target and device.
+    open: BTreeSet<(u32, u32)>,
     reloads: Option<Receiver<Reload>>,
+    /// Who waits for what is staged.
+    in_force: Option<oneshot::Sender<()>>,
     telemetry: Arc<Telemetry>,
 }
 
@@ -70,7 +76,9 @@ impl Watcher {
             clock: WindowClock::new(window_ms, wall_clock(), 0),
             started,
             nodes: config.targets.iter().map(|target| target.node.clone()).collect(),
+            open: BTreeSet::new(),
             reloads: None,
+            in_force: None,
             telemetry: Arc::default(),
             idle_windows: (IDLE.as_millis() as u64).div_ceil(u64::from(window_ms)),
         };
@@ -153,9 +161,20 @@ impl Watcher {
         .collect()
     }
 
+    /// Block devices that processes have open, for the targets of which locators name devices.
+    fn open_devices(&self) -> BTreeSet<(u32, u32)> {
+        let targets = self.attribution.locating_devices();
+        let open = targets.into_iter().flat_map(|target| {
+            let pids = self.watched.processes_of(target);
+            pids.flat_map(open_block_devices).map(move |dev| (target, dev))
+        });
+        open.collect()
+    }
+
     /// Counts by stripes what rules claim of devices, and by file what none claims any more.
     fn claim_devices(&mut self) -> Result<(), ProbeError> {
-        let Devices { claims, missing, disputed } = self.attribution.find_devices(block_device);
+        self.open = self.open_devices();
+        let Devices { claims, missing, disputed } = self.attribution.find_devices(block_device, &self.open);
         for (node, path) in missing {
             warn!("a rule of {node} names {}, which is no block device now", path.display());
         }

@@ -349,11 +349,15 @@ impl Watched {
         self.listening.get(&index).cloned().unwrap_or_default()
     }
 
+    /// The processes of a target.
+    pub fn processes_of(&self, target: u32) -> impl Iterator<Item = u32> {
+        self.known.iter().filter(move |(_, index)| **index == target as usize).map(|(pid, _)| *pid)
+    }
+
     /// A living process of a target.
     #[must_use]
     pub fn process_of(&self, target: u32) -> Option<u32> {
-        let mut known = self.known.iter();
-        known.find(|(_, index)| **index == target as usize).map(|(pid, _)| *pid)
+        self.processes_of(target).next()
     }
 
     /// For people.

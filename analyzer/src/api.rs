@@ -7,8 +7,12 @@ mod named;
 mod nodes;
 mod peers;
 mod place;
+mod plans;
 mod query;
+mod reads;
+mod repairs;
 mod risk;
+mod trust;
 mod wire;
 
 use crate::accept::Room;
@@ -25,6 +29,9 @@ use isotherm_proto::control::v1::{
 };
 use isotherm_store::{EntropyQuery, PartitionFilter, QueryError, Reader, Span, Step};
 pub(crate) use migrations::Moves;
+pub(crate) use plans::Planning;
+pub(crate) use reads::Reads;
+pub(crate) use repairs::Mending;
 pub(crate) use risk::Risk;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
@@ -34,6 +41,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
+pub(crate) use trust::Trusted;
 
 /// Questions that are answered at the same time; more wait. Each may use every core and a few hundred MB.
 const QUESTIONS: usize = 4;

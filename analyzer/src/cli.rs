@@ -18,7 +18,9 @@ mod peers;
 mod plan;
 mod print;
 mod query;
+mod reads;
 mod record;
+mod repair;
 mod replay;
 mod risk;
 mod simulate;
@@ -100,12 +102,18 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     Record(record::RecordArgs),
     Replay(replay::ReplayArgs),
-    /// Put on record when nodes were down, and what their hazards are
+    /// Empty, fill and cordon nodes; put on record when they were down, and what their hazards are
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Move partitions, and watch that
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
+    /// What isotherm makes again by itself after a node has failed
+    #[command(subcommand)]
+    Repair(repair::RepairCommand),
+    /// Shift reads off nodes, without copying
+    #[command(subcommand)]
+    Reads(reads::ReadsCommand),
     Freeze(diary::FreezeArgs),
     /// Let migrations begin again after `isotherm freeze`
     Unfreeze(diary::FreezeArgs),
@@ -113,7 +121,7 @@ enum Command {
     /// Look after adapters
     #[command(subcommand)]
     Adapter(AdapterCommand),
-    /// Decide where partitions should lie
+    /// Decide where partitions should lie, and bring them there
     #[command(subcommand)]
     Plan(plan::PlanCommand),
     /// Answer one query, with limits (started by the other commands)
@@ -259,11 +267,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Node(command) => client(node::run(command)),
         Command::Migrate(command) => client(migrate::run(command)),
+        Command::Repair(command) => client(repair::run(command)),
+        Command::Reads(command) => client(reads::run(command)),
         Command::Freeze(args) => client(diary::freeze(args)),
         Command::Unfreeze(args) => client(diary::unfreeze(args)),
         Command::Diary(args) => client(diary::diary(args)),
         Command::Adapter(AdapterCommand::Check(args)) => check_adapter(args),
-        Command::Plan(command) => plan::run(&command),
+        Command::Plan(command) => plan::run(command),
         Command::Store(command) => store::run(command),
     };
     match result {

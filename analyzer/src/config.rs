@@ -8,6 +8,7 @@ mod failure;
 mod ingest;
 mod listen;
 mod migrate;
+mod repair;
 mod store;
 mod topology;
 

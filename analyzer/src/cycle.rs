@@ -12,12 +12,13 @@ pub(crate) mod frames;
 mod schedule;
 pub(crate) mod tables;
 
+use crate::plan::Cordoned;
 use crate::topology::kept::Log;
 use crate::topology::{Origin, Source, Topologies, Topology};
 use crate::writer::{Keep, now, with_causes};
 use anyhow::{Context, Result};
 use frames::{Frames, Made, Moment};
-use isotherm_cycle::cluster::Cluster;
+use isotherm_cycle::cluster::{Cluster, NodeState};
 use isotherm_cycle::frame::{Decided, Frame, Purpose};
 use isotherm_cycle::record::{Record, Status, Surging};
 use isotherm_cycle::{Landscape, Settings, State};
@@ -106,6 +107,8 @@ pub(crate) struct Cycle {
     pub(crate) keep: mpsc::Sender<Keep>,
     pub(crate) dir: PathBuf,
     pub(crate) config: Config,
+    /// Nodes that are no destinations.
+    pub(crate) cordoned: Cordoned,
 }
 
 /// A cycle that is to be made.
@@ -121,7 +124,7 @@ struct Due {
 /// Runs cycles until `stop`, on a thread that may block.
 pub(crate) fn run(cycle: &Cycle, publish: &watch::Sender<Option<Arc<Cycled>>>, stop: &CancellationToken) {
     let mut state = cycle.remembered();
-    let mut frames = Frames::new(&cycle.reader, &cycle.config);
+    let mut frames = Frames::new(&cycle.reader, &cycle.config, &cycle.dir);
     let mut log = cycle.log();
     let (mut skipped, mut told) = (0, None);
     match cycle.again(&state, &mut frames, stop) {
@@ -269,6 +272,7 @@ impl Cycle {
         }
         let made = frames.make(moment(due.end, Purpose::Decide), topology, &records)?;
         let Made { mut frame, entropy, systems } = made;
+        self.cordon(&mut frame.cluster);
         state.take_in(&frame, settings);
         frame.forget_counts();
         stages.end("read and take in");
@@ -295,10 +299,22 @@ impl Cycle {
         let mut stages = Stages::begin();
         let records = self.reader.records().context("cannot read the failure history")?;
         let moment = Moment { end, purpose: Purpose::Decide, gaps: 0 };
-        let Made { frame, systems, .. } = frames.make(moment, &topology, &records)?;
+        let Made { mut frame, systems, .. } = frames.make(moment, &topology, &records)?;
+        self.cordon(&mut frame.cluster);
         stages.end("read");
         let decided = state.decided(&frame, &self.config.settings, |stage| stages.end(stage))?;
         Ok(Some(self.found(state, stages, frame, decided, systems)))
+    }
+
+    /// Nodes that take nothing more are no destinations of verdicts.
+    fn cordon(&self, cluster: &mut Cluster) {
+        for node in self.cordoned.borrow().iter() {
+            if let Some(facts) = cluster.node(node).map(|at| &mut cluster.nodes[at])
+                && facts.state == NodeState::Up
+            {
+                facts.state = NodeState::Cordoned;
+            }
+        }
     }
 
     /// The topology once every adapter has told of its cluster; `None` if one does not within [`HEARD_WITHIN`].

@@ -20,21 +20,22 @@ mod names;
 mod queue;
 mod turns;
 
+use crate::locators::{Indexes, tell as tell_locators};
 use crate::writer::{Job, Reply, now, rows_of, with_causes};
-pub(crate) use agents::{AgentStatus, Agents, Totals};
+pub(crate) use agents::{AgentStatus, Agents, Locators, Told, Totals};
 use agents::{Arrival, Visit};
 use batch::Parsed;
 pub(crate) use clock::ClockState;
 use credit::Credit;
 use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, StreamExt};
+use futures::stream::{FuturesOrdered, Select, StreamExt, select};
 use isotherm_model::Seq;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryService;
 use isotherm_proto::telemetry::v1::{
     Ack, Batch, Gap, Hello, Nack, NackReason, StreamRequest, StreamResponse, Welcome, stream_request,
     stream_response,
 };
-use isotherm_proto::{MAX_PAYLOAD_BYTES, gap_from_wire, hello_from_wire};
+use isotherm_proto::{MAX_PAYLOAD_BYTES, gap_from_wire, hello_from_wire, watching_from_wire};
 use isotherm_store::{Entry, Reader, Run, Submission, Verdict};
 pub(crate) use limits::Limits;
 pub(crate) use memory::Held;
@@ -43,7 +44,7 @@ pub(crate) use queue::{Depth, Queue, Submitting, queue};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Answers that wait for the agent to read them.
 const ANSWERS: usize = 16;
+
+/// Parts of a message with locators that wait for the agent to read them.
+const LOCATORS: usize = 1;
 
 /// Submissions in the writer's queue beyond which more would only wait longer.
 const QUEUE: usize = 64;
@@ -74,6 +78,7 @@ pub(crate) struct Ingest {
     /// Threads that unpack, parse and look into the catalog: as many as there are processors, and two at least.
     hands: Arc<Semaphore>,
     agents: Agents,
+    locators: Indexes,
     streams: TaskTracker,
     stop: CancellationToken,
 }
@@ -92,13 +97,14 @@ impl Ingest {
         jobs: Submitting,
         reader: Reader,
         limits: Limits,
+        locators: Indexes,
         streams: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let memory = Memory::new(&limits);
         let hands = thread::available_parallelism().map_or(2, |processors| processors.get().max(2));
         let (hands, agents) = (Arc::new(Semaphore::new(hands)), Agents::new(limits, memory.clone()));
-        Self { jobs, reader, memory, hands, agents, streams, stop }
+        Self { jobs, reader, memory, hands, agents, locators, streams, stop }
     }
 
     pub(crate) fn agents(&self) -> &Agents {
@@ -116,10 +122,11 @@ impl Ingest {
 }
 
 type Answers = mpsc::Sender<Result<StreamResponse, Status>>;
+type Outgoing = ReceiverStream<Result<StreamResponse, Status>>;
 
 #[tonic::async_trait]
 impl TelemetryService for Ingest {
-    type StreamStream = ReceiverStream<Result<StreamResponse, Status>>;
+    type StreamStream = Select<Outgoing, Outgoing>;
 
     async fn stream(
         &self,
@@ -128,12 +135,13 @@ impl TelemetryService for Ingest {
         let arrival =
             self.agents.arrive().map_err(|exceeded| Status::resource_exhausted(exceeded.to_string()))?;
         let (answers, stream) = mpsc::channel(ANSWERS);
+        let (locators, beside) = mpsc::channel(LOCATORS);
         let (ingest, requests) = (self.clone(), request.into_inner());
         self.streams.spawn(async move {
             let ended = tokio::select! {
                 biased;
                 () = ingest.stop.cancelled() => Err(Status::unavailable("the analyzer is shutting down")),
-                ended = ingest.serve(arrival, requests, &answers) => ended,
+                ended = ingest.serve(arrival, requests, &answers, locators) => ended,
             };
             if let Err(status) = ended {
                 tracing::debug!(%status, "telemetry stream ended");
@@ -141,7 +149,7 @@ impl TelemetryService for Ingest {
                 let _ = answers.try_send(Err(status));
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(select(ReceiverStream::new(stream), ReceiverStream::new(beside))))
     }
 }
 
@@ -151,6 +159,7 @@ impl Ingest {
         arrival: Arrival,
         mut requests: Streaming<StreamRequest>,
         answers: &Answers,
+        locators: Answers,
     ) -> Result<(), Status> {
         let greeting = timeout(GREETING, requests.message()).await.map_err(|_| {
             Status::deadline_exceeded(format!("no hello came within {} s", GREETING.as_secs()))
@@ -168,7 +177,7 @@ impl Ingest {
             () = visit.replaced.cancelled() => {
                 Err(Status::aborted("a newer stream of this run took its place"))
             }
-            ended = self.converse(&visit, credit, requests, answers) => ended,
+            ended = self.converse(&visit, credit, requests, answers, locators) => ended,
         }
     }
 
@@ -178,7 +187,11 @@ impl Ingest {
         mut credit: Credit,
         mut requests: Streaming<StreamRequest>,
         answers: &Answers,
+        locators: Answers,
     ) -> Result<(), Status> {
+        let (ask, asked) = watch::channel(None);
+        let telling = tell_locators(self.locators.clone(), asked, Told(visit), locators);
+        tokio::pin!(telling);
         let mut waiting: FuturesOrdered<BoxFuture<'static, StreamResponse>> = FuturesOrdered::new();
         let mut open = true;
         loop {
@@ -199,7 +212,14 @@ impl Ingest {
                         Err(_) => return Err(Status::aborted("answers are not read")),
                     }
                 }
+                () = &mut telling, if open => {}
                 message = requests.message(), if open => match message? {
+                    Some(StreamRequest { message: Some(stream_request::Message::Watching(watching)) }) => {
+                        let watching = watching_from_wire(watching)
+                            .map_err(|malformed| Status::invalid_argument(with_causes(&malformed)))?;
+                        ask.send_replace(Some(watching.targets.clone()));
+                        visit.watching(watching);
+                    }
                     Some(request) => {
                         credit.received().map_err(|overdrawn| {
                             tracing::warn!(agent = %visit.run.agent, boot = %visit.run.boot, "{overdrawn}");
@@ -247,6 +267,7 @@ impl Ingest {
             credit,
             committed_seq: committed.map_or(0, Seq::get),
             max_payload_bytes: u32::try_from(MAX_PAYLOAD_BYTES).unwrap_or(u32::MAX),
+            locators: true,
         };
         // An agent that is gone already is noticed by the next read.
         let _ = answers.send(Ok(response(stream_response::Message::Welcome(welcome)))).await;
@@ -264,6 +285,9 @@ impl Ingest {
             Some(stream_request::Message::Gap(gap)) => self.accept_gap(visit, gap),
             Some(stream_request::Message::Hello(_)) => {
                 Err(Status::invalid_argument("a stream has one hello, its first message"))
+            }
+            Some(stream_request::Message::Watching(_)) => {
+                Err(Status::internal("what an agent watches is not answered"))
             }
             None => Err(Status::invalid_argument("a message of an unknown kind")),
         }

@@ -3,9 +3,14 @@
 //! The runner ends when it cannot write its journal, and is begun anew after a pause with what the journal has. Where the
 //! journal cannot be used at all, the analyzer goes on without migrations and says so to whoever asks for one.
 
+mod movers;
 mod outside;
+pub(crate) mod reads;
+pub(crate) mod repair;
+mod score;
 mod specify;
 mod trigger;
+pub(crate) mod trust;
 
 use crate::cycle::Cycles;
 use crate::topology::{Adapter, Topologies};
@@ -15,6 +20,7 @@ use isotherm_migration::Policy;
 use isotherm_model::{PartitionId, SystemId};
 use isotherm_runner::journal::{FILE, Reading};
 use isotherm_runner::{Handle, Inbox, Journal, JournalError, Limits, handle};
+use isotherm_store::Reader;
 use outside::Outside;
 pub(crate) use specify::{Asked, Problem, specify};
 use std::path::PathBuf;
@@ -35,22 +41,30 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Waiting times and bounds of each migration.
     pub(crate) policy: Policy,
+    /// Shifts of reads.
+    pub(crate) reads: reads::Policy,
     /// Partitions that are never moved.
-    pub(crate) never_touch: Vec<NeverTouch>,
+    pub(crate) never_touch: Vec<Named>,
+    /// Partitions of which neither verdicts nor plans are carried out, so that they can be compared with the others.
+    pub(crate) hold_out: Vec<Named>,
     /// While this file is there, nothing new is begun.
     pub(crate) freeze_file: Option<PathBuf>,
+    /// When lost replicas are made again.
+    pub(crate) repair: repair::Settings,
+    /// How far isotherm is trusted, and what it is judged by.
+    pub(crate) trust: trust::Settings,
 }
 
-/// Partitions that are never moved.
+/// Partitions that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NeverTouch {
+pub(crate) enum Named {
     /// All of a system.
     System(SystemId),
     /// One.
     Partition(PartitionId),
 }
 
-impl NeverTouch {
+impl Named {
     fn covers(&self, partition: &PartitionId) -> bool {
         match self {
             Self::System(system) => partition.system() == system,
@@ -141,6 +155,31 @@ pub(crate) async fn act_on(
     Ok(())
 }
 
+/// Shifts reads as cycles find, as far as their mode allows, and undoes that again, until `stop`.
+pub(crate) async fn shift_reads(
+    migrations: Migrations,
+    cycles: Cycles,
+    topologies: Topologies,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    reads::follow(migrations, cycles, topologies, stop).await;
+    Ok(())
+}
+
+/// Keeps scores, and looks for others who move partitions, until `stop`.
+pub(crate) async fn judge(
+    migrations: Migrations,
+    cycles: Cycles,
+    topologies: Topologies,
+    reader: Reader,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let keeper =
+        score::Keeper { migrations: migrations.clone(), cycles, topologies: topologies.clone(), reader };
+    tokio::join!(score::follow(keeper, stop.clone()), movers::watch(migrations, topologies, stop));
+    Ok(())
+}
+
 impl Migrations {
     /// Systems whose adapters can move something.
     pub(crate) fn systems(&self) -> Vec<SystemId> {
@@ -154,12 +193,34 @@ impl Migrations {
         Ok(Client::new(connected.map_err(|_| "the adapter does not answer".to_owned())??, ANSWER))
     }
 
+    /// Why nobody may ever touch a partition, if so.
+    fn untouchable(&self, partition: &PartitionId) -> Option<String> {
+        self.config.never_touch.iter().any(|never| never.covers(partition)).then(|| {
+            format!("{partition} is never touched, as migrate.never_touch of the configuration says")
+        })
+    }
+
+    /// Why verdicts and plans leave a partition where it is, if so. What failures took away is made again all the same,
+    /// and people may move it.
+    fn held_out(&self, partition: &PartitionId) -> Option<String> {
+        let held_out = self.config.hold_out.iter().any(|held_out| held_out.covers(partition));
+        held_out.then(|| format!("{partition} is held out, as migrate.hold_out of the configuration says"))
+    }
+
+    /// Why a plan leaves a partition where it is, if so.
+    pub(crate) fn stays(&self, partition: &PartitionId) -> Option<String> {
+        self.untouchable(partition).or_else(|| self.held_out(partition))
+    }
+
+    /// Why isotherm begins nothing of a partition because of a verdict, if so.
+    pub(crate) fn withholds(&self, partition: &PartitionId) -> Option<String> {
+        self.held_out(partition).or_else(|| self.forbids(partition))
+    }
+
     /// Why nothing may be begun with a partition, if so.
     pub(crate) fn forbids(&self, partition: &PartitionId) -> Option<String> {
-        if self.config.never_touch.iter().any(|never| never.covers(partition)) {
-            return Some(format!(
-                "{partition} is never touched, as migrate.never_touch of the configuration says"
-            ));
+        if let Some(why) = self.untouchable(partition) {
+            return Some(why);
         }
         let file = self.config.freeze_file.as_ref().filter(|file| file.exists())?;
         Some(format!("migrations are frozen as long as {} is there", file.display()))

@@ -1,11 +1,14 @@
 //! `isotherm serve`: puts the store, its writer and the services together, and takes them apart again.
 
 use crate::accept::{Room, accept};
-use crate::api::{Control, Intake, Moves, Risk};
+use crate::api::{Control, Intake, Mending, Moves, Planning, Reads, Risk, Trusted};
 use crate::config::Config;
 use crate::cycle::{self, Cycle, Cycles};
 use crate::ingest::{Ingest, queue};
+use crate::locators;
+use crate::migrate::repair::{self, Repairs};
 use crate::migrate::{self, Migrations};
+use crate::plan::{self, Plans};
 use crate::query::allocator::give_back_large;
 use crate::topology::{self, Topologies};
 use crate::writer;
@@ -13,7 +16,11 @@ use anyhow::{Context, anyhow};
 use isotherm_proto::control::v1::control_service_server::ControlServiceServer;
 use isotherm_proto::control::v1::migration_service_server::MigrationServiceServer;
 use isotherm_proto::control::v1::node_service_server::NodeServiceServer;
+use isotherm_proto::control::v1::plan_service_server::PlanServiceServer;
+use isotherm_proto::control::v1::read_service_server::ReadServiceServer;
+use isotherm_proto::control::v1::repair_service_server::RepairServiceServer;
 use isotherm_proto::control::v1::risk_service_server::RiskServiceServer;
+use isotherm_proto::control::v1::trust_service_server::TrustServiceServer;
 use isotherm_proto::telemetry::v1::telemetry_service_server::TelemetryServiceServer;
 use isotherm_proto::tls::ServerFiles;
 use isotherm_proto::{DESCRIPTORS, MAX_MESSAGE_BYTES};
@@ -69,14 +76,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let (keep, keeps) = mpsc::channel(1);
     let mut writer = tokio::task::spawn_blocking(move || writer::run(store, queue, keeps, &until));
     let mut servers = JoinSet::new();
-    let ingest = Ingest::new(jobs, reader.clone(), config.ingest.clone(), streams.clone(), stop.clone());
     let room = Room::new(config.ingest.max_connections);
     room.provide_files();
     let topologies = topology::start(config.topology.clone(), config.adapters.clone(), &mut servers, &stop);
+    let (witness, witnesses) = watch::channel(Arc::default());
+    let indexes = locators::start(topologies.clone(), &mut servers, &stop);
+    let limits = config.ingest.clone();
+    let ingest = Ingest::new(jobs, reader.clone(), limits, indexes, streams.clone(), stop.clone());
     servers.spawn(topology::failure::run(
         reader.clone(),
         topologies.clone(),
         config.failure.clone(),
+        witness,
         stop.clone(),
     ));
     let migrations = migrate::start(
@@ -87,17 +98,37 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         &mut servers,
         &stop,
     );
+    let (publish, cycles) = watch::channel(None);
+    let plans = plan::start(migrations.clone(), topologies.clone(), cycles.clone(), &mut servers, &stop);
     let cycle = Cycle {
+        cordoned: plans.cordoned(),
         reader: reader.clone(),
         topologies: topologies.clone(),
         keep,
         dir: config.data_dir.clone(),
         config: config.cycle.clone(),
     };
-    let (publish, cycles) = watch::channel(None);
     let ending = stop.clone();
     let cycling = tokio::task::spawn_blocking(move || cycle::run(&cycle, &publish, &ending));
     servers.spawn(migrate::act_on(migrations.clone(), cycles.clone(), topologies.clone(), stop.clone()));
+    let parts = repair::Parts {
+        migrations: migrations.clone(),
+        topologies: topologies.clone(),
+        witnesses,
+        cycles: cycles.clone(),
+        reader: reader.clone(),
+        dir: config.data_dir.clone(),
+        hold_down: config.failure.hold_down,
+    };
+    let repairs = repair::start(parts, &mut servers, &stop);
+    servers.spawn(migrate::shift_reads(migrations.clone(), cycles.clone(), topologies.clone(), stop.clone()));
+    servers.spawn(migrate::judge(
+        migrations.clone(),
+        cycles.clone(),
+        topologies.clone(),
+        reader.clone(),
+        stop.clone(),
+    ));
     servers.spawn(services(
         listener,
         tls.clone(),
@@ -106,6 +137,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         topologies,
         cycles,
         migrations,
+        repairs,
+        plans,
         config.step,
         streams.clone(),
         stop.clone(),
@@ -172,14 +205,23 @@ async fn services(
     topologies: Topologies,
     cycles: Cycles,
     migrations: Migrations,
+    repairs: Repairs,
+    plans: Plans,
     step: Duration,
     streams: TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let Intake { ingest, room } = intake.clone();
     let telemetry = TelemetryServiceServer::new(ingest).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let reads = Reads::new(migrations.clone(), topologies.clone(), cycles.clone());
+    let reads = ReadServiceServer::new(reads).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let trusted = TrustServiceServer::new(Trusted::new(migrations.clone()));
     let moves = Moves::new(migrations, topologies.clone(), streams.clone());
     let moves = MigrationServiceServer::new(moves).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mending =
+        RepairServiceServer::new(Mending::new(repairs)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let plans = Planning::new(plans, streams.clone());
+    let plans = PlanServiceServer::new(plans).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = Control::new(reader, intake, topologies, step, streams, stop.clone());
     let nodes = NodeServiceServer::new(control.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let control = ControlServiceServer::new(control);
@@ -190,6 +232,10 @@ async fn services(
     reporter.set_serving::<NodeServiceServer<Control>>().await;
     reporter.set_serving::<RiskServiceServer<Risk>>().await;
     reporter.set_serving::<MigrationServiceServer<Moves>>().await;
+    reporter.set_serving::<RepairServiceServer<Mending>>().await;
+    reporter.set_serving::<ReadServiceServer<Reads>>().await;
+    reporter.set_serving::<PlanServiceServer<Planning>>().await;
+    reporter.set_serving::<TrustServiceServer<Trusted>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -204,6 +250,10 @@ async fn services(
         .add_service(nodes)
         .add_service(risk)
         .add_service(moves)
+        .add_service(mending)
+        .add_service(reads)
+        .add_service(plans)
+        .add_service(trusted)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -6,6 +6,7 @@
 //! name, and what does not fit is said, never guessed away. What it says of nodes' health, together with what agents
 //! say, becomes their [failure history](failure).
 
+mod assumed;
 pub(crate) mod failure;
 pub(crate) mod join;
 pub(crate) mod kept;
@@ -13,6 +14,7 @@ mod model;
 mod owner;
 mod watch;
 
+pub(crate) use assumed::{Assumed, AssumedNode};
 use isotherm_model::{NodeId, PartitionId, SystemId, Timestamp};
 use isotherm_proto::tls::ClientFiles;
 use isotherm_proto::{Capabilities, Health, Locator, NodeFacts};
@@ -51,8 +53,8 @@ pub(crate) struct Partition {
     pub(crate) size_bytes: Option<u64>,
     /// Of the subset; 0 if the system has none.
     pub(crate) epoch: u64,
-    /// Where it lies; empty if its source does not say.
-    pub(crate) locators: Vec<Locator>,
+    /// Where it lies; empty if its source does not say. Shared as long as it stays the same.
+    pub(crate) locators: Arc<[Locator]>,
 }
 
 /// Who says what the topology of a system is.
@@ -107,6 +109,8 @@ pub(crate) struct Adapter {
     pub(crate) heartbeat: Duration,
     /// What it said is stale after this time without a word. Default 60 s.
     pub(crate) stale_after: Duration,
+    /// What it cannot know of its nodes.
+    pub(crate) assumed: Assumed,
 }
 
 impl Topology {

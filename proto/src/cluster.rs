@@ -3,10 +3,12 @@
 //! A message is checked by itself here. What needs the messages before it (revisions, nodes that a partition names)
 //! is checked by whoever keeps them.
 
-mod parse;
+pub(crate) mod parse;
+mod render;
 
 use isotherm_model::{NodeId, PartitionId, SystemId};
 pub use parse::{capabilities_from_wire, topology_from_wire};
+pub use render::locator_to_wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod compress;
+mod locators;
 mod parse;
 mod render;
 pub mod tls;
@@ -12,9 +13,13 @@ pub mod tls;
 pub use cluster::{
     Capabilities, DeviceRange, Fence, Health, KeyRange, Locator, NodeFacts, PartitionFacts, Relation, SLOTS,
     ShiftReads, SlotRange, Switch, TopologyChanges, TopologyMessage, TopologyPart, VerifyMethod,
-    capabilities_from_wire, topology_from_wire,
+    capabilities_from_wire, locator_to_wire, topology_from_wire,
 };
 pub use compress::{compressed, unpacked, unpacked_bytes};
+pub use locators::{
+    Locators, MAX_TARGETS, Place, Watching, locators_from_wire, place_to_wire, watching_from_wire,
+    watching_to_wire,
+};
 pub use parse::{Malformed, gap_from_wire, hello_from_wire, rows_in_payload, window_set_from_payload};
 pub use render::{gap_to_wire, hello_to_wire, window_set_to_payload};
 

@@ -405,7 +405,7 @@ fn place(field: &str, layer: i32, operation: i32) -> Result<(Layer, Operation)> 
     Ok((layer, operation))
 }
 
-fn node_id(field: &str, system: String, node: String) -> Result<NodeId> {
+pub(crate) fn node_id(field: &str, system: String, node: String) -> Result<NodeId> {
     let system = SystemId::new(system).map_err(name(&format!("{field}.system")))?;
     NodeId::new(system, node).map_err(name(&format!("{field}.node")))
 }

@@ -38,17 +38,29 @@ pub struct Volume {
 }
 
 /// How the reads of a volume divide between its nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Skew {
-    /// By volume: 9:1, 3:1, 1:2, 1:19 and again. Entropies of .47, .81, .92 and .29 bits.
-    Uneven,
+    /// By volume: 9:1, 3:1, 1:2, 1:19 and again. Entropies of .47, .81, .92 and .29 bits. Of the volumes that the spared
+    /// node holds it serves one read of twenty.
+    Uneven {
+        /// The node that is leaned on little; none if it is not given.
+        spared: Option<String>,
+    },
+    /// As [`Skew::Uneven`] at first, and evenly from the middle of the load on: node entropy rises to 1 bit.
+    Vanishing {
+        /// As there.
+        spared: Option<String>,
+    },
     /// Evenly, so every volume's node entropy is 1 bit.
     Vanished,
 }
 
 /// Shares of the first and second node under [`Skew::Uneven`], by the volume's rank.
 const UNEVEN: [[f64; 2]; 4] = [[9.0, 1.0], [3.0, 1.0], [1.0, 2.0], [1.0, 19.0]];
+
+/// Reads that the other node of a volume serves for one of a spared node.
+const SPARED: f64 = 19.0;
 
 /// The exponent of the Zipf distribution over volumes: the n-th gets a share of `1 / n^s`. Around 1 in
 /// traces of object stores.
@@ -203,14 +215,15 @@ impl Load {
             if self.put_every.is_some_and(|every| request % every == 0) {
                 self.put_one(&master, &nodes, &mut rng, truth)?;
             } else {
-                self.get_one(&nodes, &mut rng, truth)?;
+                let done = request as f64 / self.requests as f64;
+                self.get_one(&nodes, &mut rng, done, truth)?;
             }
         }
         Ok(())
     }
 
-    fn get_one(&self, nodes: &ureq::Agent, rng: &mut Rng, truth: &Truth) -> Result<()> {
-        let (rank, replica) = self.choose(rng);
+    fn get_one(&self, nodes: &ureq::Agent, rng: &mut Rng, done: f64, truth: &Truth) -> Result<()> {
+        let (rank, replica) = self.choose(rng, done);
         let volume = &self.volumes[rank];
         ensure!(!volume.keys.is_empty(), "volume {} is empty", volume.id);
         let number = rng.usize(..volume.keys.len());
@@ -237,16 +250,23 @@ impl Load {
         Ok(())
     }
 
-    /// A volume by rank and one of its nodes.
-    fn choose(&self, rng: &mut Rng) -> (usize, usize) {
+    /// A volume by rank and one of its nodes, when so much of the load is done, 0 to 1.
+    fn choose(&self, rng: &mut Rng, done: f64) -> (usize, usize) {
         let by_rank = |rank: usize| 1.0 / ((rank + 1) as f64).powf(ZIPF_EXPONENT);
         let rank = weighted(rng, self.volumes.len(), by_rank);
-        let nodes = self.volumes[rank].nodes.len();
-        let replica = match self.skew {
-            Skew::Uneven => weighted(rng, nodes, |node| UNEVEN[rank % UNEVEN.len()][node.min(1)]),
-            Skew::Vanished => rng.usize(..nodes),
+        let nodes = &self.volumes[rank].nodes;
+        let (spared, even) = match &self.skew {
+            Skew::Uneven { spared } => (spared.as_ref(), 0.0),
+            Skew::Vanishing { spared } => (spared.as_ref(), (2.0 * done).min(1.0)),
+            Skew::Vanished => (None, 1.0),
         };
-        (rank, replica)
+        let shares = match nodes.iter().position(|node| Some(node) == spared) {
+            Some(spared) => [0, 1].map(|node| if node == spared { 1.0 } else { SPARED }),
+            None => UNEVEN[rank % UNEVEN.len()],
+        };
+        let sum: f64 = shares.iter().sum();
+        let share = |node: usize| (1.0 - even) * shares[node.min(1)] / sum + even / nodes.len() as f64;
+        (rank, weighted(rng, nodes.len(), share))
     }
 }
 
@@ -283,11 +303,15 @@ mod tests {
         Load { volumes, skew, seed: 7, requests: 0, put_every: None, rate_per_second: 1.0 }
     }
 
-    fn draws(load: &Load) -> Vec<[u64; 2]> {
+    fn uneven(spared: Option<&str>) -> Skew {
+        Skew::Uneven { spared: spared.map(str::to_owned) }
+    }
+
+    fn draws(load: &Load, done: f64) -> Vec<[u64; 2]> {
         let mut rng = Rng::with_seed(load.seed);
         let mut counts = vec![[0; 2]; 4];
         for _ in 0..20_000 {
-            let (rank, replica) = load.choose(&mut rng);
+            let (rank, replica) = load.choose(&mut rng, done);
             counts[rank][replica] += 1;
         }
         counts
@@ -295,7 +319,7 @@ mod tests {
 
     #[test]
     fn volumes_follow_zipf_and_replicas_their_skew() {
-        let counts = draws(&load(Skew::Uneven));
+        let counts = draws(&load(uneven(None)), 0.0);
         let sums: Vec<f64> = counts.iter().map(|[a, b]| (a + b) as f64).collect();
         // With exponent 1 over four volumes: 12/25, 6/25, 4/25, 3/25. Four standard deviations are below .015.
         for (sum, share) in sums.iter().zip([0.48, 0.24, 0.16, 0.12]) {
@@ -308,13 +332,30 @@ mod tests {
 
     #[test]
     fn without_skew_the_replicas_share_evenly() {
-        for [first, second] in draws(&load(Skew::Vanished)) {
+        for [first, second] in draws(&load(Skew::Vanished), 0.0) {
             assert!((first as f64 / (first + second) as f64 - 0.5).abs() < 0.04);
         }
     }
 
     #[test]
+    fn a_spared_node_serves_one_read_of_twenty() {
+        for [first, second] in draws(&load(uneven(Some("b"))), 0.5) {
+            assert!((second as f64 / (first + second) as f64 - 0.05).abs() < 0.02);
+        }
+    }
+
+    #[test]
+    fn a_skew_vanishes_by_the_middle_of_the_load() {
+        let load = load(Skew::Vanishing { spared: Some("b".to_owned()) });
+        for (done, expected) in [(0.0, 0.05), (0.25, 0.275), (0.5, 0.5), (0.9, 0.5)] {
+            for [first, second] in draws(&load, done) {
+                assert!((second as f64 / (first + second) as f64 - expected).abs() < 0.04, "{done}");
+            }
+        }
+    }
+
+    #[test]
     fn a_seed_fixes_the_requests() {
-        assert_eq!(draws(&load(Skew::Uneven)), draws(&load(Skew::Uneven)));
+        assert_eq!(draws(&load(uneven(None)), 0.0), draws(&load(uneven(None)), 0.0));
     }
 }

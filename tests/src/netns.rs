@@ -26,6 +26,13 @@ impl Namespace {
     /// Makes one whose loopback is up and in which all of 10.77.0.0/24 is local. Needs CAP_SYS_ADMIN and
     /// CAP_NET_ADMIN, and `ip`.
     pub fn new() -> Result<Self> {
+        let namespace = Self::bare()?;
+        namespace.run(|| ip(&["route", "add", "local", ADDRESSES, "dev", "lo"]))??;
+        Ok(namespace)
+    }
+
+    /// Makes one in which nothing but loopback is up.
+    pub fn bare() -> Result<Self> {
         let (jobs, waiting) = channel::<Job>();
         let thread = thread::Builder::new()
             .name("netns".to_owned())
@@ -34,10 +41,15 @@ impl Namespace {
         let namespace = Self { jobs: Some(jobs), thread: Some(thread) };
         namespace.run(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace (needs CAP_SYS_ADMIN)")?;
-            ip(&["link", "set", "lo", "up"])?;
-            ip(&["route", "add", "local", ADDRESSES, "dev", "lo"])
+            ip(&["link", "set", "lo", "up"])
         })??;
         Ok(namespace)
+    }
+
+    /// Where other processes find it, as long as it lives.
+    pub(crate) fn path(&self) -> Result<String> {
+        let thread = self.run(nix::unistd::gettid)?;
+        Ok(format!("/proc/{}/task/{thread}/ns/net", std::process::id()))
     }
 
     /// Runs `job` inside and waits for it. Threads and processes that it starts stay inside; processes die
@@ -62,7 +74,8 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(args: &[&str]) -> Result<()> {
+/// Runs `ip` where the calling thread is.
+pub(crate) fn ip(args: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(args).output().context("start ip (package iproute2)")?;
     if !output.status.success() {
         bail!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());

@@ -86,6 +86,8 @@ impl Node {
 pub struct Cluster {
     // Servers before the master, so that they are stopped first.
     servers: Vec<Child>,
+    /// Those that were killed on purpose, by their place.
+    killed: Vec<usize>,
     master: Child,
     nodes: Vec<Node>,
 }
@@ -131,7 +133,7 @@ impl Cluster {
             servers.push(start(&name, args)?);
             nodes.push(Node { name: format!("{address}:8080"), rack, data: folder.join(name) });
         }
-        let mut cluster = Self { servers, master, nodes };
+        let mut cluster = Self { servers, killed: Vec::new(), master, nodes };
         cluster.wait_for_servers()?;
         Ok(cluster)
     }
@@ -142,9 +144,26 @@ impl Cluster {
         &self.nodes
     }
 
-    /// Fails with its log if a process of the cluster ended.
+    /// Kills a volume server for good, as a host that loses its power would.
+    pub fn kill(&mut self, node: &str) -> Result<()> {
+        let place = self.nodes.iter().position(|known| known.name == node);
+        let place = place.with_context(|| format!("{node} is none of the cluster's"))?;
+        self.servers[place].kill();
+        self.killed.push(place);
+        Ok(())
+    }
+
+    /// The address of the master.
+    #[must_use]
+    pub fn master() -> String {
+        format!("{MASTER}:9333")
+    }
+
+    /// Fails with its log if a process of the cluster ended that was not killed on purpose.
     pub fn ensure_alive(&mut self) -> Result<()> {
-        self.servers.iter_mut().chain([&mut self.master]).try_for_each(Child::ensure_alive)
+        let killed = &self.killed;
+        let alive = self.servers.iter_mut().enumerate().filter(|(place, _)| !killed.contains(place));
+        alive.map(|(_, server)| server).chain([&mut self.master]).try_for_each(Child::ensure_alive)
     }
 
     fn wait_for_servers(&mut self) -> Result<()> {
@@ -221,10 +240,20 @@ fn measure(volume: &mut Volume, nodes: &[Node]) -> Result<()> {
     Ok(())
 }
 
+/// The nodes that the master says hold a volume.
+pub(crate) fn locations(http: &Agent, volume: u32) -> Result<Vec<String>> {
+    let found: Found = get_json(http, &format!("/dir/lookup?volumeId={volume}"))?;
+    Ok(found.locations.into_iter().map(|location| location.url).collect())
+}
+
+/// The nodes that the master says hold a volume. Runs in the cluster's namespace.
+pub fn holders(volume: u32) -> Result<Vec<String>> {
+    locations(&http(), volume)
+}
+
 /// The nodes that hold a volume, in order of their names; two, on different racks.
 fn replicas(http: &Agent, volume: u32) -> Result<Vec<String>> {
-    let found: Found = get_json(http, &format!("/dir/lookup?volumeId={volume}"))?;
-    let mut nodes: Vec<String> = found.locations.into_iter().map(|location| location.url).collect();
+    let mut nodes = locations(http, volume)?;
     nodes.sort();
     ensure!(nodes.len() == 2, "volume {volume} has the replicas {nodes:?}, wanted two");
     Ok(nodes)

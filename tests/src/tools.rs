@@ -42,6 +42,17 @@ impl Tools {
         self.root.join("venv")
     }
 
+    /// The Python environment of the example of an adapter, which is apart: its users have their own.
+    #[must_use]
+    pub fn example_venv(&self) -> PathBuf {
+        self.root.join("adapter-python")
+    }
+
+    /// The interpreter of the example of an adapter, which has grpcio.
+    pub fn example_python(&self) -> Result<PathBuf> {
+        self.require(self.example_venv().join("bin/python3"))
+    }
+
     /// SeaweedFS.
     pub fn weed(&self) -> Result<PathBuf> {
         self.require(self.venv().join("bin/weed"))

@@ -29,7 +29,7 @@ mod mount;
 mod stat;
 
 pub use loop_device::{Backing, LoopDevice};
-pub use mount::{Mount, enter_private_namespace};
+pub use mount::{Mount, enter_private_namespace, mount_memory};
 pub use stat::DeviceStat;
 
 use anyhow::{Context, Result, bail};

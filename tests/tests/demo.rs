@@ -177,6 +177,19 @@ fn counts_and_entropies_equal_the_truth() {
         assert!(said >= exposure * (1.0 - 1e-9), "domains may add to it: {risk}");
         assert!(risk["forecast"].is_object() && risk["risk"].as_f64().unwrap() > 0.0, "{risk}");
     }
+    assert_eq!(
+        (&report["acked_writes_lost"], &report["client_errors_moved"]),
+        (&0.into(), &0.into()),
+        "{said}"
+    );
+    assert!(report["client_errors_held_out"].as_u64().unwrap() > 0, "{said}");
+    let story = &report["story"];
+    assert!(story["acked_writes"].as_u64().unwrap() > 100, "{said}");
+    let count = |list: &Value| list.as_array().unwrap().len();
+    let (moved, held_out) = (count(&story["moved"]), count(&story["held_out"]));
+    let migrations = story["migrations"].as_array().unwrap();
+    let repairs = migrations.iter().filter(|one| one["repair"] == true).count();
+    assert_eq!((migrations.len() - repairs, repairs), (moved, held_out), "{said}");
     demo.wait_until_gone();
     demo.assert_no_disk_left();
 }

@@ -128,7 +128,7 @@ fn a_reload_loses_nothing_and_each_window_has_one_set_of_rules() {
     };
     let reload = |list: &[(&str, &str, &str)]| {
         let (answer, changes) = tokio::sync::oneshot::channel();
-        reloads.send(Reload { targets: config(&targets("", list)).targets, answer }).unwrap();
+        reloads.send(Reload { targets: config(&targets("", list)).targets, answer, in_force: None }).unwrap();
         changes.blocking_recv().unwrap().unwrap().to_string()
     };
     until(&mut windows, "a window with the old rules", &|window| has(window, "n", "ashared"));

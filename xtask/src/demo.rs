@@ -5,14 +5,19 @@
 //! insides: the truth comes from the load, the counts from `isotherm`.
 
 mod answer;
+mod cast;
+mod command;
 mod config;
 mod folder;
+mod history;
 mod live;
 mod phase;
 mod report;
 mod risk;
 mod stage;
 mod stop;
+mod story;
+mod watched;
 
 use crate::doctor::Format;
 use crate::setup::{self, Purpose};
@@ -27,8 +32,8 @@ use report::Report;
 use stage::Stage;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 use stop::Stop;
+use watched::Watched;
 
 /// The exit code of a refusal for want of rights, that of the `isotherm` command line too.
 const DENIED: u8 = 7;
@@ -39,7 +44,7 @@ const INTERRUPTED: u8 = 130;
 /// How to run the demo.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run a bounded load (under 90 s), print the result and exit: 0 if the counts equal the truth, else 1.
+    /// Play all of it once (minutes), print the result and exit: 0 if counts equal the truth and the story went well, else 1.
     #[arg(long)]
     once: bool,
     /// How to write the result of --once.
@@ -85,12 +90,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     outcome
 }
 
-/// How often the cycles are asked about.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-
 fn play(options: &Options, folder: PathBuf, stop: &Stop) -> Result<ExitCode> {
     let folder = folder::Folder::claim(folder)?;
     let mut stage = Stage::set(&folder, stop)?;
+    history::tell(&stage, folder.path())?;
+    story::hold(&stage)?;
     if !options.once {
         live::run(&mut stage, stop)?;
         return Ok(ExitCode::SUCCESS);
@@ -98,33 +102,30 @@ fn play(options: &Options, folder: PathBuf, stop: &Stop) -> Result<ExitCode> {
     let mut phases = Vec::new();
     // The first phase lasts until there is a habit, the second until it can be said that it is left.
     let plans = [
-        ("uneven", Skew::Uneven, 1, phase::HABIT_REQUESTS),
-        ("vanished", Skew::Vanished, 2, phase::SURGE_REQUESTS),
+        ("uneven", Skew::Uneven { spared: spared(&stage) }, 1, phase::HABIT_REQUESTS),
+        ("vanishing", Skew::Vanishing { spared: spared(&stage) }, 2, phase::SURGE_REQUESTS),
     ];
-    let mut risks = Vec::new();
+    let mut watched = Vec::new();
     for (name, skew, seed, requests) in plans {
         eprintln!("phase {name}: {requests} requests");
         let plan = Plan { name, skew, seed, requests, rate_per_second: phase::ONCE_RATE };
-        let mut next = Instant::now() + ASK_EVERY;
-        let measured = measure(&mut stage, &plan, stop, |stage, _| {
-            if Instant::now() >= next {
-                next = Instant::now() + ASK_EVERY;
-                let asked = risk::ask(&stage.endpoint)?;
-                // Between the phases nobody reads, so the best cycle is one under load.
-                if risk::forecast(&asked) >= risk::forecast(&risks) {
-                    risks = asked;
-                }
-            }
-            Ok(())
-        })?;
-        phases.push(measured);
+        let mut seen = Watched::new();
+        phases.push(measure(&mut stage, &plan, stop, |stage, _| seen.look(&stage.endpoint))?);
+        watched.push(seen);
     }
-    let report = Report::of(phases, risks);
+    let [before, then] = &mut watched[..] else { bail!("two phases are watched") };
+    let story = story::play(&mut stage, &before.best, then, stop)?;
+    let report = Report::of(phases, std::mem::take(&mut then.best), Some(story));
     match options.output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&report).context("write the report")?),
         Format::Table => println!("{report}"),
     }
-    Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.went_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who is hardly read from at first.
+fn spared(stage: &Stage) -> Option<String> {
+    Some(stage.cast.weak.clone())
 }
 
 /// Fails if the user wants to stop; called between steps.

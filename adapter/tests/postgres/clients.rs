@@ -1,6 +1,6 @@
 //! Clients that write through the router, remember what was acknowledged, and read it back.
 
-use super::lab::{DATABASE, Lab, ROUTER, connect};
+use crate::lab::{DATABASE, Lab, ROUTER, connect};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,10 +33,10 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn start(lab: &Lab, clients: i64) -> Self {
         let (stop, slowest) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Duration::ZERO)));
-        let port = lab.port(ROUTER);
+        let router = lab.address(ROUTER);
         let running = (0..clients).map(|client| {
             let (stop, slowest) = (Arc::clone(&stop), Arc::clone(&slowest));
-            tokio::spawn(write(port, FIRST + client * IDS, stop, slowest))
+            tokio::spawn(write(router.clone(), FIRST + client * IDS, stop, slowest))
         });
         let running = running.collect();
         Self { stop, slowest, running }
@@ -71,7 +71,7 @@ impl Clients {
 }
 
 /// Inserts rows and updates earlier ones, and reads each back.
-async fn write(port: u16, first: i64, stop: Arc<AtomicBool>, slowest: Arc<Mutex<Duration>>) -> History {
+async fn write(router: String, first: i64, stop: Arc<AtomicBool>, slowest: Arc<Mutex<Duration>>) -> History {
     let mut history = History::default();
     let mut client = None;
     let mut chance = fastrand::Rng::with_seed(u64::try_from(first).unwrap_or(0));
@@ -88,7 +88,7 @@ async fn write(port: u16, first: i64, stop: Arc<AtomicBool>, slowest: Arc<Mutex<
         let (acknowledged, tried) = history.rows.get(&id).copied().unwrap_or((-1, -1));
         history.rows.insert(id, (acknowledged, tried + 1));
         let begun = Instant::now();
-        let result = operate(&mut client, port, id, tried + 1).await;
+        let result = operate(&mut client, &router, id, tried + 1).await;
         let mut slowest = slowest.lock().unwrap();
         *slowest = slowest.max(begun.elapsed());
         history.operations += 1;
@@ -108,9 +108,9 @@ async fn write(port: u16, first: i64, stop: Arc<AtomicBool>, slowest: Arc<Mutex<
     history
 }
 
-async fn operate(client: &mut Option<Client>, port: u16, id: i64, version: i64) -> Result<Option<i64>> {
+async fn operate(client: &mut Option<Client>, router: &str, id: i64, version: i64) -> Result<Option<i64>> {
     if client.is_none() {
-        *client = Some(connect(port, DATABASE).await?);
+        *client = Some(connect(router, DATABASE).await?);
     }
     let Some(client) = client else { anyhow::bail!("was connected") };
     let updated = client.execute("UPDATE orders SET version = $2 WHERE id = $1", &[&id, &version]).await;

@@ -1,8 +1,8 @@
 //! The contract, as the check of adapters knows it, kept by the program itself over killed adapters.
 
-use super::lab::{Lab, PARTITION};
 use super::running::Running;
 use super::steps::{config, node};
+use crate::lab::{Lab, PARTITION};
 use isotherm_adapter::check::{Finding, Options};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ async fn the_adapter_keeps_the_contract_killed_in_every_phase() {
     lab.rows(500).await.unwrap();
     let text = config(&lab, Path::new("unused"));
     let (_, table) = text.split_once("[store]\n").unwrap();
-    let (table, target) = (table.to_owned(), node(&lab, super::lab::B).name().to_owned());
+    let (table, target) = (table.to_owned(), node(&lab, crate::lab::B).name().to_owned());
     let checked = tokio::task::spawn_blocking(move || {
         let running = Running::start("postgres", &table);
         let partition = Some(PARTITION.to_owned());

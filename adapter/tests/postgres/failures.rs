@@ -1,8 +1,8 @@
 //! What dies, and what is given up.
 
 use super::clients::Clients;
-use super::lab::{A, B, Lab, ROUTER};
 use super::steps::{adapter, again, copied, switched, task};
+use crate::lab::{A, B, Lab, ROUTER};
 use isotherm_adapter::store::{Store, Task};
 use isotherm_migration::{Reason, Side};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What is told of the cluster, and what is found before a move.
 
-use super::lab::{A, B, Lab, PARTITION, ROUTER};
 use super::steps::{adapter, migration, node, partition};
+use crate::lab::{A, B, Lab, PARTITION, ROUTER};
 use isotherm_model::PartitionId;
 use isotherm_proto::Health;
 

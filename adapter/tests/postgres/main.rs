@@ -7,6 +7,8 @@ mod contract;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+#[allow(dead_code, reason = "each test program uses a part")]
+#[path = "../../../tests/tests/support/postgres_lab.rs"]
 mod lab;
 #[cfg(test)]
 mod looks;

@@ -1,8 +1,8 @@
 //! Moves under clients, and what is done twice.
 
 use super::clients::Clients;
-use super::lab::{A, B, Lab, PARTITION, ROUTER};
 use super::steps::{adapter, again, copied, migration, node, partition, switched, task};
+use crate::lab::{A, B, Lab, PARTITION, ROUTER};
 use isotherm_migration::{Fenced, Reason, Side};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! An adapter for the lab, and what surrounds a step.
 
-use super::lab::{A, B, DATABASE, Lab, PARTITION, USER};
+use crate::lab::{A, B, DATABASE, Lab, PARTITION, USER};
 use isotherm_adapter::config::Config;
 use isotherm_adapter::contract::{Migration, Refusal};
 use isotherm_adapter::store::{Notes, Store, Task, Tell, Told};

@@ -18,17 +18,21 @@ pub(crate) struct Running {
 impl Running {
     /// Of this kind of store, with this table `[store]`.
     pub(crate) fn start(kind: &str, store: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
         let data = folder.path().join("data");
         let config =
             format!("system = \"demo\"\ndata = {data:?}\nlisten = \"127.0.0.1:{port}\"\n[store]\n{store}\n");
         fs::write(folder.path().join("adapter.toml"), config).unwrap();
+        Self::launch(folder, port, &format!("{ADAPTER:?} {kind} --config adapter.toml"))
+    }
+
+    /// Of any program, by the command that starts it in the folder and lets it listen at the port.
+    pub(crate) fn launch(folder: TempDir, port: u16, command: &str) -> Self {
         // Waits for the one that was killed to be gone: it has the port and the lock.
         let script = format!(
             "cd {:?}\nif read -r pid < pid; then kill -9 \"$pid\"; \
              until ! kill -0 \"$pid\" || grep -q 'State:.Z' \"/proc/$pid/status\"; do sleep 0.02; done; fi 2> /dev/null\n\
-             {ADAPTER:?} {kind} --config adapter.toml < /dev/null > /dev/null 2>> log &\necho $! > pid\n",
+             {command} < /dev/null > /dev/null 2>> log &\necho $! > pid\n",
             folder.path()
         );
         fs::write(folder.path().join("restart.sh"), script).unwrap();
@@ -56,6 +60,11 @@ impl Running {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         runtime.unwrap().block_on(check(&self.endpoint, options)).unwrap()
     }
+}
+
+/// A port that nobody has at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Drop for Running {

@@ -1,10 +1,11 @@
 //! The check, against the adapter as a program before a real cluster.
 
-use super::clients::{Clients, fill};
-use super::lab::Lab;
+use super::clients::Clients;
 use super::running::Running;
 use super::steps::BUCKET;
 use isotherm_adapter::check::{Finding, Options};
+use isotherm_tests::stores::valkey::Lab;
+use isotherm_tests::stores::valkey::client::fill;
 
 #[test]
 fn the_adapter_keeps_the_contract_killed_in_every_phase_under_clients() {
@@ -15,7 +16,7 @@ fn the_adapter_keeps_the_contract_killed_in_every_phase_under_clients() {
     let addresses: Vec<String> = seeds.iter().map(ToString::to_string).collect();
     let table = format!(
         "nodes = {addresses:?}\nuser = {:?}\npassword_file = {:?}",
-        super::lab::USER,
+        isotherm_tests::stores::valkey::USER,
         lab.password_file()
     );
     let running = Running::start("valkey", &table);

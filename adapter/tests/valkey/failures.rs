@@ -1,13 +1,14 @@
 //! What dies in the middle, and what is cancelled there.
 
-use super::clients::{Clients, fill};
-use super::lab::{LIMIT, Lab, REPLICA};
+use super::clients::Clients;
 use super::steps::{Record, adapter, again, migration, task};
 use isotherm_adapter::contract::Refusal;
 use isotherm_adapter::store::{Store as _, Task};
 use isotherm_adapter::stores::valkey::Valkey;
 use isotherm_migration::{Reason, Side};
 use isotherm_tests::process::wait_for;
+use isotherm_tests::stores::valkey::client::fill;
+use isotherm_tests::stores::valkey::{LIMIT, Lab, REPLICA};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::task::JoinHandle;

@@ -1,7 +1,5 @@
 //! The cluster as it is told, and what is found before a move.
 
-use super::clients::fill;
-use super::lab::{LIMIT, Lab, REPLICA};
 use super::steps::{BUCKET, adapter, migration, node, partition, system};
 use isotherm_adapter::contract::Migration;
 use isotherm_adapter::store::Store as _;
@@ -10,6 +8,8 @@ use isotherm_migration::Origin;
 use isotherm_model::NodeId;
 use isotherm_proto::{Health, SlotRange};
 use isotherm_tests::process::wait_for;
+use isotherm_tests::stores::valkey::client::fill;
+use isotherm_tests::stores::valkey::{LIMIT, Lab, REPLICA};
 use std::net::SocketAddr;
 
 fn seeds(lab: &Lab) -> Vec<SocketAddr> {

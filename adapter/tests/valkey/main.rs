@@ -5,7 +5,6 @@
 mod checked;
 mod clients;
 mod failures;
-mod lab;
 mod looks;
 mod moves;
 #[path = "../support/running.rs"]

@@ -1,10 +1,11 @@
 //! Moves, leader switches, and what is compared after a move.
 
-use super::clients::{Client, Clients, fill, tags};
-use super::lab::{Lab, REPLICA};
+use super::clients::Clients;
 use super::steps::{BUCKET, adapter, again, node, partition, task};
 use isotherm_adapter::store::{Shift, Store as _};
 use isotherm_migration::{Reason, Side};
+use isotherm_tests::stores::valkey::client::{Client, fill, tags};
+use isotherm_tests::stores::valkey::{Lab, REPLICA};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,12 @@
 //! Steps of a migration of the first bucket, as the server around the adapter asks for them.
 
-use super::lab::{Lab, USER};
 use anyhow::Result;
 use isotherm_adapter::contract::{Migration, Refusal};
 use isotherm_adapter::store::{Notes, Task, Tell, Told};
 use isotherm_adapter::stores::valkey::{Config, Valkey};
 use isotherm_migration::{MigrationId, Origin};
 use isotherm_model::{NodeId, PartitionId, SystemId};
+use isotherm_tests::stores::valkey::{Lab, USER};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::discovery::Selector;
+use crate::locator::Located;
 use crate::rule::Rule;
 use isotherm_model::SystemId;
 
@@ -8,6 +9,7 @@ fn target(rules: &[(&str, &str)]) -> Target {
         node: NodeId::new(SystemId::new("s").unwrap(), "n").unwrap(),
         select: Selector::default(),
         rules: rules.iter().map(|(path, id)| Rule::path(path, id).unwrap()).collect(),
+        located: Located::default(),
     }
 }
 
@@ -156,10 +158,11 @@ fn a_device_is_claimed_once_and_told_when_it_is_missing() {
         node: NodeId::new(SystemId::new("s").unwrap(), node).unwrap(),
         select: Selector::default(),
         rules,
+        located: Located::default(),
     };
     let targets = [with("a", vec![rule("/dev/x")]), with("b", vec![rule("/dev/x"), rule("/dev/y")])];
     let mut attribution = Attribution::new(&targets, 1);
-    let found = attribution.find_devices(|path| (path == Path::new("/dev/x")).then_some(7));
+    let found = attribution.find_devices(|path| (path == Path::new("/dev/x")).then_some(7), &BTreeSet::new());
     assert_eq!(
         found.claims.iter().map(|(dev, stripes)| (*dev, stripes.target)).collect::<Vec<_>>(),
         [(7, 0)]

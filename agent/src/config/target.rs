@@ -3,6 +3,7 @@
 use super::rule::RawRule;
 use super::{ConfigError, Source};
 use crate::discovery::{Selector, UnitName};
+use crate::locator::Located;
 use crate::rule::Rule;
 use isotherm_agent_ebpf::HOST_TARGET;
 use isotherm_model::{HOST_SYSTEM, InvalidName, NodeId, SystemId};
@@ -21,13 +22,15 @@ pub struct Target {
     pub select: Selector,
     /// Which files belong to which partition.
     pub rules: Vec<Rule>,
+    /// The same by locators, for what the rules leave. None in a configuration.
+    pub located: Located,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTarget {
     system: Spanned<String>,
-    node: Spanned<String>,
+    node: Option<Spanned<String>>,
     select: Spanned<RawSelector>,
     #[serde(default)]
     rule: Vec<Spanned<RawRule>>,
@@ -96,12 +99,20 @@ impl Source<'_> {
             );
             return Err(self.error(at, format!("{key}.system"), what));
         }
-        let at = raw.node.span().start;
-        let node =
-            NodeId::new(system, raw.node.into_inner()).map_err(|error| name_error(at, "node", error))?;
+        let select_at = raw.select.span().start;
         let select = self.selector(key, raw.select)?;
+        let (at, name) = match (raw.node, select.listen) {
+            (Some(node), _) => (node.span().start, node.into_inner()),
+            (None, Some(address)) => (select_at, address.to_string()),
+            (None, None) => {
+                let what = "give the store's own name of the node; only one that is selected by the address it \
+                            listens on can do without, and is named by that";
+                return Err(self.error(at, format!("{key}.node"), what));
+            }
+        };
+        let node = NodeId::new(system, name).map_err(|error| name_error(at, "node", error))?;
         let rules = self.rules(key, raw.rule)?;
-        Ok(Target { node, select, rules })
+        Ok(Target { node, select, rules, located: Located::default() })
     }
 
     fn selector(&self, key: &str, raw: Spanned<RawSelector>) -> Result<Selector, ConfigError> {

@@ -16,6 +16,14 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
+fn a_node_is_named_by_the_address_that_it_is_selected_by() {
+    let text = "[[target]]\nsystem = \"s\"\nselect = { listen = \"10.0.0.1:8080\" }\n";
+    let config = Config::parse(Path::new("agent.toml"), text).unwrap();
+    assert_eq!(config.targets[0].node.to_string(), "s/10.0.0.1:8080");
+    assert!(config.targets[0].rules.is_empty());
+}
+
+#[test]
 fn errors_name_line_and_key() {
     let with = |text: &str| format!("{TARGET}{text}");
     for (text, want) in [
@@ -37,7 +45,11 @@ fn errors_name_line_and_key() {
             "agent.toml:2: analyzer.endpoint: \"nowhere\" is no address such as \"http://127.0.0.1:7600\" or \"https://analyzer.example:7600\"",
         ),
         ("[limits]\nfiles = 1".into(), "agent.toml:2: limits.files: must be from 64 to 1048576"),
-        ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `node`"),
+        ("[[target]]\nsystem = \"s\"".into(), "agent.toml:1: missing field `select`"),
+        (
+            TARGET.replace("node = \"n\"\n", ""),
+            "agent.toml:2: target[0].node: give the store's own name of the node; only one that is selected by the address it listens on can do without, and is named by that",
+        ),
         (with(TARGET), "agent.toml:5: target[1]: node s/n is also the target of line 1"),
         (
             with(&TARGET.replace("\"n\"", "\"m\"")),

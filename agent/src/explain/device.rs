@@ -50,6 +50,9 @@ pub struct ClaimStory {
     pub target: String,
     /// What it claims for which partition.
     pub claims: String,
+    /// The revision of the locators that it is by; absent for one of the configuration. Such a rule holds while a
+    /// process of the target has the device open.
+    pub locators: Option<u64>,
 }
 
 /// A mounted file system.
@@ -126,12 +129,14 @@ fn rules(view: &View<'_>, number: &str) -> Vec<ClaimStory> {
         |path: &Path| std::fs::metadata(path).is_ok_and(|found| super::number(found.rdev()) == number);
     let mut found = Vec::new();
     for target in &view.config.targets {
-        for rule in &target.rules {
-            if let Rule::Device(rule) = rule
-                && is_it(rule.device())
-            {
-                found.push(ClaimStory { target: target.node.to_string(), claims: rule.summary() });
-            }
+        let configured = target.rules.iter().filter_map(|rule| match rule {
+            Rule::Device(rule) => Some((rule, None)),
+            Rule::Path(_) | Rule::Port(_) => None,
+        });
+        let located = target.located.devices().iter().map(|rule| (rule, Some(view.revision)));
+        for (rule, locators) in configured.chain(located).filter(|(rule, _)| is_it(rule.device())) {
+            let (target, claims) = (target.node.to_string(), rule.summary());
+            found.push(ClaimStory { target, claims, locators });
         }
     }
     found
@@ -206,7 +211,8 @@ impl fmt::Display for DeviceStory {
             }
         }
         for rule in &self.rules {
-            writeln!(f, "a rule of {} claims {}", rule.target, rule.claims)?;
+            let by = rule.locators.map(|revision| format!(" by locators of revision {revision}"));
+            writeln!(f, "a rule of {} claims {}{}", rule.target, rule.claims, by.unwrap_or_default())?;
         }
         if self.filesystems.is_empty() && self.rules.is_empty() {
             writeln!(f, "no file system on it is mounted here: its accesses count for the host")?;

@@ -3,6 +3,7 @@
 use super::{ExplainError, View, number, unread_line, verdict};
 use crate::config::Target;
 use crate::rule::{PathRule, Rule, Rules};
+use isotherm_model::Subject;
 use procfs::process::Process;
 use regex::Regex;
 use serde::Serialize;
@@ -49,8 +50,19 @@ pub struct RulesStory {
     pub target: String,
     /// Whom an access by one of its processes would count for.
     pub verdict: String,
-    /// Each rule.
+    /// Each rule of the configuration.
     pub rules: Vec<RuleStory>,
+    /// What locators say of the path; absent if they do not name it. Rules of the configuration win over it.
+    pub located: Option<LocatedStory>,
+}
+
+/// What locators say of a file.
+#[derive(Debug, Serialize)]
+pub struct LocatedStory {
+    /// Whose it is.
+    pub verdict: String,
+    /// Of the locators that the agent keeps.
+    pub revision: u64,
 }
 
 /// What a rule says.
@@ -93,13 +105,13 @@ pub(super) fn explain(view: &View<'_>, path: &Path, metadata: &Metadata) -> Resu
         }
         let target = &view.config.targets[index];
         let seen = seen.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
-        let verdict = verdict(&Rules::new(&target.rules).claim_path(&target.node, &seen));
+        let verdict = verdict(&Rules::of(target).claim_path(&target.node, &seen));
         open.push(Opener { pid, target: target.node.to_string(), path: seen, verdict });
     });
     Ok(FileStory {
         filesystem: filesystem(&real, &device),
         inode: metadata.ino(),
-        targets: view.config.targets.iter().map(|target| rules(target, &text)).collect(),
+        targets: view.config.targets.iter().map(|target| rules(target, &text, view.revision)).collect(),
         path: text,
         device,
         open,
@@ -121,10 +133,16 @@ fn filesystem(path: &Path, device: &str) -> Option<Filesystem> {
     })
 }
 
-fn rules(target: &Target, path: &str) -> RulesStory {
+fn rules(target: &Target, path: &str, revision: u64) -> RulesStory {
     RulesStory {
         target: target.node.to_string(),
-        verdict: verdict(&Rules::new(&target.rules).claim_path(&target.node, path)),
+        verdict: verdict(&Rules::of(target).claim_path(&target.node, path)),
+        located: match target.located.claim_path(path) {
+            Subject::Other(_) => None,
+            claimed @ (Subject::Partition(_) | Subject::Unattributed(_)) => {
+                Some(LocatedStory { verdict: verdict(&claimed), revision })
+            }
+        },
         rules: target
             .rules
             .iter()
@@ -177,6 +195,10 @@ impl fmt::Display for FileStory {
                     Some(id) => writeln!(f, "  {} claims it for {id:?} ({})", rule.path, groups.join(", "))?,
                     None => writeln!(f, "  {} does not claim it", rule.path)?,
                 }
+            }
+            if let Some(LocatedStory { verdict, revision }) = &target.located {
+                let loses = if *verdict == target.verdict { "" } else { ", but a rule above wins" };
+                writeln!(f, "  locators of revision {revision} say {verdict}{loses}")?;
             }
         }
         if self.open.is_empty() {

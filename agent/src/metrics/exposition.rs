@@ -1,6 +1,7 @@
 //! The numbers as OpenMetrics text.
 
 use super::{Class, Counted, Telemetry};
+use crate::locator::Kind;
 use isotherm_model::{Layer, LostReason, OtherReason, Timestamp, UnattributedReason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -92,6 +93,7 @@ impl Collector for Scrape {
         windows(&mut out, &counted)?;
         accesses(&mut out, &counted)?;
         probe(&mut out, &counted)?;
+        rules(&mut out, &counted)?;
         self.delivery(&mut out)?;
         self.agent(&mut out)
     }
@@ -112,6 +114,45 @@ fn windows(out: &mut Output<'_>, counted: &Counted) -> fmt::Result {
     out.gauges(
         &Family("target_processes", None, "Processes of each target at the end of the last window"),
         processes.collect(),
+    )
+}
+
+/// Where the rules of targets come from, and what of locators is no rule.
+fn rules(out: &mut Output<'_>, counted: &Counted) -> fmt::Result {
+    let samples = counted.rules.iter().flat_map(|(node, counts)| {
+        ["config", "locators"].into_iter().zip(counts).map(|(source, count)| {
+            let labels = vec![("system", node.system().as_str()), ("node", node.name()), ("source", source)];
+            (labels, Value::Whole(*count as u64))
+        })
+    });
+    out.gauges(
+        &Family(
+            "target_rules",
+            None,
+            "Rules of each target: of the configuration, and partitions by locators",
+        ),
+        samples.collect(),
+    )?;
+    let located = counted.located.as_ref();
+    let revision = located.map(|found| (Vec::new(), Value::Whole(found.revision)));
+    out.gauges(
+        &Family("locators_revision", None, "Revision of the locators in force"),
+        revision.into_iter().collect(),
+    )?;
+    let places = located.into_iter().flat_map(|found| {
+        let unused = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind.as_str(), found.unused.get(&kind).copied().unwrap_or_default()));
+        unused.chain([("overruled", found.overruled.count), ("disputed", found.disputed.count)])
+    });
+    let places = places.map(|(reason, count)| (vec![("reason", reason)], Value::Whole(count as u64)));
+    out.gauges(
+        &Family(
+            "locators_unused",
+            None,
+            "Places of locators that are no rule: of a kind that the agent cannot use, overruled, or disputed",
+        ),
+        places.collect(),
     )
 }
 
@@ -286,6 +327,11 @@ impl Scrape {
                 (vec![("result", "taken")], Value::Whole(taken.load(Relaxed))),
                 (vec![("result", "refused")], Value::Whole(refused.load(Relaxed))),
             ],
+        )?;
+        let refused = self.telemetry.refused_locators.load(Relaxed);
+        out.counters(
+            &Family("locators_refused", None, "Messages with locators that could not be believed"),
+            vec![(Vec::new(), Value::Whole(refused))],
         )?;
         let memory = resident_bytes().map(|bytes| (Vec::new(), Value::Whole(bytes)));
         out.gauges(

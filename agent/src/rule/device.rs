@@ -51,6 +51,13 @@ impl DeviceRule {
         &self.device
     }
 
+    /// Whether both name some byte of one device, by the same path.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let before = |one: &Self, other: &Self| one.to.is_some_and(|to| to <= other.from);
+        self.device == other.device && !before(self, other) && !before(other, self)
+    }
+
     /// What it claims, and for whom, in words.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -20,6 +20,8 @@ pub struct Reload {
     pub targets: Vec<Target>,
     /// Gets what changes, once it is staged; or why nothing does.
     pub answer: oneshot::Sender<Result<Changes, StageError>>,
+    /// Is told when it is in force, if somebody waits for that.
+    pub in_force: Option<oneshot::Sender<()>>,
 }
 
 impl Watcher {
@@ -40,13 +42,14 @@ impl Watcher {
         if self.watched.is_staged() {
             return;
         }
-        let Some(Reload { targets, answer }) =
+        let Some(Reload { targets, answer, in_force }) =
             self.reloads.as_ref().and_then(|reloads| reloads.try_recv().ok())
         else {
             return;
         };
         let staged = self.watched.stage(&mut self.probe, &targets);
         self.nodes = self.watched.nodes();
+        self.in_force = if staged.is_ok() { in_force } else { None };
         if answer.send(staged).is_err() {
             debug!("nobody waits for the answer to a reload");
         }
@@ -91,6 +94,12 @@ impl Watcher {
             self.claim_devices()?;
             self.nodes = self.watched.nodes();
             info!("the new targets and rules are in force; {}", self.watched.summary());
+            if let Some(waiting) = self.in_force.take() {
+                // Whoever waited may have ended.
+                let _ = waiting.send(());
+            }
+        } else if self.open_devices() != self.open {
+            self.claim_devices()?;
         }
         Ok(())
     }

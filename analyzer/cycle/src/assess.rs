@@ -5,7 +5,7 @@
 //! says that nothing is known. Where no capacity is known, headroom is not, and exposures are lower bounds.
 
 use crate::band::Kind;
-use crate::cluster::{Cluster, PartitionFacts};
+use crate::cluster::{Cluster, PartitionFacts, Shift};
 use crate::horizon::{Ladder, Table, integrate};
 use crate::names::{ByName, Named};
 use crate::partition::{Ahead, Partition};
@@ -54,6 +54,8 @@ pub struct Placed {
     pub stays: bool,
     /// What is known of the days to come.
     pub ahead: Ahead,
+    /// The shift of its reads that is in force.
+    pub shift: Option<Shift>,
 }
 
 impl Placed {
@@ -201,6 +203,7 @@ impl Known<'_> {
             },
             stays: facts.is_none_or(|facts| facts.pinned || facts.moving),
             ahead: partition.ahead(self.state.until_ms),
+            shift: facts.and_then(|facts| facts.shift),
             subset: holders.into_iter().map(Node).collect(),
         }
     }
@@ -246,6 +249,7 @@ impl Known<'_> {
             holders: self.holders(placed),
             domains: Vec::new(),
             action: None,
+            shift: None,
             verdict: Verdict::Unknown,
             reason: unknown(partition.last.status, placed),
         };

@@ -18,6 +18,8 @@ pub enum NodeState {
     Down,
     /// Nobody says.
     Unknown,
+    /// It does, keeps what it has, and takes nothing more.
+    Cordoned,
 }
 
 /// How a hazard is known.
@@ -79,6 +81,29 @@ pub struct DomainFacts {
     pub hazard: Hazard,
 }
 
+/// How reads are kept off a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// It is drained: it serves none.
+    Drained,
+    /// Another one leads.
+    Led,
+}
+
+/// A shift of reads that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shift {
+    /// The node that reads are kept off, as a position in [`Cluster::nodes`].
+    pub node: u32,
+    /// How.
+    pub kept: Kept,
+    /// Since when, milliseconds.
+    pub since_ms: u64,
+    /// A suspicion that it answers badly was what for.
+    pub gray: bool,
+}
+
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartitionFacts {
@@ -96,6 +121,16 @@ pub struct PartitionFacts {
     pub moving: bool,
     /// Whether it must not be moved.
     pub pinned: bool,
+    /// The shift of its reads that is in force, if one is.
+    pub shift: Option<Shift>,
+}
+
+impl PartitionFacts {
+    /// The node that serves none of its reads because of a shift.
+    #[must_use]
+    pub fn drained(&self) -> Option<u32> {
+        self.shift.filter(|shift| shift.kept == Kept::Drained).map(|shift| shift.node)
+    }
 }
 
 /// All of it. Nodes and partitions are sorted by system and name.
@@ -173,7 +208,8 @@ impl Cluster {
         }
         for partition in &self.partitions {
             let position = |position: &&u32| **position as usize >= self.nodes.len();
-            if let Some(position) = partition.holders.iter().find(position) {
+            let shift = partition.shift.as_ref().map(|shift| &shift.node);
+            if let Some(position) = partition.holders.iter().chain(shift).find(position) {
                 return Err(nowhere("partition", &partition.name, "node", *position));
             }
         }

@@ -6,6 +6,7 @@
 //! domain of another holder is offered to the gate. Which of many moves are made, and in which order, is the planner's
 //! to say: here is only whether moving helps this partition at all.
 
+mod shifted;
 mod words;
 
 use crate::assess::{Landscape, Placed};
@@ -130,6 +131,15 @@ impl<'a> Ways<'a> {
     }
 
     fn decide(&self, record: &mut Record, placed: &Placed) {
+        record.shift = placed.shift.map(|shift| self.shifted(shift, placed, record.at));
+        self.judge(record, placed);
+        if let Some((shift, shifted)) = placed.shift.zip(record.shift) {
+            let node = &self.cluster.nodes[shift.node as usize].name;
+            record.reason = format!("{}; {}", record.reason, words::in_force(shifted, shift.kept, node));
+        }
+    }
+
+    fn judge(&self, record: &mut Record, placed: &Placed) {
         let Some(held) = placed.holding() else { return };
         let lying = Lying { held, redundancy: placed.redundancy };
         let mut situation = self.situation(&held, placed, record.loss.and_then(|loss| loss.per_hour()));
@@ -141,7 +151,7 @@ impl<'a> Ways<'a> {
         }
         let decision = decide(&situation, gate);
         (record.verdict, record.reason) = self.words(&decision, &situation);
-        record.action = self.action(&decision).map(Box::new);
+        record.action = self.action(&decision, &situation).map(Box::new);
     }
 
     /// What the gate is told, but for what could be done.
@@ -189,7 +199,11 @@ impl<'a> Ways<'a> {
             .max_by(|a, b| badness(&held.subset[*a]).total_cmp(&badness(&held.subset[*b])).then(b.cmp(a)))
     }
 
+    /// The best shift. One at a time: what is in force is undone before another is made.
     fn shift(&self, lying: &Lying<'_>, placed: &Placed) -> Option<Shift> {
+        if placed.shift.is_some() {
+            return None;
+        }
         let held = &lying.held;
         let from = self.worst(held)?;
         let mut shares = Vec::new();
@@ -228,6 +242,8 @@ impl<'a> Ways<'a> {
                 && !others().any(|other| innermost(*other).is_some() && innermost(*other) == innermost(*to))
         };
         let to = self.destinations.iter().copied().filter(allowed).take(LOOKED_AT);
-        self.candidates.best_move(lying, from, placed.size_bytes?, placed.ahead.drift_per_hour, to)
+        let (bytes, drift_per_hour) = (placed.size_bytes?, placed.ahead.drift_per_hour);
+        let back = shifted::back(placed);
+        self.candidates.best_move_back(lying, &back, from, bytes, drift_per_hour, to)
     }
 }

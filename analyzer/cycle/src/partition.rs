@@ -95,6 +95,8 @@ pub(crate) struct Circumstances {
     pub(crate) start: Timestamp,
     /// Why habits are not taught by it.
     pub(crate) frozen: Option<Frozen>,
+    /// The holder, by the state's number, that serves nothing because its reads were shifted.
+    pub(crate) drained: Option<u32>,
 }
 
 impl Circumstances {
@@ -251,6 +253,17 @@ impl Partition {
                 }
             })
             .collect();
+        self.keep_habit(&before, now.drained);
+    }
+
+    /// A holder whose reads were shifted is not eligible, and serves nothing; what was habitual is so again when they
+    /// come back.
+    fn keep_habit(&mut self, before: &[Slot], drained: Option<u32>) {
+        let Some(drained) = drained else { return };
+        let Err(place) = self.slots.binary_search_by_key(&drained, |slot| slot.node) else { return };
+        if let Ok(at) = before.binary_search_by_key(&drained, |slot| slot.node) {
+            self.slots.insert(place, Slot { reads: 0.0, ..before[at].clone() });
+        }
     }
 
     /// Reads per second; `None` if they are not known.

@@ -226,6 +226,31 @@ pub struct Record {
     pub reason: String,
     /// What the verdict would have done, if anything.
     pub action: Option<Box<Action>>,
+    /// The shift of its reads that is in force, and whether it is still needed.
+    pub shift: Option<Shifted>,
+}
+
+/// A shift of reads that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shifted {
+    /// The node that reads are kept off, as a position in the cluster.
+    pub node: u32,
+    /// Since when.
+    pub since: At,
+    /// Whether what it was for is still there. Judged on the node, as the shares hide it.
+    pub cause: Cause,
+}
+
+/// Whether a shift is still needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The node is as hazardous, or suspected, or would have no headroom with the reads back.
+    There,
+    /// It is none of these, and is up.
+    Gone,
+    /// It is not up, or too little is known of it.
+    Unknown,
 }
 
 /// What a verdict would have done.
@@ -233,10 +258,18 @@ pub struct Record {
 pub struct Action {
     /// What.
     pub how: How,
+    /// Client-minutes that it is expected to save.
+    pub benefit: f64,
     /// Client-minutes that it saves at the least.
     pub benefit_lower: f64,
+    /// Hours for which that is counted: see [`GatePolicy::useful_h`](isotherm_risk::GatePolicy::useful_h).
+    pub lasting_h: f64,
+    /// Client-minutes per hour after it; `None` of a shift.
+    pub loss_after_per_hour: Option<f64>,
     /// Client-minutes that it costs.
     pub cost: f64,
+    /// A suspicion that a holder answers badly is among its causes.
+    pub gray: bool,
     /// How far it may go by itself.
     pub standing: isotherm_risk::Standing,
 }

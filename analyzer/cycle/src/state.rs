@@ -5,7 +5,7 @@
 
 use crate::band::{Bands, Kind};
 use crate::calibrate::Calibrator;
-use crate::cluster::{Cluster, NodeFacts, NodeState};
+use crate::cluster::{Cluster, NodeFacts, NodeState, PartitionFacts};
 use crate::input::{PartitionStep, Step, StepLength};
 use crate::names::{ByName, Named};
 use crate::nodes::{self, Memory};
@@ -183,7 +183,7 @@ impl State {
         // A gap longer than the window of a series leaves nothing of it, however long it is.
         let steps = steps.min(400);
         let at = Timestamp::from_ms(self.until_ms.unwrap_or(0));
-        let now = Circumstances { start: at, frozen: None };
+        let now = Circumstances { start: at, frozen: None, drained: None };
         let mut all: Vec<&mut Box<Partition>> = self.partitions.values_mut().collect();
         all.par_iter_mut().for_each(|partition| {
             for _ in 0..steps {
@@ -230,14 +230,15 @@ impl State {
             if let Some(facts) = facts {
                 partition.lies_on(facts.holders.iter().map(|node| numbers[*node as usize]), step.end);
             }
+            let drained = facts.and_then(PartitionFacts::drained).and_then(|node| numbers[node as usize]);
             let frozen = facts.and_then(|facts| {
                 let down = |node: &u32| cluster.nodes[*node as usize].state == NodeState::Down;
-                match facts.moving {
+                match facts.moving || facts.shift.is_some() {
                     true => Some(Frozen::Moving),
                     false => facts.holders.iter().any(down).then_some(Frozen::Incident),
                 }
             });
-            (&mut **partition, counts, Circumstances { start, frozen })
+            (&mut **partition, counts, Circumstances { start, frozen, drained })
         };
         self.partitions.iter_mut().map(join).collect()
     }

@@ -61,6 +61,8 @@ pub enum Action {
     Unpause,
     /// Give up before the switch, and restore the start.
     Cancel,
+    /// Compare copy and source again: behind the gate, or, where the engine has switched, during probation.
+    Verify,
     /// Open the gate before the switch.
     Switch,
     /// End probation: the source may go.
@@ -114,6 +116,17 @@ pub enum Denied {
     /// The adapter cannot take a switch back.
     #[error("the adapter cannot take a switch back")]
     Irreversible,
+    /// There is no copy that could be compared: none is whole yet, or it is being compared or switched.
+    #[error(
+        "there is nothing to compare at this point; a copy can be verified again in READY, once it is whole"
+    )]
+    NothingToVerify,
+    /// Clients write to the copy, and nothing of that reaches the source.
+    #[error(
+        "clients have written to the copy since the switch, so it differs from the source as it should; the \
+             evidence of the switch is in `isotherm migrate status`"
+    )]
+    WrittenSince,
     /// It did not stop for the loss of data.
     #[error("it did not stop because data would be lost")]
     NothingLost,

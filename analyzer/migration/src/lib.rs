@@ -26,7 +26,7 @@ mod end;
 mod event;
 mod ids;
 mod machine;
-mod names;
+pub mod names;
 mod policy;
 mod request;
 mod spec;

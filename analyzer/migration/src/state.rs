@@ -163,6 +163,11 @@ pub(crate) enum Then {
 pub(crate) enum Proof {
     Passed(Warrant),
     Pending(Call),
+    /// It has passed, and is compared again.
+    Again {
+        warrant: Warrant,
+        call: Call,
+    },
 }
 
 /// The name of a state, as it is told to people.
@@ -226,7 +231,7 @@ impl Underway {
             | Doing::Unfencing { call, .. }
             | Doing::Committing { call }
             | Doing::Engine { call, .. }
-            | Doing::Switched { proof: Proof::Pending(call), .. }
+            | Doing::Switched { proof: Proof::Pending(call) | Proof::Again { call, .. }, .. }
             | Doing::Aborting { call, .. }
             | Doing::Reversing { call } => Some(call),
             Doing::Ready { call, .. } | Doing::Retiring { call, .. } => call.as_ref(),
@@ -245,7 +250,7 @@ impl Underway {
             | Doing::Unfencing { call, .. }
             | Doing::Committing { call }
             | Doing::Engine { call, .. }
-            | Doing::Switched { proof: Proof::Pending(call), .. }
+            | Doing::Switched { proof: Proof::Pending(call) | Proof::Again { call, .. }, .. }
             | Doing::Aborting { call, .. }
             | Doing::Reversing { call } => Some(call),
             Doing::Ready { call, .. } | Doing::Retiring { call, .. } => call.as_mut(),

@@ -6,8 +6,8 @@ mod support;
 
 use isotherm_migration::{
     Action, Approval, Cause, Command, Copies, Decision, Denied, Done, End, Epoch, Event, Expiry, Fate,
-    Moment, Observation, Outcome, Phase, Policy, Progress, Reason, Revision, Side, Spec, Step, StepKind,
-    SwitchWhen, Term, Validated, Warrant,
+    Fenced, Moment, Observation, Outcome, Phase, Policy, Progress, Reason, Revision, Side, Spec, Step,
+    StepKind, SwitchWhen, Term, Validated, Warrant,
 };
 use support::{Hand, SERVING, before_copy, engine, progress, repair, spec};
 
@@ -33,6 +33,22 @@ fn approval_expires_and_is_for_what_was_looked_at() {
     let mut hand = Hand::new(asks);
     assert_eq!(hand.want(Action::Approve { revision: planned }), None);
     assert_eq!(hand.event(Event::Admitted).phase(), Phase::Preflight);
+}
+
+#[test]
+fn a_store_may_stop_writes_by_itself_while_a_survivor_is_copied() {
+    for step in [StepKind::StartReplication, StepKind::AwaitCatchup, StepKind::Verify] {
+        let mut hand = Hand::calling(repair(), step);
+        let (phase, calls) = (hand.phase(), hand.calls.len());
+        hand.answer(Outcome::Accepted).wait();
+        hand.tell(|seen| Observation { fenced: Fenced::Yes, fate: Some(Fate::Running), ..seen });
+        assert_eq!((hand.phase(), hand.calls.len()), (phase, calls), "{step:?} goes on");
+    }
+    // In a move it means that a predecessor went further, and is undone.
+    let mut hand = Hand::calling(spec(), StepKind::Verify);
+    hand.answer(Outcome::Accepted).wait();
+    hand.tell(|seen| Observation { fenced: Fenced::Yes, fate: Some(Fate::Running), ..seen });
+    assert_eq!(hand.phase(), Phase::Unfencing);
 }
 
 #[test]

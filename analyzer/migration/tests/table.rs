@@ -17,7 +17,7 @@ fn states() -> BTreeMap<Phase, Vec<(Hand, Spec)>> {
     let mut found: BTreeMap<Phase, Vec<(Hand, Spec)>> = BTreeMap::new();
     for spec in [spec(), before_copy(), engine(), repair()] {
         for &step in StepKind::ALL {
-            for end in 0..7 {
+            for end in 0..8 {
                 let mut hand = Hand::new(spec.clone());
                 hand.event(Event::Admitted);
                 for _ in 0..60 {
@@ -52,6 +52,7 @@ fn bend(hand: &mut Hand, how: u8) {
         3 => drop(hand.refuse(Reason::NoLiveCopy)),
         4 => drop(hand.event(Event::Resumed { term: Term(5) })),
         5 => drop(hand.answer(Outcome::Accepted)),
+        6 => drop(hand.want(Action::Verify)),
         _ => drop(hand.answer(Outcome::Unknown)),
     }
     for _ in 0..6 {
@@ -90,6 +91,7 @@ fn events(hand: &Hand) -> Vec<Event> {
         Action::Pause,
         Action::Unpause,
         Action::Cancel,
+        Action::Verify,
         Action::Switch,
         Action::Complete,
         Action::Reverse,

@@ -221,6 +221,7 @@ mod tests {
                     capacity_bytes: *capacity,
                     load_capacity: None,
                     network_bytes_per_s: None,
+                    cordoned: false,
                     state: if *capacity == 0 { NodeState::Down } else { NodeState::Up },
                     risk: None,
                 });

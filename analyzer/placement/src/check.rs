@@ -94,6 +94,9 @@ pub enum Fault {
     /// A target that drains.
     #[error("the target, node {}, is draining", to.0)]
     TargetDraining { to: Node },
+    /// A target that takes nothing more.
+    #[error("the target, node {}, is cordoned", to.0)]
+    TargetCordoned { to: Node },
     /// A target of no capacity.
     #[error("the target, node {}, has no capacity", to.0)]
     TargetNoCapacity { to: Node },

@@ -97,7 +97,7 @@ pub enum Gain {
 /// What forbids a node to take a partition. In the order in which it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Constraint {
-    /// It is down or draining, or has no capacity for bytes or for load.
+    /// It is down, draining or cordoned, or has no capacity for bytes or for load.
     NotATarget,
     /// Its risk is above the policy's limit, or its hazard too far above its class's.
     Risk,

@@ -27,6 +27,8 @@ use work::Work;
 pub struct Request<'a> {
     /// Make again what nodes that are down held, empty those that drain, add replicas that are missing.
     pub repair: bool,
+    /// Empty nodes that drain, and nothing else of a repair.
+    pub drain: bool,
     /// Nodes whose capacity was lowered: bring them down to their share.
     pub shed: Vec<Node>,
     /// Nodes that are new, back or larger: bring them up to their share.
@@ -48,8 +50,8 @@ pub fn plan(snapshot: &Snapshot, request: &Request<'_>) -> Plan {
         return work.finish();
     }
     work.filling.clone_from(&request.fill);
-    if request.repair {
-        evacuate::run(&mut work);
+    if request.repair || request.drain {
+        evacuate::run(&mut work, request.repair);
     }
     shed::run(&mut work, &request.shed);
     fill::run(&mut work, &request.fill);

@@ -225,6 +225,7 @@ mod tests {
             capacity_bytes: 1,
             load_capacity: None,
             network_bytes_per_s: None,
+            cordoned: false,
             state: NodeState::Up,
             risk: None,
         });

@@ -36,6 +36,7 @@ impl Sample {
                 capacity_bytes: 10_000,
                 load_capacity: None,
                 network_bytes_per_s: Some(100),
+                cordoned: false,
                 state: NodeState::Up,
                 risk: None,
             })

@@ -35,15 +35,20 @@ pub struct NodeFacts {
     pub network_bytes_per_s: Option<u64>,
     /// Whether it serves.
     pub state: NodeState,
+    /// It keeps what it has, and takes nothing more.
+    pub cordoned: bool,
     /// Its hazard or risk, in a unit of the caller's, if known.
     pub risk: Option<f64>,
 }
 
 impl NodeFacts {
-    /// Whether it can take anything at all: it is up, and can hold bytes and bear load.
+    /// Whether it can take anything at all: it is up, not cordoned, and can hold bytes and bear load.
     #[must_use]
     pub fn takes(&self) -> bool {
-        self.state == NodeState::Up && self.capacity_bytes > 0 && self.load_capacity != Some(0.0)
+        self.state == NodeState::Up
+            && !self.cordoned
+            && self.capacity_bytes > 0
+            && self.load_capacity != Some(0.0)
     }
 }
 

@@ -30,6 +30,7 @@ fn topology(nodes: usize, racks: usize, unit_bytes: u64, unit_load: Option<f64>)
             capacity_bytes: weight * unit_bytes,
             load_capacity: unit_load.map(|unit| unit * weight as f64),
             network_bytes_per_s: None,
+            cordoned: false,
             state: NodeState::Up,
             risk: None,
         }

@@ -28,6 +28,7 @@ fn cluster(racks: &[u16], replicas: u8, rows: &[Row<'_>]) -> Cluster {
             capacity_bytes: 100,
             load_capacity: None,
             network_bytes_per_s: None,
+            cordoned: false,
             state: NodeState::Up,
             risk: None,
         })

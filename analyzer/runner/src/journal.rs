@@ -4,10 +4,16 @@
 //! A migration is written together with the lines that tell of it, in one transaction. The file also keeps the clock
 //! that migrations live by, which never falls and stands still while nobody runs.
 
+mod plans;
 mod read;
+mod repairs;
+pub mod score;
+mod shifts;
+pub mod trust;
 
 use crate::diary::Line;
-use isotherm_migration::{Migration, MigrationId, Moment, Phase, Term};
+use isotherm_migration::{Epoch, Migration, MigrationId, Moment, Phase, Term};
+pub use plans::{Cordon, KeptPlan};
 pub use read::{Diary, Listed, Reading};
 use rusqlite::{Connection, ErrorCode, params};
 use serde::{Deserialize, Serialize};
@@ -70,6 +76,12 @@ pub enum JournalError {
         /// The other migration.
         by: String,
     },
+    /// The plan was written by somebody else since it was read.
+    #[error("plan {id} has changed meanwhile; look at it again")]
+    PlanMoved {
+        /// Its id.
+        id: String,
+    },
     /// Somebody else has opened the journal since.
     #[error("another controller has taken over: it has term {theirs}, this one {ours}")]
     Superseded {
@@ -122,8 +134,43 @@ pub struct About {
     pub reason: String,
     /// What made it begin.
     pub trigger: Trigger,
-    /// The last words of a refusal, or why nothing is known of a call.
+    /// The last words of a refusal, or why nothing is known of a call; absent once a step has succeeded.
     pub words: Option<String>,
+    /// What comparisons of copy and source found, the oldest first; the newest [`MOST_COMPARISONS`].
+    #[serde(default)]
+    pub compared: Vec<Compared>,
+    /// Whether it ended with the start restored, after it had begun to have effects and without anybody's wish to give
+    /// it up before the switch.
+    #[serde(default)]
+    pub rolled_back: bool,
+}
+
+/// Comparisons of one migration that are kept.
+pub const MOST_COMPARISONS: usize = 16;
+
+/// What a comparison of copy and source found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compared {
+    /// When it was told, milliseconds since 1970.
+    pub at_ms: u64,
+    /// The request.
+    pub request: String,
+    /// The epoch that served.
+    pub epoch: Epoch,
+    /// Whether they are equal.
+    pub equal: bool,
+    /// What was compared and found, in the adapter's words.
+    pub evidence: String,
+}
+
+impl About {
+    /// Who goes first where limits are short, the lowest: what a failure took away is made again before anything else,
+    /// then by creation.
+    #[must_use]
+    pub fn turn(&self) -> (bool, u64) {
+        (self.trigger != Trigger::Failure, self.created_ms)
+    }
 }
 
 /// What made a migration begin.
@@ -138,6 +185,8 @@ pub enum Trigger {
     Threshold,
     /// A node that failed.
     Failure,
+    /// A plan that somebody approved.
+    Plan,
 }
 
 impl Trigger {
@@ -149,6 +198,16 @@ impl Trigger {
             Self::Gate => "gate",
             Self::Threshold => "threshold",
             Self::Failure => "failure",
+            Self::Plan => "plan",
+        }
+    }
+
+    /// Whether isotherm began it by itself, and not by somebody's word.
+    #[must_use]
+    pub fn is_own(self) -> bool {
+        match self {
+            Self::Gate | Self::Threshold | Self::Failure => true,
+            Self::Manual | Self::Plan => false,
         }
     }
 }
@@ -241,6 +300,11 @@ impl Journal {
     pub fn write(&mut self, entry: &Entry, lines: &[Line]) -> Result<()> {
         let (about, migration) = (json(&entry.about), json(&entry.migration));
         self.transact(lines, |transaction| {
+            if let Some(at_ms) = entry.about.ended_ms.filter(|_| entry.about.rolled_back) {
+                let spec = entry.migration.spec();
+                let why = format!("migration {} of {} was undone", spec.id, spec.partition);
+                trust::demote(transaction, spec.partition.system().as_str(), at_ms, &why)?;
+            }
             transaction.execute(
                 "UPDATE migrations SET phase = ?2, ended_ms = ?3, about = ?4, migration = ?5 WHERE id = ?1",
                 params![
@@ -305,19 +369,7 @@ impl Journal {
                 params![now.0 as i64],
             )?;
             for line in lines {
-                transaction.execute(
-                    "INSERT INTO diary (at_ms, migration, partition, kind, who, what, why)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    params![
-                        line.at_ms as i64,
-                        line.migration,
-                        line.partition,
-                        line.kind.as_str(),
-                        line.who,
-                        line.what,
-                        line.why
-                    ],
-                )?;
+                insert(&transaction, line)?;
             }
             if !lines.is_empty() {
                 let last = transaction.last_insert_rowid();
@@ -336,6 +388,23 @@ impl Journal {
     fn failed(&self, source: rusqlite::Error) -> JournalError {
         JournalError::Database { path: self.path.clone(), source }
     }
+}
+
+/// Writes a line of the diary.
+fn insert(transaction: &rusqlite::Transaction<'_>, line: &Line) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "INSERT INTO diary (at_ms, migration, partition, kind, who, what, why)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            line.at_ms as i64,
+            line.migration,
+            line.partition,
+            line.kind.as_str(),
+            line.who,
+            line.what,
+            line.why
+        ],
+    )
 }
 
 /// Makes the tables where there are none, and takes the next term. Returns it and the clock.
@@ -361,6 +430,11 @@ fn prepare(database: &mut Connection, path: &Path) -> Result<(u64, u64)> {
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
+        transaction.execute_batch(repairs::TABLE)?;
+        transaction.execute_batch(shifts::TABLE)?;
+        transaction.execute_batch(plans::TABLES)?;
+        transaction.execute_batch(score::TABLES)?;
+        transaction.execute_batch(trust::TABLES)?;
         transaction.execute("UPDATE controller SET term = term + 1 WHERE id = 1", [])?;
         let taken =
             transaction.query_row("SELECT term, clock_ms FROM controller WHERE id = 1", [], |row| {

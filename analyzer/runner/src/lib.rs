@@ -8,10 +8,12 @@
 pub mod journal;
 pub mod limits;
 pub mod runner;
+pub mod shift;
 
 mod diary;
 
 pub use diary::{Kind, Line};
 pub use journal::{About, Entry, Journal, JournalError, Trigger};
 pub use limits::Limits;
-pub use runner::{Board, Connect, Eta, Handle, Inbox, Refused, Seen, Start, handle, run};
+pub use runner::{Board, Connect, Eta, Handle, Inbox, Refused, Seen, Start, UndoShift, handle, run};
+pub use shift::{Shift, ShiftRefused};

@@ -7,10 +7,15 @@
 
 mod calls;
 mod seen;
+mod shifts;
+mod told;
 
 use crate::diary::{Kind, Line};
+use crate::journal::score::Score;
+use crate::journal::trust::Trust;
 use crate::journal::{About, Entry, Freeze, Journal, JournalError, Trigger, name_of};
 use crate::limits::Limits;
+use crate::shift::ShiftRefused;
 use calls::Calls;
 use futures::future::BoxFuture;
 use isotherm_adapter::client::Answered;
@@ -21,6 +26,7 @@ use isotherm_migration::{
 use isotherm_model::SystemId;
 use seen::Pace;
 pub use seen::{Board, Eta, Seen};
+pub use shifts::UndoShift;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +88,9 @@ pub enum Refused {
     /// Nothing is frozen, or it is already.
     #[error("{0}")]
     Freeze(&'static str),
+    /// Reads are not shifted, or not undone.
+    #[error(transparent)]
+    Shift(#[from] ShiftRefused),
     /// The journal refuses.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -89,6 +98,9 @@ pub enum Refused {
     #[error("migrations are being taken up again; try again in a moment")]
     Away,
 }
+
+/// Something for the journal that is no business of migrations.
+type Work = Box<dyn FnOnce(&mut Journal) -> Result<(), JournalError> + Send>;
 
 type Reply<T> = oneshot::Sender<Result<T, Refused>>;
 
@@ -98,11 +110,13 @@ enum Message {
     Act { id: MigrationId, action: Action, by: String, reason: String, reply: Reply<()> },
     Freeze(Option<Freeze>, Line, Reply<()>),
     Note(Line),
+    Keep(Work, Reply<()>),
     TopologyMoved,
     Answered { id: MigrationId, request: RequestId, answered: Answered<Outcome> },
     Observed { id: MigrationId, question: Question, answered: Answered<Told> },
     Progressed { id: MigrationId, progress: Progress },
     Unwatched(MigrationId),
+    Shift(shifts::Heard),
 }
 
 /// How everybody else reaches it.
@@ -156,6 +170,34 @@ impl Handle {
         let _ = self.messages.send(Message::Note(line)).await;
     }
 
+    /// Writes something into the journal that belongs to no migration, such as a plan.
+    pub async fn keep(
+        &self,
+        work: impl FnOnce(&mut Journal) -> Result<(), JournalError> + Send + 'static,
+    ) -> Result<(), Refused> {
+        self.ask(|reply| Message::Keep(Box::new(work), reply)).await
+    }
+
+    /// Writes what is remembered of a system's repairs, with the lines that tell of it.
+    pub async fn keep_repairs(
+        &self,
+        system: SystemId,
+        state: String,
+        lines: Vec<Line>,
+    ) -> Result<(), Refused> {
+        self.keep(move |journal| journal.keep_repairs(&system, &state, &lines)).await
+    }
+
+    /// Keeps a part of the score of a migration.
+    pub async fn score(&self, id: MigrationId, score: Score, lines: Vec<Line>) -> Result<(), Refused> {
+        self.keep(move |journal| journal.score(&id, &score, &lines)).await
+    }
+
+    /// Keeps what is thought of a system.
+    pub async fn trust(&self, system: SystemId, trust: Trust, line: Option<Line>) -> Result<(), Refused> {
+        self.keep(move |journal| journal.trust(&system, &trust, line.as_slice())).await
+    }
+
     /// Says that the topology is another one.
     pub async fn topology_moved(&self) {
         let _ = self.messages.send(Message::TopologyMoved).await;
@@ -188,6 +230,7 @@ struct Runner<'a> {
     outside: Arc<dyn Connect>,
     calls: Calls,
     running: BTreeMap<MigrationId, Running>,
+    shifts: BTreeMap<MigrationId, shifts::Held>,
     board: &'a watch::Sender<Arc<Board>>,
 }
 
@@ -205,8 +248,9 @@ pub fn run(
 ) -> Result<(), JournalError> {
     let calls = Calls::new(Arc::clone(&outside), inbox.sender.clone(), runtime.clone());
     let frozen = journal.frozen()?;
-    let mut runner =
-        Runner { journal, frozen, limits, outside, calls, running: BTreeMap::new(), board: &inbox.board };
+    let (running, shifts) = (BTreeMap::new(), BTreeMap::new());
+    let board = &inbox.board;
+    let mut runner = Runner { journal, frozen, limits, outside, calls, running, shifts, board };
     runner.resume()?;
     loop {
         runner.admit()?;
@@ -240,6 +284,7 @@ impl Runner<'_> {
             self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false });
             self.happen(&id, Event::Resumed { term }, Vec::new())?;
         }
+        self.resume_shifts()?;
         self.topology_moved()
     }
 
@@ -258,17 +303,21 @@ impl Runner<'_> {
                 answer(reply, did)?;
             }
             Message::Note(line) => self.journal.note(&[line])?,
+            Message::Keep(work, reply) => {
+                let did = work(&mut self.journal).map_err(Refused::Journal);
+                answer(reply, did)?;
+            }
             Message::TopologyMoved => self.topology_moved()?,
             Message::Answered { id, request, answered } => {
-                let line = self.line(&id, Kind::Outcome, outcome(&request, &answered));
-                self.heard_words(&id, answered.words);
+                let line = self.line(&id, Kind::Outcome, told::outcome(&request, &answered));
+                self.learn(&id, told::learned(&request, &answered));
                 let event = Event::Answered { request, outcome: answered.answer };
                 self.happen(&id, event, line.into_iter().collect())?;
             }
             Message::Observed { id, question, answered } => {
                 let line =
-                    observed(&question, &answered).and_then(|text| self.line(&id, Kind::Outcome, text));
-                self.heard_words(&id, answered.words);
+                    told::observed(&question, &answered).and_then(|text| self.line(&id, Kind::Outcome, text));
+                self.learn(&id, told::observation(&question, &answered));
                 if let Told::State(state) = &answered.answer
                     && let Some((running, progress)) = self.running.get_mut(&id).zip(state.progress.clone())
                 {
@@ -288,6 +337,7 @@ impl Runner<'_> {
                     running.watched = false;
                 }
             }
+            Message::Shift(heard) => self.hear_of_shift(heard)?,
         }
         Ok(())
     }
@@ -309,6 +359,8 @@ impl Runner<'_> {
             reason: reason.clone(),
             trigger,
             words: None,
+            compared: Vec::new(),
+            rolled_back: false,
         };
         let entry = Entry { migration, about };
         let wanted = Line::own(now_ms, Kind::Wanted, what).of(&id, &partition).by(&by, &reason);
@@ -360,7 +412,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Lets those begin that there is room for, by their creation.
+    /// Lets those begin that there is room for: repairs after a failure first, then by their creation.
     fn admit(&mut self) -> Result<(), JournalError> {
         if self.frozen.is_some() {
             return Ok(());
@@ -370,19 +422,26 @@ impl Runner<'_> {
             .running
             .iter()
             .filter(|(_, running)| phase(running) == Phase::Planned)
-            .map(|(id, running)| (running.entry.about.created_ms, id.clone()))
+            .map(|(id, running)| (running.entry.about.turn(), id.clone()))
             .collect();
         waiting.sort();
+        // Those that wait for their reads have their room already.
+        let mut next: Vec<Spec> = Vec::new();
         for (_, id) in waiting {
             let under_way = self
                 .running
                 .values()
                 .filter(|running| !matches!(phase(running), Phase::Planned | Phase::AwaitingApproval))
-                .map(|running| running.entry.migration.spec());
-            let spec = self.running[&id].entry.migration.spec();
+                .map(|running| running.entry.migration.spec())
+                .chain(&next);
+            let spec = self.running[&id].entry.migration.spec().clone();
             let takes = self.outside.takes(spec.partition.system());
-            if self.limits.admit(spec, under_way, takes).is_ok() {
-                self.happen(&id, Event::Admitted, Vec::new())?;
+            if self.limits.admit(&spec, under_way, takes).is_err() {
+                continue;
+            }
+            match self.clear_reads(&spec)? {
+                None => self.happen(&id, Event::Admitted, Vec::new())?,
+                Some(_) => next.push(spec),
             }
         }
         Ok(())
@@ -396,13 +455,14 @@ impl Runner<'_> {
         for id in due {
             self.happen(&id, Event::Due, Vec::new())?;
         }
-        Ok(())
+        self.tick_shifts()
     }
 
     /// How long nothing is due.
     fn wait(&self) -> Duration {
         let now = self.journal.now();
-        let next = self.running.values().filter_map(|running| running.entry.migration.deadline()).min();
+        let next = self.running.values().filter_map(|running| running.entry.migration.deadline());
+        let next = next.chain(self.shifts_due()).min();
         let Moment(next) = next.unwrap_or(now.after_ms(60_000));
         Duration::from_millis(next.saturating_sub(now.0).clamp(1, 60_000))
     }
@@ -430,6 +490,7 @@ impl Runner<'_> {
         }
         let ended = running.entry.migration.end().is_some();
         running.entry.about.ended_ms = ended.then_some(now_ms);
+        running.entry.about.rolled_back = ended && told::rolled_back(before, after);
         if !quiet || !lines.is_empty() || !next.commands.is_empty() {
             self.journal.write(&running.entry, &lines)?;
         }
@@ -444,15 +505,23 @@ impl Runner<'_> {
         for command in next.commands {
             self.calls.command(&running.entry.migration, command, &mut running.watched);
         }
-        if ended {
-            self.running.remove(&id);
+        if ended && let Some(running) = self.running.remove(&id) {
+            self.reads_moved(&running.entry.migration)?;
         }
         Ok(())
     }
 
-    fn heard_words(&mut self, id: &MigrationId, words: Option<String>) {
-        if let Some((running, words)) = self.running.get_mut(id).zip(words) {
-            running.entry.about.words = Some(words);
+    /// Takes what an answer has for people: a success makes the words of a refusal old.
+    fn learn(&mut self, id: &MigrationId, learned: told::Learned) {
+        let now_ms = self.outside.now_ms();
+        let Some(running) = self.running.get_mut(id) else { return };
+        let told::Learned { words, compared } = learned;
+        if let Some(words) = words {
+            running.entry.about.words = words;
+        }
+        if let Some(compared) = compared {
+            let serving = running.entry.migration.serving();
+            running.entry.about.keep(compared.at(now_ms, serving));
         }
     }
 
@@ -468,6 +537,9 @@ impl Runner<'_> {
                 return Some(crate::limits::Waits::Frozen.to_string());
             }
             let spec = running.entry.migration.spec();
+            if let Some(waits) = self.waits_for_reads(spec) {
+                return Some(waits);
+            }
             let others = self.running.values().map(|running| &running.entry.migration);
             let others =
                 others.filter(|other| !matches!(other.phase(), Phase::Planned | Phase::AwaitingApproval));
@@ -479,7 +551,8 @@ impl Runner<'_> {
             Seen { waits: planned.then(|| waits(running)).flatten(), ..seen(running) }
         });
         let migrations = migrations.collect();
-        let board = Board { migrations, frozen: self.frozen.clone(), term: self.journal.term() };
+        let shifts = self.shifts.values().map(|held| held.shift.clone()).collect();
+        let board = Board { migrations, shifts, frozen: self.frozen.clone(), term: self.journal.term() };
         self.board.send_replace(Arc::new(board));
     }
 }
@@ -496,32 +569,5 @@ fn answer<T>(reply: Reply<T>, did: Result<T, Refused>) -> Result<(), JournalErro
             let _ = reply.send(did);
             Ok(())
         }
-    }
-}
-
-fn outcome(request: &RequestId, answered: &Answered<Outcome>) -> String {
-    let words = answered.words.as_deref().unwrap_or_default();
-    match &answered.answer {
-        Outcome::Done(_) => format!("{request}: done"),
-        Outcome::Accepted => format!("{request}: runs"),
-        Outcome::Refused(reason) => format!("{request}: refused: {reason}: {words}"),
-        Outcome::Unknown => format!("{request}: unknown: {words}"),
-    }
-}
-
-/// What a question brought, if it is worth a line: that a step still runs is not.
-fn observed(question: &Question, answered: &Answered<Told>) -> Option<String> {
-    use isotherm_migration::Fate;
-    let words = answered.words.as_deref().unwrap_or_default();
-    let about = question.about.as_ref().map_or("the partition".to_owned(), ToString::to_string);
-    match &answered.answer {
-        Told::State(state) => match &state.fate {
-            None | Some(Fate::Running) => None,
-            Some(Fate::Unheard) => Some(format!("{about}: was not heard of")),
-            Some(Fate::Done(_)) => Some(format!("{about}: done")),
-            Some(Fate::Refused(reason)) => Some(format!("{about}: refused: {reason}: {words}")),
-        },
-        Told::Refused(reason) => Some(format!("{about}: asked, refused: {reason}: {words}")),
-        Told::Unknown => Some(format!("{about}: asked, unknown: {words}")),
     }
 }

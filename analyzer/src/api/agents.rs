@@ -1,8 +1,9 @@
 //! Agents and what they take, as messages.
 
 use super::Intake;
-use crate::ingest::{AgentStatus, ClockState, Load, Totals};
+use crate::ingest::{AgentStatus, ClockState, Load, Locators, Totals};
 use isotherm_model::{NodeId, Timestamp};
+use isotherm_proto::Watching;
 use isotherm_proto::control::v1 as wire;
 use isotherm_store::NodeReport;
 use std::collections::BTreeMap;
@@ -21,7 +22,13 @@ pub(super) fn agent(status: AgentStatus) -> wire::Agent {
         last_refusal: status.last_refusal.unwrap_or_default(),
         last_arrival_ms: status.last_arrival.map(Timestamp::as_ms),
         name: status.agent.to_string(),
+        locators: locators(status.locators),
     }
+}
+
+fn locators(of: Locators) -> Option<wire::AgentLocators> {
+    let Watching { targets: _, revision, partitions, unused, overruled, problem } = of.watching?;
+    Some(wire::AgentLocators { revision, told_revision: of.told, partitions, unused, overruled, problem })
 }
 
 /// All agents together, and the limits.

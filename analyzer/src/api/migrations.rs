@@ -3,6 +3,7 @@
 mod render;
 
 use super::named::{is_called, only};
+use super::trust;
 use crate::migrate::{Asked, Migrations, Problem, specify};
 use crate::topology::{Topologies, Topology};
 use crate::writer::{now, with_causes};
@@ -15,7 +16,7 @@ use isotherm_model::{NodeId, PartitionId};
 use isotherm_proto::control::v1 as wire;
 use isotherm_proto::control::v1::migration_service_server::MigrationService;
 use isotherm_runner::journal::{Diary, Freeze, JournalError, Listed};
-use isotherm_runner::{Board, Entry, Kind as LineKind, Line, Refused, Seen, Start, Trigger};
+use isotherm_runner::{Board, Entry, Kind as LineKind, Line, Refused, Seen, ShiftRefused, Start, Trigger};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -196,7 +197,10 @@ impl MigrationService for Moves {
         migrations.sort_by_key(|migration| std::cmp::Reverse(migration.created_ms));
         migrations.truncate(limit(request.limit) as usize);
         let freeze = Some(render::freeze(board.frozen.as_ref()));
-        Ok(Response::new(wire::ListMigrationsResponse { migrations, freeze }))
+        let quiet = self.migrations.config.trust.other_movers_quiet;
+        let held = self.read(isotherm_runner::journal::Reading::distrust).await?;
+        let distrust = held.iter().map(|one| trust::distrust(one, quiet)).collect();
+        Ok(Response::new(wire::ListMigrationsResponse { migrations, freeze, distrust }))
     }
 
     async fn get_migration(
@@ -204,11 +208,20 @@ impl MigrationService for Moves {
         request: Request<wire::GetMigrationRequest>,
     ) -> Result<Response<wire::GetMigrationResponse>, Status> {
         let seen = self.found(&request.into_inner().id).await?;
-        let migration = Some(seen.entry.migration.spec().id.to_string());
-        let asked = Diary { migration, limit: LINES, ..Diary::default() };
-        let lines = self.read(move |reading| reading.diary(&asked)).await?;
-        let diary = lines.into_iter().map(render::line).collect();
-        Ok(Response::new(wire::GetMigrationResponse { migration: Some(render::migration(&seen)), diary }))
+        let id = seen.entry.migration.spec().id.to_string();
+        let asked = Diary { migration: Some(id.clone()), limit: LINES, ..Diary::default() };
+        let read = self.read(move |reading| Ok((reading.diary(&asked)?, reading.scorecard(&id)?)));
+        let (lines, card) = read.await?;
+        let topology = self.topologies.borrow().clone();
+        let source = topology.sources.get(seen.entry.migration.spec().partition.system());
+        let capabilities = source.and_then(|source| source.capabilities.as_deref());
+        let methods = capabilities.map_or(&[][..], |capabilities| capabilities.verify.as_slice());
+        Ok(Response::new(wire::GetMigrationResponse {
+            migration: Some(render::migration(&seen)),
+            diary: lines.into_iter().map(render::line).collect(),
+            scorecard: card.as_ref().map(trust::scorecard),
+            comparisons: trust::comparisons(&seen.entry.about.compared, methods),
+        }))
     }
 
     async fn watch_migration(
@@ -256,8 +269,11 @@ impl MigrationService for Moves {
         let (by, reason) = (words("who", request.who.clone())?, words("reason", request.reason.clone())?);
         let seen = self.found(&request.id).await?;
         let action = action(request.action(), seen.entry.migration.spec().revision, &by, &reason)?;
-        seen.entry.migration.permits(&action).map_err(|denied| refused(denied.into()))?;
         let id = seen.entry.migration.spec().id.clone();
+        // The runner, which is asked about all else, has forgotten those that have ended, and writes down what it refuses.
+        if request.validate_only || seen.entry.about.ended_ms.is_some() {
+            seen.entry.migration.permits(&action).map_err(|denied| refused(denied.into()))?;
+        }
         if request.validate_only {
             let migration = Some(render::migration(&seen));
             return Ok(Response::new(wire::ActOnMigrationResponse { migration }));
@@ -337,7 +353,7 @@ impl MigrationService for Moves {
     }
 }
 
-fn partition(topology: &Topology, name: &str) -> Result<PartitionId, Status> {
+pub(super) fn partition(topology: &Topology, name: &str) -> Result<PartitionId, Status> {
     let named = topology.subsets.keys();
     let found = named.filter(|id| is_called(name, id.system().as_str(), id.name()));
     let found = only("partition", name, found.map(|id| (id.system().as_str(), id)))?;
@@ -347,7 +363,7 @@ fn partition(topology: &Topology, name: &str) -> Result<PartitionId, Status> {
 }
 
 /// A node of the partition's system.
-fn node(topology: &Topology, partition: &PartitionId, name: &str) -> Result<NodeId, Status> {
+pub(super) fn node(topology: &Topology, partition: &PartitionId, name: &str) -> Result<NodeId, Status> {
     let system = partition.system();
     let mut nodes = topology.nodes.keys().filter(|id| id.system() == system);
     nodes.find(|id| is_called(name, system.as_str(), id.name())).cloned().ok_or_else(|| {
@@ -372,15 +388,16 @@ fn action(asked: MigrationAction, revision: Revision, by: &str, reason: &str) ->
             Action::AcceptDataLoss(Decision { by: by.to_owned(), reason: reason.to_owned() })
         }
         MigrationAction::Retry => Action::Retry,
+        MigrationAction::Verify => Action::Verify,
     })
 }
 
-fn limit(asked: u32) -> u32 {
+pub(super) fn limit(asked: u32) -> u32 {
     if asked == 0 { SOME } else { asked.min(MOST) }
 }
 
 /// Words that are recorded.
-fn words(field: &str, text: String) -> Result<String, Status> {
+pub(super) fn words(field: &str, text: String) -> Result<String, Status> {
     if text.len() > isotherm_store::MAX_WORDS {
         return Err(Status::invalid_argument(format!(
             "{field}: longer than {} bytes",
@@ -390,13 +407,15 @@ fn words(field: &str, text: String) -> Result<String, Status> {
     Ok(text)
 }
 
-fn refused(error: Refused) -> Status {
+pub(super) fn refused(error: Refused) -> Status {
     match error {
         Refused::NotFound(_) => Status::not_found(error.to_string()),
+        Refused::Shift(ShiftRefused::NotFound(_)) => Status::not_found(error.to_string()),
         Refused::Spec(_) => Status::invalid_argument(error.to_string()),
         Refused::Away => Status::unavailable(error.to_string()),
         Refused::Journal(JournalError::Moving { .. })
         | Refused::Denied(_)
+        | Refused::Shift(_)
         | Refused::Frozen { .. }
         | Refused::Freeze(_) => Status::failed_precondition(error.to_string()),
         Refused::Journal(error) => Status::internal(with_causes(&error)),

@@ -144,9 +144,17 @@ pub(super) fn partitions(
         system: id.system().to_string(),
         name: id.name().to_owned(),
         in_topology: topology.subsets.contains_key(id),
-        nodes: activity.get(id).into_iter().flatten().map(node).collect(),
+        nodes: match activity.get(id) {
+            Some(seen) => seen.iter().map(node).collect(),
+            // Nobody counted it in that time: who holds it is known, and what they did is not.
+            None => topology.subsets.get(id).into_iter().flatten().map(unseen).collect(),
+        },
     };
     names.into_iter().map(partition).collect()
+}
+
+fn unseen(node: &NodeId) -> wire::NodeActivity {
+    wire::NodeActivity { node: node.name().to_owned(), activity: None, accesses: Vec::new() }
 }
 
 fn accesses(share: &PartitionShare) -> Vec<wire::Accesses> {
@@ -230,6 +238,21 @@ mod tests {
 
     fn id(name: &str) -> NodeId {
         NodeId::new(SystemId::new("s").unwrap(), name).unwrap()
+    }
+
+    #[test]
+    fn a_partition_that_nobody_counted_has_its_nodes_without_counts() {
+        let partition = PartitionId::new(SystemId::new("s").unwrap(), "p").unwrap();
+        let subsets = BTreeMap::from([(partition.clone(), BTreeSet::from([id("a"), id("b")]))]);
+        let topology = Topology { subsets: Arc::new(subsets), ..Topology::default() };
+        let told = partitions(&topology, &BTreeMap::new());
+        assert!(told.len() == 1 && told[0].in_topology);
+        let nodes: Vec<(&str, bool)> =
+            told[0].nodes.iter().map(|node| (node.node.as_str(), node.activity.is_none())).collect();
+        assert_eq!(nodes, [("a", true), ("b", true)], "unknown, and not zero");
+        // Rows that count nothing say that nothing was done.
+        let counted = BTreeMap::from([(partition, PartitionActivity::new())]);
+        assert!(partitions(&topology, &counted)[0].nodes.is_empty());
     }
 
     #[test]

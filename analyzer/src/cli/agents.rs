@@ -5,7 +5,7 @@ use super::client::ClientArgs;
 use super::print::{self, Column, Format};
 use super::time::rfc3339;
 use clap::Args;
-use isotherm_proto::control::v1::{Agent, ClockState, Intake, ListAgentsRequest};
+use isotherm_proto::control::v1::{Agent, AgentLocators, ClockState, Intake, ListAgentsRequest};
 use serde::Serialize;
 
 /// Agents: who is connected, what they sent, and how near the limits of [ingest] everything is
@@ -14,7 +14,8 @@ use serde::Serialize;
 /// the difference of the clocks and the delay of delivery together, which nobody can tell apart. CLOCK is `ahead`
 /// when windows end in the future, `late` when each batch comes late by about as much (its clock is behind, or
 /// something holds the batches up), `in_step` when neither, and a dash before that is known. Nothing is ever
-/// corrected by it.
+/// corrected by it. LOCATORS is the revision of the adapters' locators that the agent counts by, and that which it
+/// was told if that is not in force yet; LOCATED how many partitions they tell apart there, each node's for itself.
 #[derive(Args)]
 pub(super) struct AgentsArgs {
     #[command(flatten)]
@@ -40,6 +41,17 @@ struct AgentJson {
     lag_ms: Option<i64>,
     last_arrival_ms: Option<u64>,
     last_refusal: Option<String>,
+    locators: Option<LocatorsJson>,
+}
+
+#[derive(Serialize)]
+struct LocatorsJson {
+    revision: Option<u64>,
+    told_revision: Option<u64>,
+    partitions: u32,
+    unused: u32,
+    overruled: u32,
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -93,8 +105,38 @@ pub(super) fn lag(lag_ms: i64) -> String {
     format!("{:.1} s", lag_ms as f64 / 1e3)
 }
 
+/// A revision; `None` for none.
+fn revision(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
+}
+
+fn locators_json(of: AgentLocators) -> LocatorsJson {
+    let AgentLocators { revision: in_force, told_revision, partitions, unused, overruled, problem } = of;
+    LocatorsJson {
+        revision: revision(in_force),
+        told_revision: revision(told_revision),
+        partitions,
+        unused,
+        overruled,
+        problem: Some(problem).filter(|problem| !problem.is_empty()),
+    }
+}
+
+/// The revision in force, and that which is to be.
+fn in_force(of: &AgentLocators) -> String {
+    let shown = |number| revision(number).map_or_else(|| "none".to_owned(), |number| number.to_string());
+    if !of.problem.is_empty() {
+        return format!("{}: {}", shown(of.revision), of.problem);
+    }
+    if of.told_revision > of.revision {
+        return format!("{}, told {}", shown(of.revision), of.told_revision);
+    }
+    shown(of.revision)
+}
+
 fn json(agent: Agent) -> AgentJson {
     AgentJson {
+        locators: agent.locators.clone().map(locators_json),
         clock: clock(agent.clock()),
         agent: agent.name,
         streams: agent.streams,
@@ -132,6 +174,8 @@ fn table(agents: &[Agent]) -> Result<(), Failure> {
         Column::Number("ROWS"),
         Column::Number("NODES"),
         Column::Number("PARTITIONS"),
+        Column::Text("LOCATORS"),
+        Column::Number("LOCATED"),
         Column::Text("CLOCK"),
         Column::Number("LAG"),
         Column::Text("LAST ARRIVAL"),
@@ -147,6 +191,8 @@ fn table(agents: &[Agent]) -> Result<(), Failure> {
             agent.rows.to_string(),
             agent.nodes.to_string(),
             agent.partitions.to_string(),
+            agent.locators.as_ref().map_or_else(dash, in_force),
+            agent.locators.as_ref().map_or_else(dash, |of| of.partitions.to_string()),
             clock(agent.clock()).map_or_else(dash, str::to_owned),
             agent.lag_ms.map_or_else(dash, lag),
             agent.last_arrival_ms.map_or_else(dash, rfc3339),

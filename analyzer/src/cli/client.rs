@@ -8,7 +8,11 @@ use isotherm_proto::MAX_MESSAGE_BYTES;
 use isotherm_proto::control::v1::control_service_client::ControlServiceClient;
 use isotherm_proto::control::v1::migration_service_client::MigrationServiceClient;
 use isotherm_proto::control::v1::node_service_client::NodeServiceClient;
+use isotherm_proto::control::v1::plan_service_client::PlanServiceClient;
+use isotherm_proto::control::v1::read_service_client::ReadServiceClient;
+use isotherm_proto::control::v1::repair_service_client::RepairServiceClient;
 use isotherm_proto::control::v1::risk_service_client::RiskServiceClient;
+use isotherm_proto::control::v1::trust_service_client::TrustServiceClient;
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use std::error::Error;
 use std::path::PathBuf;
@@ -58,9 +62,28 @@ pub(super) struct ServerArgs {
 pub(super) struct Client {
     pub(super) control: ControlServiceClient<Channel>,
     pub(super) migrations: MigrationServiceClient<Channel>,
+    pub(super) reads: ReadServiceClient<Channel>,
     pub(super) risk: RiskServiceClient<Channel>,
+    pub(super) trust: TrustServiceClient<Channel>,
     pub(super) nodes: NodeServiceClient<Channel>,
+    pub(super) repairs: RepairServiceClient<Channel>,
+    pub(super) plans: PlanServiceClient<Channel>,
     server: String,
+}
+
+/// Watches something, called `what`, to its end, or for so long: it goes on without being watched.
+pub(super) async fn until_timeout(
+    what: &str,
+    timeout: Option<Duration>,
+    watched: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    match timeout {
+        None => watched.await,
+        Some(time) => tokio::time::timeout(time, watched).await.unwrap_or_else(|_| {
+            let time = humantime::format_duration(time);
+            Err(Failure::TimedOut(format!("{what} goes on after {time}; it is only not watched any more")))
+        }),
+    }
 }
 
 impl ClientArgs {
@@ -86,8 +109,12 @@ impl ServerArgs {
         let nodes = NodeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let migrations =
             MigrationServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let repairs = RepairServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let reads = ReadServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let plans = PlanServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let trust = TrustServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let risk = RiskServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Client { control, migrations, risk, nodes, server })
+        Ok(Client { control, migrations, plans, reads, risk, nodes, repairs, trust, server })
     }
 
     /// What an encrypted connection takes; `None` for `http://`.

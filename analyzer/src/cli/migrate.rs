@@ -1,7 +1,9 @@
 //! `isotherm migrate`: partitions are moved, watched, and told what to do.
 
 mod act;
+mod scores;
 mod show;
+mod verify;
 mod watch;
 
 use super::Failure;
@@ -46,6 +48,9 @@ pub(super) enum MigrateCommand {
     ///
     /// Of a migration that stopped because data would be lost. --reason is needed, and recorded.
     AcceptLoss(act::MovingArgs),
+    Verify(verify::VerifyArgs),
+    Scores(scores::ScoresArgs),
+    Promote(scores::PromoteArgs),
     Orphans(OrphansArgs),
 }
 
@@ -133,6 +138,9 @@ pub(super) async fn run(command: MigrateCommand) -> Result<(), Failure> {
         MigrateCommand::Resume(args) => act::run(args, Action::Resume).await,
         MigrateCommand::Retry(args) => act::run(args, Action::Retry).await,
         MigrateCommand::AcceptLoss(args) => act::moving(args, Action::AcceptDataLoss).await,
+        MigrateCommand::Verify(args) => verify::run(args).await,
+        MigrateCommand::Scores(args) => scores::run(args).await,
+        MigrateCommand::Promote(args) => scores::promote(args).await,
         MigrateCommand::Orphans(args) => orphans(args).await,
     }
 }
@@ -191,18 +199,29 @@ async fn status(args: StatusArgs) -> Result<(), Failure> {
         let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
         let Some(migration) = answer.migration else { return Ok(()) };
         return match args.client.output {
-            Format::Json => {
-                print::json(&serde_json::json!({ "migration": migration, "diary": answer.diary }))
+            Format::Json => print::json(&serde_json::json!({
+                "migration": migration,
+                "diary": answer.diary,
+                "comparisons": answer.comparisons,
+                "scorecard": answer.scorecard,
+            })),
+            Format::Table => {
+                let more = [verify::words(&answer.comparisons), scores::words(answer.scorecard.as_ref())];
+                show::one(&migration, &more.concat(), &answer.diary)
             }
-            Format::Table => show::one(&migration, &answer.diary),
         };
     }
     let request = ListMigrationsRequest { ended: args.all, limit: args.limit };
     let answer = client.migrations.list_migrations(request).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     match args.client.output {
-        Format::Json => print::json(&serde_json::json!({ "migrations": answer.migrations })),
-        Format::Table => show::all(&answer.migrations, answer.freeze.as_ref()),
+        Format::Json => {
+            print::json(&serde_json::json!({ "migrations": answer.migrations, "distrust": answer.distrust }))
+        }
+        Format::Table => {
+            show::all(&answer.migrations, answer.freeze.as_ref())?;
+            print::out(&scores::held(&answer.distrust))
+        }
     }
 }
 

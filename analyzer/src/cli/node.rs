@@ -1,5 +1,7 @@
-//! `isotherm node`: the record of nodes' failures, and operators' words on their hazards.
+//! `isotherm node`: nodes are emptied, filled and cordoned; the record of their failures, and operators' words on their
+//! hazards.
 
+mod drain;
 mod exposure;
 mod failures;
 mod hazard;
@@ -13,9 +15,17 @@ use crate::writer::now;
 use clap::{Args, Subcommand};
 use isotherm_proto::control::v1::{DownCause, RecordFailureRequest, RecordRecoveryRequest};
 
-/// What to do with the record.
+/// What to do with nodes.
 #[derive(Subcommand)]
 pub(super) enum NodeCommand {
+    Drain(drain::DrainArgs),
+    Fill(drain::FillArgs),
+    /// Let a node keep what it has, and take nothing more
+    ///
+    /// Plans and verdicts leave it out as a destination until `isotherm node uncordon`. It holds over restarts.
+    Cordon(drain::CordonArgs),
+    /// Let a cordoned node take something again
+    Uncordon(drain::CordonArgs),
     Fail(FailArgs),
     Recover(RecoverArgs),
     Failures(failures::FailuresArgs),
@@ -90,16 +100,29 @@ pub(super) struct WhoArgs {
 impl WhoArgs {
     pub(super) fn name(&self) -> String {
         self.who.clone().unwrap_or_else(|| {
-            let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
             let host = host.map(|host| host.trim().to_owned()).unwrap_or_else(|_| "?".to_owned());
-            format!("{}@{host}", user.unwrap_or_else(|_| "?".to_owned()))
+            format!("{}@{host}", user())
         })
     }
 }
 
+/// The name of whoever runs this: as the environment says, which it may not, or by the number.
+fn user() -> String {
+    let named = ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok());
+    let uid = nix::unistd::Uid::current();
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| {
+        let user = nix::unistd::User::from_uid(uid).ok().flatten();
+        user.map_or_else(|| format!("uid {uid}"), |user| user.name)
+    })
+}
+
 pub(super) async fn run(command: NodeCommand) -> Result<(), Failure> {
     match command {
+        NodeCommand::Drain(args) => drain::drain(args).await,
+        NodeCommand::Fill(args) => drain::fill(args).await,
+        NodeCommand::Cordon(args) => drain::cordon(args).await,
+        NodeCommand::Uncordon(args) => drain::uncordon(args).await,
         NodeCommand::Fail(args) => fail(args).await,
         NodeCommand::Recover(args) => recover(args).await,
         NodeCommand::Failures(args) => failures::run(args).await,

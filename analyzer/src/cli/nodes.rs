@@ -8,8 +8,8 @@ use super::print::{self, Column, Format};
 use super::time::{SpanArgs, rfc3339};
 use clap::Args;
 use isotherm_proto::control::v1::{
-    Activity, ClockState, Counts, Layer, ListNodesRequest, Node, NodeAccesses, NodeHealth, NodeMatch,
-    NodeState, Operation,
+    Activity, ClockState, Counts, Layer, ListCordonsRequest, ListNodesRequest, Node, NodeAccesses,
+    NodeHealth, NodeMatch, NodeState, Operation,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// lengths, `never_reported` when only the topology names it. A dash says that nobody was watching in that
 /// time, 0 that somebody was and nothing happened. LAYERS are those that were watched in that time, if only in
 /// one window. TOPOLOGY says whether the topology names the node: two rows for one node are two spellings. GAPS
-/// are batches of its agents that will never come, with their time. HEALTH is what the topology says, MATCH how it
+/// are batches of its agents that will never come, with their time. HEALTH is what the topology says, and whether `isotherm node cordon` keeps anything more from it, MATCH how it
 /// and the agents' reports fit together. CLOCK is that of its agent, as `isotherm get agents` has it, with the lag
 /// where it is not in step.
 ///
@@ -65,6 +65,7 @@ struct NodeJson {
     lag_ms: Option<i64>,
     listening: Vec<String>,
     health: Option<&'static str>,
+    cordoned: bool,
     r#match: Option<&'static str>,
     match_reason: Option<String>,
     addresses: Vec<String>,
@@ -115,13 +116,20 @@ pub(super) async fn run(args: NodesArgs) -> Result<(), Failure> {
     let request = ListNodesRequest { since_ms: span.since, until_ms: span.until };
     let answer = client.control.list_nodes(request).await.map_err(|status| client.failure(&status))?;
     let nodes = answer.into_inner().nodes;
+    let cordons = client.plans.list_cordons(ListCordonsRequest {}).await;
+    let cordons = cordons.map_err(|status| client.failure(&status))?.into_inner().cordons;
+    let cordoned =
+        |node: &Node| cordons.iter().any(|one| (&one.system, &one.node) == (&node.system, &node.name));
     match args.client.output {
-        Format::Json => print::json(&NodesJson { nodes: nodes.into_iter().map(json).collect() }),
-        Format::Table => table(&nodes, args.layer),
+        Format::Json => {
+            let nodes = nodes.into_iter().map(|node| (cordoned(&node), node));
+            print::json(&NodesJson { nodes: nodes.map(|(cordoned, node)| json(node, cordoned)).collect() })
+        }
+        Format::Table => table(&nodes, args.layer, cordoned),
     }
 }
 
-fn json(node: Node) -> NodeJson {
+fn json(node: Node, cordoned: bool) -> NodeJson {
     let mut layers: BTreeMap<&str, BTreeMap<&str, AccessesJson>> = BTreeMap::new();
     for accesses in &node.accesses {
         let operation = operation_word(accesses.operation());
@@ -132,6 +140,7 @@ fn json(node: Node) -> NodeJson {
         lost: lost(&node),
         clock: clock(node.clock()),
         health: health(node.health()),
+        cordoned,
         r#match: fits(node.r#match()),
         match_reason: some(node.match_reason),
         addresses: node.addresses,
@@ -209,7 +218,7 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn table(nodes: &[Node], layer: LayerArg) -> Result<(), Failure> {
+fn table(nodes: &[Node], layer: LayerArg, cordoned: impl Fn(&Node) -> bool) -> Result<(), Failure> {
     let mut header = vec![
         Column::Text("SYSTEM"),
         Column::Text("NODE"),
@@ -224,11 +233,11 @@ fn table(nodes: &[Node], layer: LayerArg) -> Result<(), Failure> {
     header.extend(["UNATTRIBUTED", "LOST", "GAPS"].map(Column::Number));
     header.extend(["HEALTH", "MATCH"].map(Column::Text));
     header.push(Column::Text("CLOCK"));
-    let rows = nodes.iter().map(|node| row(node, layer)).collect();
+    let rows = nodes.iter().map(|node| row(node, layer, cordoned(node))).collect();
     print::table(&header, rows, "no nodes: no agent has reported yet")
 }
 
-fn row(node: &Node, layer: LayerArg) -> Vec<String> {
+fn row(node: &Node, layer: LayerArg, cordoned: bool) -> Vec<String> {
     let dash = || "-".to_owned();
     let topology = match (node.host, node.in_topology) {
         (true, _) => "-",
@@ -256,7 +265,11 @@ fn row(node: &Node, layer: LayerArg) -> Vec<String> {
         unattributed.map_or_else(dash, |ops| ops.to_string()),
         lost(node).map_or_else(dash, |lost| lost.to_string()),
         gaps(node),
-        health(node.health()).unwrap_or("-").to_owned(),
+        match (health(node.health()), cordoned) {
+            (health, false) => health.unwrap_or("-").to_owned(),
+            (Some(health), true) => format!("{health}, cordoned"),
+            (None, true) => "cordoned".to_owned(),
+        },
         match fits(node.r#match()) {
             Some("matched") => "yes".to_owned(),
             Some(_) => node.match_reason.clone(),

@@ -1,9 +1,11 @@
-//! `isotherm plan`: where partitions should lie, worked out from files. It asks no analyzer and moves nothing.
+//! `isotherm plan`: where partitions should lie, worked out from files, where no analyzer is asked and nothing is moved; or
+//! by the analyzer from its own cluster, where a plan can be approved and carried out.
 
 mod cluster;
 mod copysets;
 pub(super) mod csv;
 mod event;
+pub(super) mod kept;
 mod names;
 mod nodes;
 mod outlook;
@@ -14,8 +16,8 @@ mod simulate;
 mod spread;
 mod write;
 
-use super::Failure;
 use super::print::Format;
+use super::{Failure, client};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +25,24 @@ use std::time::Duration;
 /// What to plan.
 #[derive(Subcommand)]
 pub(super) enum PlanCommand {
+    Create(kept::CreateArgs),
+    /// List plans, the newest first
+    List(kept::ListArgs),
+    Show(kept::ShowArgs),
+    Diff(kept::DiffArgs),
+    Approve(kept::ApproveArgs),
+    Execute(kept::ExecuteArgs),
+    Watch(kept::WatchArgs),
+    /// Begin nothing more of a plan, and give up what is not switched yet
+    ///
+    /// What has switched stays where it is.
+    Cancel(kept::ActArgs),
+    /// Begin again what failed of a plan, and what waited for that
+    Retry(kept::ActArgs),
+    /// Forget a plan
+    ///
+    /// Not while it is carried out. Migrations that it began stay on record.
+    Rm(kept::ActArgs),
     Simulate(SimulateArgs),
     Copysets(CopysetsArgs),
     Spread(SpreadArgs),
@@ -149,10 +169,21 @@ enum Reads {
     Leader,
 }
 
-pub(super) fn run(command: &PlanCommand) -> Result<(), Failure> {
+pub(super) fn run(command: PlanCommand) -> Result<(), Failure> {
+    use isotherm_proto::control::v1::PlanAction as Action;
     match command {
-        PlanCommand::Simulate(args) => simulate::run(args),
-        PlanCommand::Copysets(args) => copysets::run(args),
-        PlanCommand::Spread(args) => spread::run(args),
+        PlanCommand::Create(args) => client(kept::create(args)),
+        PlanCommand::List(args) => client(kept::list(args)),
+        PlanCommand::Show(args) => client(kept::show(args)),
+        PlanCommand::Diff(args) => client(kept::diff(args)),
+        PlanCommand::Approve(args) => client(kept::approve(args)),
+        PlanCommand::Execute(args) => client(kept::execute(args)),
+        PlanCommand::Watch(args) => client(kept::watch(args)),
+        PlanCommand::Cancel(args) => client(kept::act(args, Action::Cancel)),
+        PlanCommand::Retry(args) => client(kept::act(args, Action::Retry)),
+        PlanCommand::Rm(args) => client(kept::act(args, Action::Remove)),
+        PlanCommand::Simulate(args) => simulate::run(&args),
+        PlanCommand::Copysets(args) => copysets::run(&args),
+        PlanCommand::Spread(args) => spread::run(&args),
     }
 }

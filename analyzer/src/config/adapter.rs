@@ -9,11 +9,17 @@
 //! key = "/etc/isotherm/analyzer.key"
 //! heartbeat = "5s"                         # the longest it may say nothing
 //! stale_after = "1m"                       # without a word, what it said is stale
+//! load_capacity = 5000                     # accesses per second of each node, where it does not say; default: unknown
+//! [[adapter.node]]                         # where one node is another
+//! name = "10.77.0.1:8080"
+//! load_capacity = 2000
+//! class = "hdd-2019"                       # hardware that fails alike; default: unknown
 //! ```
 
+use super::topology::{name, rate};
 use super::{Problem, duration, invalid, twice};
-use crate::topology::{Adapter, Topology};
-use isotherm_model::{HOST_SYSTEM, SystemId};
+use crate::topology::{Adapter, Assumed, AssumedNode, Topology};
+use isotherm_model::{HOST_SYSTEM, NodeId, SystemId};
 use isotherm_proto::tls::{ClientFiles, IdentityFiles};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -31,6 +37,17 @@ pub(super) struct RawAdapter {
     key: Option<Spanned<PathBuf>>,
     heartbeat: Option<Spanned<String>>,
     stale_after: Option<Spanned<String>>,
+    load_capacity: Option<Spanned<u64>>,
+    #[serde(default)]
+    node: Vec<RawNode>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    name: Spanned<String>,
+    load_capacity: Option<Spanned<u64>>,
+    class: Option<Spanned<String>>,
 }
 
 /// Often enough to notice an adapter that hangs within a few windows of agents.
@@ -66,8 +83,10 @@ pub(super) fn checked(raw: Vec<RawAdapter>, configured: &Topology) -> Result<Vec
             let span = span.unwrap_or_else(|| raw.system.span());
             return Err(Problem::new(span, key, "is shorter than a heartbeat"));
         }
+        let assumed = assumed(&system, raw.load_capacity.as_ref(), raw.node)?;
         adapters.push(Adapter {
             system,
+            assumed,
             tls: tls(&raw.endpoint, raw.ca, raw.cert, raw.key)?,
             endpoint: raw.endpoint.into_inner(),
             heartbeat,
@@ -75,6 +94,22 @@ pub(super) fn checked(raw: Vec<RawAdapter>, configured: &Topology) -> Result<Vec
         });
     }
     Ok(adapters)
+}
+
+fn assumed(system: &SystemId, load: Option<&Spanned<u64>>, nodes: Vec<RawNode>) -> Result<Assumed, Problem> {
+    const NODE: &str = "adapter.node.name";
+    let load = load.map(|raw| rate("adapter.load_capacity", raw)).transpose()?;
+    let mut assumed = Assumed { load_capacity_ops_per_s: load, ..Assumed::default() };
+    for RawNode { name: node, load_capacity, class } in nodes {
+        let id = NodeId::new(system.clone(), node.get_ref()).map_err(invalid(NODE, &node))?;
+        let load = load_capacity.map(|raw| rate("adapter.node.load_capacity", &raw)).transpose()?;
+        let class = class.map(|class| name("adapter.node.class", &class)).transpose()?;
+        let own = AssumedNode { load_capacity_ops_per_s: load, class };
+        if assumed.nodes.insert(id, own).is_some() {
+            return Err(twice(NODE, &node));
+        }
+    }
+    Ok(assumed)
 }
 
 fn tls(

@@ -143,6 +143,11 @@ cert = "/c.pem"
 key = "/k.pem"
 heartbeat = "1s"
 stale_after = "10s"
+load_capacity = 900
+[[adapter.node]]
+name = "n"
+load_capacity = 300
+class = "ssd"
 [failure]
 hold_down = "5s"
 probe = true
@@ -162,6 +167,9 @@ fn facts_of_nodes_and_sources_of_topologies_are_understood() {
     let [adapter] = &config.adapters[..] else { panic!("one adapter") };
     assert_eq!((adapter.system.as_str(), adapter.heartbeat), ("t", Duration::from_secs(1)));
     assert_eq!(adapter.tls.as_ref().unwrap().ca.as_deref(), Some(Path::new("/ca.pem")));
+    assert_eq!(adapter.assumed.load_capacity_ops_per_s, Some(900));
+    let own = &adapter.assumed.nodes[&NodeId::new(adapter.system.clone(), "n").unwrap()];
+    assert_eq!((own.load_capacity_ops_per_s, own.class.as_deref()), (Some(300), Some("ssd")));
     assert_eq!(config.failure, FailureConfig { hold_down: Duration::from_secs(5), probe: true });
 }
 
@@ -186,7 +194,7 @@ fn mistakes_about_facts_and_sources_are_named_by_line_and_key() {
         ),
         (
             format!("{FACTS}[[adapter]]\nsystem = \"t\"\nendpoint = \"http://h:1\"\n"),
-            r#"c.toml:28: adapter.system: "t" occurs twice"#,
+            r#"c.toml:33: adapter.system: "t" occurs twice"#,
         ),
         (
             with("https://10.0.0.9:7700", "10.0.0.9:7700"),
@@ -197,10 +205,11 @@ fn mistakes_about_facts_and_sources_are_named_by_line_and_key() {
             r#"c.toml:19: adapter.endpoint: "http://10.0.0.9:7700" is not encrypted; certificates need https://"#,
         ),
         (with("key = \"/k.pem\"\n", ""), "c.toml:20: adapter.key: is missing beside cert"),
+        (with("900", "0"), "c.toml:24: adapter.load_capacity: is 0; leave it out where it is not known"),
         (with("\"10s\"", "\"10ms\""), "c.toml:23: adapter.stale_after: is shorter than a heartbeat"),
         (
             with("\"5s\"", "\"soon\""),
-            r#"c.toml:25: failure.hold_down: "soon" is not a duration such as "60s": expected number at 0"#,
+            r#"c.toml:30: failure.hold_down: "soon" is not a duration such as "60s": expected number at 0"#,
         ),
         (
             with("system = \"s\"", "system = \"host\""),
@@ -285,4 +294,45 @@ fn retention_is_by_age_and_size_and_what_is_not_said_is_by_default() {
         "{age}"
     );
     assert!(refused("[store]\nretention = { peers = \"1d\" }\n").contains("unknown field `peers`"));
+}
+
+#[test]
+fn repairs_have_a_table_of_their_own_that_goes_down_to_seconds() {
+    use crate::migrate::repair::Settings;
+    let of = |text: &str| Config::from_text(Path::new("c.toml"), text).unwrap().migrate.repair;
+    assert_eq!((of(""), of("[migrate.repair]\n")), (Settings::default(), Settings::default()));
+    let said = of("[migrate.repair]\nmode = \"auto\"\nwait = \"2s\"\nmost_nodes = 3\nmost_share = 0.5\n\
+         breaker_window = \"30s\"\nmost_failed = 5\nper_hour = 7\nretry = \"500ms\"\n");
+    let want = Settings {
+        mode: isotherm_risk::Mode::Auto,
+        wait: Duration::from_secs(2),
+        most_nodes: 3,
+        most_share: 0.5,
+        breaker_window: Duration::from_secs(30),
+        most_failed: 5,
+        per_hour: 7,
+        retry: Duration::from_millis(500),
+    };
+    assert_eq!(said, want);
+    for (line, want) in [
+        ("most_share = 0.0", "c.toml:2: migrate.repair.most_share: 0 is not above 0 and at most 1"),
+        ("most_share = nan", "c.toml:2: migrate.repair.most_share: NaN is not above 0 and at most 1"),
+        ("per_hour = 0", "c.toml:2: migrate.repair.per_hour: must be more than 0"),
+        ("wait = \"0s\"", "c.toml:2: migrate.repair.wait: \"0s\" is not whole milliseconds above 0"),
+    ] {
+        assert_eq!(refused(&format!("[migrate.repair]\n{line}\n")), want);
+    }
+    assert!(refused("[migrate.repair]\nhours = 7\n").contains("unknown field `hours`"));
+}
+
+#[test]
+fn when_moves_are_scored_and_how_long_others_are_waited_for_can_be_set() {
+    let trust = |text: &str| Config::from_text(Path::new("c.toml"), text).unwrap().migrate.trust;
+    assert_eq!(trust(""), crate::migrate::trust::Settings::default());
+    let said = trust("[migrate]\nscore_after = \"5s\"\nother_movers_quiet = \"2m\"\n");
+    assert_eq!((said.score_after.as_secs(), said.other_movers_quiet.as_secs()), (5, 120));
+    assert_eq!(
+        refused("[migrate]\nscore_after = \"0s\"\n"),
+        r#"c.toml:2: migrate.score_after: "0s" is not whole milliseconds above 0"#
+    );
 }

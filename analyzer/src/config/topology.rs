@@ -114,10 +114,6 @@ fn facts(raw: RawNode) -> Result<NodeFacts, Problem> {
         }
         addresses.push(address);
     }
-    let load = raw.load_capacity.map(|raw| match *raw.get_ref() {
-        0 => Err(Problem::new(raw.span(), LOAD, "is 0; leave it out where it is not known")),
-        ops => Ok(ops),
-    });
     Ok(NodeFacts {
         addresses,
         domains: raw
@@ -126,14 +122,22 @@ fn facts(raw: RawNode) -> Result<NodeFacts, Problem> {
             .map(|domain| name("topology.node.domains", domain))
             .collect::<Result<_, _>>()?,
         capacity_bytes: raw.capacity.map(|raw| bytes("topology.node.capacity", &raw)).transpose()?,
-        load_capacity_ops_per_s: load.transpose()?,
+        load_capacity_ops_per_s: raw.load_capacity.map(|raw| rate(LOAD, &raw)).transpose()?,
         class: raw.class.map(|class| name("topology.node.class", &class)).transpose()?,
         health: Health::Unknown,
     })
 }
 
+/// Accesses per second.
+pub(super) fn rate(key: &'static str, raw: &Spanned<u64>) -> Result<u64, Problem> {
+    match *raw.get_ref() {
+        0 => Err(Problem::new(raw.span(), key, "is 0; leave it out where it is not known")),
+        ops => Ok(ops),
+    }
+}
+
 /// A name that is not an id: it is bounded like one.
-fn name(key: &'static str, raw: &Spanned<String>) -> Result<String, Problem> {
+pub(super) fn name(key: &'static str, raw: &Spanned<String>) -> Result<String, Problem> {
     match SystemId::new(raw.get_ref()) {
         Ok(_) => Ok(raw.get_ref().clone()),
         Err(_) => {

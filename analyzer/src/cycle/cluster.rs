@@ -5,11 +5,12 @@
 
 use crate::topology::Topology;
 use isotherm_cycle::cluster::{
-    Cluster, DomainFacts, Hazard, HazardSource, NodeFacts, NodeState, PartitionFacts,
+    Cluster, DomainFacts, Hazard, HazardSource, Kept, NodeFacts, NodeState, PartitionFacts, Shift,
 };
 use isotherm_model::{NodeId, Timestamp};
 use isotherm_proto::Health;
 use isotherm_risk::{Basis, HazardError, HazardPolicy, Hazards, NodeClass, Override, OverrideRate, Tally};
+use isotherm_runner::shift::What;
 use isotherm_store::{Histories, NodeHistory, OutageCause, StepCounts, Watched, Word};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) words: &'a [&'a isotherm_store::Override],
     /// The step that is judged.
     pub(crate) counts: &'a StepCounts,
+    /// Shifts of reads that are in force, by partition.
+    pub(crate) shifts: &'a [isotherm_runner::Shift],
     pub(crate) policy: &'a HazardPolicy,
     pub(crate) now: Timestamp,
 }
@@ -235,7 +238,21 @@ fn partitions(sources: &Sources<'_>, ids: &[&NodeId]) -> Vec<PartitionFacts> {
             size_bytes: more.and_then(|more| more.size_bytes),
             moving: counts.is_some_and(|counts| counts.moving),
             pinned: false,
+            shift: sources
+                .shifts
+                .binary_search_by(|shift| shift.partition.cmp(id))
+                .ok()
+                .and_then(|at| shift(&sources.shifts[at], place)),
         }
     };
     all.into_iter().map(facts).collect()
+}
+
+/// A shift as a cycle takes it; `None` where nobody knows the node that reads are kept off.
+fn shift(shift: &isotherm_runner::Shift, place: impl Fn(&NodeId) -> Option<u32>) -> Option<Shift> {
+    let kept = match shift.what {
+        What::Lead { .. } => Kept::Led,
+        What::Drain { .. } => Kept::Drained,
+    };
+    Some(Shift { node: place(&shift.undo.as_ref()?.0)?, kept, since_ms: shift.since_ms?, gray: shift.gray })
 }

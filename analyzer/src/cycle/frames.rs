@@ -13,11 +13,14 @@ use isotherm_cycle::frame::{Frame, Incident, Purpose};
 use isotherm_cycle::input::StepLength;
 use isotherm_model::{NodeId, Timestamp};
 use isotherm_proto::Health;
+use isotherm_runner::journal::{FILE, Reading};
+use isotherm_runner::shift::{Shift, What};
 use isotherm_store::{
     EligibleSource, EntropyRow, Excluded, Histories, OutageCause, Reader, Records, RunningSteps, StepCounts,
     StepQuery, Subsets, SystemLoad,
 };
 use std::num::NonZeroU64;
+use std::path::Path;
 
 /// How old a failure may be when it is told to the calibration.
 const RECENT_MS: u64 = 3_600_000;
@@ -49,6 +52,8 @@ pub(crate) struct Made {
 /// Makes frames, one after the other.
 pub(crate) struct Frames<'a> {
     config: &'a Config,
+    /// Where shifts of reads are.
+    journal: Reading,
     /// What was seen to serve partitions, so that a node that falls silent is not forgotten.
     seen: Subsets,
     /// What was counted, so that longer steps need not be read again.
@@ -56,20 +61,23 @@ pub(crate) struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    pub(crate) fn new(reader: &Reader, config: &'a Config) -> Self {
+    /// `dir` is the data folder.
+    pub(crate) fn new(reader: &Reader, config: &'a Config, dir: &Path) -> Self {
         let length = |length: &StepLength| NonZeroU64::new(length.ms(config.settings.step_ms));
         let lengths: Vec<NonZeroU64> = StepLength::ALL.iter().filter_map(length).collect();
         let steps = RunningSteps::new(reader.clone(), &lengths).expect("a quarter divides an hour");
-        Self { config, seen: Subsets::new(), steps }
+        Self { config, journal: Reading::new(dir.join(FILE)), seen: Subsets::new(), steps }
     }
 
     /// Reads a minute, and the longer steps that end with it.
     ///
     /// # Errors
-    /// A store that cannot be read, a hazard policy or an operator's word that cannot be.
+    /// A store or a journal that cannot be read, a hazard policy or an operator's word that cannot be.
     pub(crate) fn make(&mut self, moment: Moment, topology: &Topology, records: &Records) -> Result<Made> {
         let end = moment.end;
-        let minute = self.counts(StepLength::Minute, end, topology)?;
+        let shifts =
+            self.journal.shifts_in_force(end.as_ms()).context("cannot read which reads are shifted")?;
+        let minute = self.counts(StepLength::Minute, end, topology, &shifts)?;
         self.remember(&minute);
         let settle_ms = u64::try_from(self.config.settle.as_millis()).unwrap_or(u64::MAX);
         let observed = Timestamp::from_ms(end.as_ms().saturating_sub(OBSERVED_LATE_MS));
@@ -80,6 +88,7 @@ impl<'a> Frames<'a> {
             histories: &histories,
             words: &words,
             counts: &minute,
+            shifts: &shifts,
             policy: &self.config.hazard,
             now: end,
         })
@@ -87,7 +96,7 @@ impl<'a> Frames<'a> {
         let layers = &self.config.layers;
         let (mut longer, mut entropy) = (Vec::new(), Vec::new());
         for length in schedule::longer(end, self.config.settings.step_ms) {
-            let counted = self.counts(length, end, topology)?;
+            let counted = self.counts(length, end, topology, &shifts)?;
             entropy.extend(tables::entropies(&counted, layers));
             longer.push(counts::step(&counted, length));
         }
@@ -103,11 +112,23 @@ impl<'a> Frames<'a> {
         Ok(Made { frame, entropy, systems: minute.systems })
     }
 
-    fn counts(&mut self, length: StepLength, end: Timestamp, topology: &Topology) -> Result<StepCounts> {
+    /// Who is drained does not serve, for all of a step that ends while it is.
+    fn counts(
+        &mut self,
+        length: StepLength,
+        end: Timestamp,
+        topology: &Topology,
+        shifts: &[Shift],
+    ) -> Result<StepCounts> {
         let length_ms = length.ms(self.config.settings.step_ms);
         let gone = |health: Option<Health>| matches!(health, Some(Health::Down | Health::Draining));
         let nodes = topology.nodes.keys().filter(|node| gone(topology.health(node)));
-        let excluded = Excluded { nodes: nodes.cloned().collect(), ..Excluded::default() };
+        let mut excluded = Excluded { nodes: nodes.cloned().collect(), ..Excluded::default() };
+        for shift in shifts {
+            if let What::Drain { node } = &shift.what {
+                excluded.of.entry(shift.partition.clone()).or_default().insert(node.clone());
+            }
+        }
         let query = StepQuery {
             length_ms: NonZeroU64::new(length_ms).expect("steps have a length"),
             number: (end.as_ms() / length_ms).saturating_sub(1),

@@ -8,6 +8,7 @@ use super::limits::{Exceeded, Limits};
 use super::memory::{Memory, Share};
 use super::names::{Names, Recent};
 use isotherm_model::{AgentId, BootId, Timestamp};
+use isotherm_proto::Watching;
 use isotherm_store::Run;
 use std::collections::BTreeMap;
 use std::hash::RandomState;
@@ -56,6 +57,7 @@ struct Agent {
     clock: Clock,
     counted: Counted,
     last_refusal: Option<String>,
+    locators: Locators,
     told: (Instant, u32),
     seen: Instant,
     arrived: Option<Timestamp>,
@@ -79,6 +81,15 @@ pub(crate) struct Counted {
     pub(crate) rows: u64,
 }
 
+/// What an agent was told of locators, and what it says of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Locators {
+    /// The revision that it was told last; 0 for none.
+    pub(crate) told: u64,
+    /// What it said last; `None` for one that says nothing of them.
+    pub(crate) watching: Option<Watching>,
+}
+
 /// What is known of an agent.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentStatus {
@@ -90,6 +101,7 @@ pub(crate) struct AgentStatus {
     pub(crate) lag_ms: Option<i64>,
     pub(crate) clock: ClockState,
     pub(crate) last_refusal: Option<String>,
+    pub(crate) locators: Locators,
     pub(crate) last_arrival: Option<Timestamp>,
 }
 
@@ -195,6 +207,7 @@ impl Agents {
             lag_ms: agent.clock.lag_ms(),
             clock: agent.clock.state(),
             last_refusal: agent.last_refusal.clone(),
+            locators: agent.locators.clone(),
             last_arrival: agent.arrived,
         };
         state.agents.iter().map(status).collect()
@@ -227,6 +240,7 @@ impl Agent {
             clock: Clock::default(),
             counted: Counted::default(),
             last_refusal: None,
+            locators: Locators::default(),
             told: (now, 0),
             seen: now,
             arrived: None,
@@ -295,6 +309,11 @@ impl Visit {
         self.with(|agent, _, _| agent.counted.acknowledged += 1);
     }
 
+    /// Remembers what the agent says of itself.
+    pub(super) fn watching(&self, watching: Watching) {
+        self.with(|agent, _, _| agent.locators.watching = Some(watching));
+    }
+
     /// Counts a refusal; says whether to tell it in the log.
     pub(super) fn refused(&self, detail: &str, now: Instant) -> bool {
         self.with(|agent, _, _| {
@@ -306,6 +325,20 @@ impl Visit {
             agent.last_refusal = Some(detail.to_owned());
             agent.told.1 <= TOLD
         })
+    }
+}
+
+/// The account of what one agent is told of locators.
+pub(crate) struct Told<'a>(pub(super) &'a Visit);
+
+impl Told<'_> {
+    pub(crate) fn agent(&self) -> &AgentId {
+        &self.0.run.agent
+    }
+
+    /// This revision is under way.
+    pub(crate) fn revision(&self, revision: u64) {
+        self.0.with(|agent, _, _| agent.locators.told = revision);
     }
 }
 

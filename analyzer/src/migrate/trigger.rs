@@ -3,7 +3,7 @@
 //! Whatever is not done though a verdict asks for it goes into the diary with the reason, once for as long as nothing
 //! changes about it.
 
-use super::{Asked, Migrations, specify};
+use super::{Asked, Migrations, specify, trust};
 use crate::cycle::{Cycled, Cycles};
 use crate::topology::{Topologies, Topology};
 use crate::writer::now;
@@ -12,7 +12,8 @@ use isotherm_migration::{Approval, MigrationId};
 use isotherm_model::{NodeId, PartitionId, SystemId};
 use isotherm_risk::{Standing, Trigger as Rule};
 use isotherm_runner::journal::Listed;
-use isotherm_runner::{Entry, Kind, Line, Refused, Start, Trigger};
+use isotherm_runner::journal::trust::Distrust;
+use isotherm_runner::{Entry, JournalError, Kind, Line, Refused, Start, Trigger};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -54,10 +55,11 @@ pub(super) async fn follow(
     }
 }
 
-/// What may be acted on, what saves the most first.
+/// Moves that may be acted on, what saves the most first. Shifts of reads are another's: [`super::reads`].
 fn wanted(cycled: &Cycled) -> Vec<Wanted<'_>> {
     let may = |record: &'_ &Record| {
-        record.action.as_ref().is_some_and(|action| action.standing != Standing::Recorded)
+        let is_move = |action: &Action| matches!(action.how, How::Move { .. });
+        record.action.as_ref().is_some_and(|one| one.standing != Standing::Recorded && is_move(one))
     };
     let mut all: Vec<Wanted<'_>> = cycled
         .records
@@ -85,27 +87,44 @@ async fn act(
         Rule::Threshold => Trigger::Threshold,
     };
     let reading = migrations.reading.clone();
-    let recent =
-        tokio::task::spawn_blocking(move || reading.migrations(&Listed { ended: true, limit: LOOKED_AT }));
-    let recent = match recent.await {
-        Ok(Ok(recent)) => recent,
+    let past = tokio::task::spawn_blocking(move || {
+        let recent = reading.migrations(&Listed { ended: true, limit: LOOKED_AT })?;
+        Ok::<_, JournalError>(Past { recent, distrust: reading.distrust()? })
+    });
+    let past = match past.await {
+        Ok(Ok(past)) => past,
         Ok(Err(error)) => return tracing::warn!(%error, "verdicts are not acted on"),
         Err(_) => return,
     };
     let now_ms = now().as_ms();
-    let own = |entry: &&Entry| entry.about.trigger != Trigger::Manual;
+    // Repairs after a failure have a cap of their own.
+    let own = |entry: &&Entry| matches!(entry.about.trigger, Trigger::Gate | Trigger::Threshold);
     let mut today =
-        recent.iter().filter(own).filter(|entry| entry.about.created_ms + DAY_MS > now_ms).count();
+        past.recent.iter().filter(own).filter(|entry| entry.about.created_ms + DAY_MS > now_ms).count();
     for one in wanted {
-        let why_not = match undone(migrations, &recent, one, today, now_ms) {
+        let why_not = match undone(migrations, &past, one, today, now_ms) {
             Undone::Moving => continue,
             Undone::Because(why) => Some(why),
-            Undone::No => begin(migrations, topology, one, trigger).await.err(),
+            Undone::No => begin(migrations, topology, one, trigger, past.asks(one)).await.err(),
         };
         match why_not {
             Some(why) => told.tell(migrations, one, &why).await,
             None => today += 1,
         }
+    }
+}
+
+/// What the journal says of what was.
+struct Past {
+    recent: Vec<Entry>,
+    distrust: Vec<Distrust>,
+}
+
+impl Past {
+    /// Whether somebody has to agree first: by the mode, or as the system is demoted.
+    fn asks(&self, wanted: &Wanted<'_>) -> bool {
+        wanted.action.standing == Standing::AwaitsApproval
+            || trust::demoted(&self.distrust, wanted.partition.system())
     }
 }
 
@@ -117,27 +136,24 @@ enum Undone {
     Because(String),
 }
 
-fn undone(
-    migrations: &Migrations,
-    recent: &[Entry],
-    wanted: &Wanted<'_>,
-    today: usize,
-    now_ms: u64,
-) -> Undone {
+fn undone(migrations: &Migrations, past: &Past, wanted: &Wanted<'_>, today: usize, now_ms: u64) -> Undone {
     let partition = &wanted.partition;
-    let of_it = || recent.iter().filter(|entry| entry.migration.spec().partition == *partition);
+    let of_it = || past.recent.iter().filter(|entry| entry.migration.spec().partition == *partition);
     if of_it().any(|entry| entry.about.ended_ms.is_none()) {
         return Undone::Moving;
     }
     if wanted.action.standing == Standing::Recommended {
         return Undone::Because("the mode is to recommend".to_owned());
     }
-    if let Some(why) = migrations.forbids(partition) {
+    if let Some(why) = migrations.withholds(partition) {
+        return Undone::Because(why);
+    }
+    if let Some(why) = migrations.stands_back(&past.distrust, partition.system(), now_ms) {
         return Undone::Because(why);
     }
     let pause_ms = u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
     let lately = of_it()
-        .filter(|entry| entry.about.trigger != Trigger::Manual)
+        .filter(|entry| entry.about.trigger.is_own())
         .filter_map(|entry| entry.about.ended_ms)
         .any(|ended| ended + pause_ms > now_ms);
     if lately {
@@ -158,9 +174,10 @@ async fn begin(
     topology: &Topology,
     wanted: &Wanted<'_>,
     trigger: Trigger,
+    asks: bool,
 ) -> Result<(), String> {
     let How::Move { from, to } = &wanted.action.how else {
-        return Err("isotherm does not shift reads by itself yet".to_owned());
+        return Err("reads are shifted beside this".to_owned());
     };
     let partition = wanted.partition.clone();
     let node = |name: &str| NodeId::new(partition.system().clone(), name).map_err(|error| error.to_string());
@@ -176,7 +193,7 @@ async fn begin(
         partition: partition.clone(),
     };
     let mut spec = specify(topology, &migrations.config, asked).map_err(|problem| problem.to_string())?;
-    if wanted.action.standing == Standing::AwaitsApproval {
+    if asks {
         let ms = u64::try_from(APPROVAL.as_millis()).unwrap_or(u64::MAX);
         spec.policy.approval = Approval::Within { ms };
     }

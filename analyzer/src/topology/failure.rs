@@ -9,6 +9,7 @@ mod account;
 mod detect;
 mod probe;
 mod signals;
+mod witness;
 
 use super::{Topologies, Topology};
 use crate::config::FailureConfig;
@@ -23,9 +24,11 @@ use isotherm_store::{
 use probe::Probes;
 use signals::Signals;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+pub(crate) use witness::{AgentSays, ProbeSays, Witness, Witnesses};
 
 /// How often nodes are looked at. Less than a window of agents.
 const TICK: Duration = Duration::from_secs(2);
@@ -42,13 +45,18 @@ struct Tracker {
     hold_ms: u64,
     started: Timestamp,
     told: Option<String>,
+    /// Nodes that an agent reports.
+    watched: BTreeSet<NodeId>,
+    /// What is said of nodes beside the topology.
+    witnesses: Arc<BTreeMap<NodeId, Witness>>,
 }
 
-/// Looks until `stop`.
+/// Looks until `stop`, and tells what is said of nodes beside the topology.
 pub(crate) async fn run(
     reader: Reader,
     topologies: Topologies,
     config: FailureConfig,
+    publish: tokio::sync::watch::Sender<Arc<BTreeMap<NodeId, Witness>>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let opened = tokio::task::spawn_blocking(move || Tracker::open(reader, &config).map(|it| (it, config)));
@@ -64,7 +72,7 @@ pub(crate) async fn run(
         let topology = topologies.borrow().clone();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = probes.refresh(&topology) => {}
+            () = probes.refresh(&topology, &tracker.watched) => {}
         }
         let answers = probes.clone();
         tracker = tokio::task::spawn_blocking(move || {
@@ -73,6 +81,7 @@ pub(crate) async fn run(
             tracker
         })
         .await?;
+        publish.send_replace(Arc::clone(&tracker.witnesses));
     }
 }
 
@@ -101,12 +110,16 @@ impl Tracker {
             hold_ms: u64::try_from(config.hold_down.as_millis()).unwrap_or(u64::MAX),
             started: now(),
             told: None,
+            watched: BTreeSet::new(),
+            witnesses: Arc::default(),
         })
     }
 
     fn look(&mut self, topology: &Topology, probes: &Probes, now: Timestamp) -> Result<(), LookError> {
         let reports = self.reader.nodes()?;
         let signals = Signals::new(topology, &reports, probes, self.started, now);
+        self.watched = reports.iter().map(|report| report.node.clone()).collect();
+        self.witnesses = Arc::new(witness::witnesses(&signals, probes));
         let nodes: BTreeSet<&NodeId> = signals.nodes().chain(self.machines.keys()).collect();
         let nodes: Vec<NodeId> = nodes.into_iter().cloned().collect();
         for node in nodes {

@@ -138,6 +138,12 @@ impl Past {
         Ok(Some(Self { path, database, topology: None }))
     }
 
+    /// The newest topology on record that is not after `at`, and when it was written; it is written anew every day.
+    pub(crate) fn newest(&mut self, at: Timestamp) -> Result<Option<(Timestamp, Arc<Topology>)>> {
+        self.at(at)?;
+        Ok(self.topology.clone())
+    }
+
     /// The topology that the cycle of `at` had; `None` before the first on record. Asked in the order of time.
     pub(crate) fn at(&mut self, at: Timestamp) -> Result<Option<Arc<Topology>>> {
         let read = |past: &mut Self| -> Result<()> {

@@ -328,6 +328,9 @@ impl Topology {
         if self.subsets.get(&id) != Some(&subset) {
             Arc::make_mut(&mut self.subsets).insert(id.clone(), subset);
         }
+        let known =
+            self.partitions.get(&id).map(|known| &known.locators).filter(|known| ***known == *locators);
+        let locators = known.cloned().unwrap_or_else(|| locators.into());
         let partition = Partition { leader, size_bytes, epoch, locators };
         Arc::make_mut(&mut self.partitions).insert(id, partition);
     }

@@ -101,10 +101,11 @@ async fn try_attempt(
         let raw = heard(&mut stream, patience).await?;
         let system = adapter.system.clone();
         // A snapshot may be large, and this thread has others to serve.
-        let message = tokio::task::spawn_blocking(move || topology_from_wire(&system, raw))
+        let mut message = tokio::task::spawn_blocking(move || topology_from_wire(&system, raw))
             .await
             .map_err(|error| error.to_string())?
             .map_err(|malformed| with_causes(&malformed))?;
+        adapter.assumed.complete(&mut message);
         let (opinion, answer) = oneshot::channel();
         if !send(adapter, events, What::Message(message, opinion)).await {
             return Ok(());

@@ -20,7 +20,7 @@ const MAX_ADDRESSES: usize = 16;
 /// Levels of failure domains: region, zone, hall, rack, host are five.
 const MAX_DOMAINS: usize = 8;
 /// Nodes that hold a partition; erasure codes take a few dozen.
-const MAX_SUBSET: usize = 256;
+pub(crate) const MAX_SUBSET: usize = 256;
 /// Places where a partition lies on all its nodes together, of each kind.
 const MAX_PLACES: usize = 1_024;
 /// Bytes of a path or a key.
@@ -231,7 +231,8 @@ fn partition(at: &str, system: &SystemId, raw: wire::Partition) -> Result<Partit
     Ok(PartitionFacts { size_bytes, nodes, epoch: raw.epoch, locators })
 }
 
-fn locator(at: &str, system: &SystemId, subset: &[NodeId], raw: wire::Locator) -> Result<Locator> {
+/// Checks a locator of a partition that lies on these nodes. With none, it may name none.
+pub(crate) fn locator(at: &str, system: &SystemId, subset: &[NodeId], raw: wire::Locator) -> Result<Locator> {
     let node = if raw.node.is_empty() {
         None
     } else {
@@ -341,7 +342,7 @@ fn bounded(at: &str, raw: Option<u64>) -> Result<Option<u64>> {
     }
 }
 
-fn few(field: &str, len: usize, limit: usize) -> Result<()> {
+pub(crate) fn few(field: &str, len: usize, limit: usize) -> Result<()> {
     if len > limit {
         return Err(Malformed::TooMany { field: field.to_owned(), len, limit });
     }

@@ -38,6 +38,15 @@ fn enter() -> Result<PathBuf> {
     root.canonicalize().with_context(|| format!("find {}", root.display()))
 }
 
+/// Mounts a file system in memory, of so many bytes at most, on a folder, for as long as the thread's own namespace lives.
+/// Everybody may write to it. Needs CAP_SYS_ADMIN.
+pub fn mount_memory(point: &Path, size_bytes: u64) -> Result<()> {
+    enter_private_namespace()?;
+    let options = format!("size={size_bytes}");
+    mount(Some("tmpfs"), point, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
+        .with_context(|| format!("mount a file system in memory on {}", point.display()))
+}
+
 /// Something mounted in the thread's own namespace. Unmounted when dropped; while a process still uses it,
 /// it is taken from sight and goes with its last user.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use isotherm_agent::attribution::Attribution;
 use isotherm_agent::config::Target;
 use isotherm_agent::discovery::Selector;
+use isotherm_agent::locator::Located;
 use isotherm_agent::mounts::device_name;
 use isotherm_agent::probe::{Capacity, Probe, Reading, TargetIndex};
 use isotherm_agent::rights;
@@ -39,7 +40,12 @@ pub(crate) struct Agent {
 pub(crate) fn targets(count: usize, rules: &[Rule]) -> Vec<Target> {
     let system = SystemId::new("truth").unwrap();
     let node = |index| NodeId::new(system.clone(), format!("node-{index}")).unwrap();
-    let target = |index| Target { node: node(index), select: Selector::default(), rules: rules.to_vec() };
+    let target = |index| Target {
+        node: node(index),
+        select: Selector::default(),
+        rules: rules.to_vec(),
+        located: Located::default(),
+    };
     (0..count).map(target).collect()
 }
 

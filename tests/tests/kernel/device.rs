@@ -16,6 +16,7 @@ const SIZE: u64 = 1 << 20;
 const CALLS: u32 = 40;
 const STRIDE: u64 = 6 * PAGE;
 const LIMIT: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_millis(20);
 
 /// A device's number as the kernel holds it.
 pub(crate) fn number_of(volume: &Volume) -> u32 {
@@ -108,9 +109,16 @@ pub(crate) struct Compared<F> {
 }
 
 impl<F: Fn(&BlockKey) -> bool> Compared<F> {
+    /// From now on. A request is accounted to its device a little after those who wait for its data are woken, so the
+    /// device has to have been idle for a moment.
     pub(crate) fn begin(agent: &mut Agent, volume: &Volume, is_of: F) -> Self {
         volume.sync().unwrap();
-        Self { counted: Counted::of(agent, &is_of), is_of, stat: volume.stat().unwrap() }
+        let stat = wait_for("the device to be idle", LIMIT, || {
+            let before = volume.stat()?;
+            std::thread::sleep(REST);
+            Ok(Some(volume.stat()?).filter(|stat| *stat == before))
+        });
+        Self { counted: Counted::of(agent, &is_of), is_of, stat: stat.unwrap() }
     }
 
     /// Everything since then, when the device has done what it was given: reads ahead are still under way when

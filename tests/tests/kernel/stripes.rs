@@ -7,6 +7,7 @@ use isotherm_model::{Layer, Operation, OtherReason, Subject, UnattributedReason}
 use isotherm_tests::skip::skipped;
 use isotherm_tests::volume::{Backing, FileSystem, LoopDevice};
 use isotherm_tests::workspace::target_dir;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -42,7 +43,7 @@ fn the_parts_of_a_device_are_partitions() {
     // A second node with the same rules comes too late.
     let targets = targets(2, &rules);
     let Some(mut agent) = Agent::start(name, &targets, ROOM) else { return };
-    let found = agent.attribution.find_devices(block_device);
+    let found = agent.attribution.find_devices(block_device, &BTreeSet::new());
     let number = block_device(device.path()).unwrap();
     assert_eq!(
         found.claims.iter().map(|(dev, stripes)| (*dev, stripes.shift)).collect::<Vec<_>>(),
@@ -143,7 +144,7 @@ fn places_on_a_partition_of_a_disk_count_from_its_beginning() {
     make_node(&path, &format!("/sys/block/{0}/{0}p1/dev", disk.name()));
     let rules = [rule(&path, 0, None, Some(MIB), "part-$stripe")];
     let Some(mut agent) = Agent::start(name, &targets(1, &rules), ROOM) else { return };
-    let found = agent.attribution.find_devices(block_device);
+    let found = agent.attribution.find_devices(block_device, &BTreeSet::new());
     for (dev, stripes) in found.claims {
         agent.probe.claim_device(dev, stripes).unwrap();
     }

@@ -116,7 +116,7 @@ impl Scene {
         });
     }
 
-    fn until(&self, what: &str, reached: impl Fn() -> bool) {
+    pub(crate) fn until(&self, what: &str, reached: impl Fn() -> bool) {
         let begun = Instant::now();
         while !reached() {
             assert!(begun.elapsed() < LIMIT, "not so in time: {what}{}", self.logs());
@@ -134,7 +134,8 @@ impl Scene {
         format!("\n--- analyzer\n{}\n--- adapter\n{}", log("analyzer.log"), log("adapter.log"))
     }
 
-    fn cluster(&self) -> Connection {
+    /// The cluster itself, past its adapter.
+    pub(crate) fn cluster(&self) -> Connection {
         let cluster = Connection::open(self.path("cluster.sqlite")).unwrap();
         cluster.busy_timeout(Duration::from_secs(10)).unwrap();
         cluster
@@ -149,7 +150,7 @@ impl Scene {
     }
 
     /// The nodes with a replica, and whether they serve.
-    fn holders(&self, partition: &str) -> Vec<(String, bool)> {
+    pub(crate) fn holders(&self, partition: &str) -> Vec<(String, bool)> {
         let cluster = self.cluster();
         let mut rows =
             cluster.prepare("SELECT node, serves FROM replica WHERE part = ?1 ORDER BY rank").unwrap();

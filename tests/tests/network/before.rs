@@ -4,6 +4,7 @@ use crate::lab::{Lab, Peers, counted, expected_with, node};
 use isotherm_agent::config::Target;
 use isotherm_agent::discovery::Depth;
 use isotherm_agent::discovery::Selector;
+use isotherm_agent::locator::Located;
 use isotherm_agent::probe::Capacity;
 use isotherm_agent::watched::Watched;
 use isotherm_model::Operation;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 fn select(index: usize, pid: u32) -> Target {
     let select = Selector { pid: Some(pid), ..Selector::default() };
-    Target { node: node(index), select, rules: Vec::new() }
+    Target { node: node(index), select, rules: Vec::new(), located: Located::default() }
 }
 
 #[test]

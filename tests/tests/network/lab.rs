@@ -3,6 +3,7 @@
 use isotherm_agent::attribution::Attribution;
 use isotherm_agent::config::Target;
 use isotherm_agent::discovery::Selector;
+use isotherm_agent::locator::Located;
 use isotherm_agent::mounts::device_name;
 use isotherm_agent::probe::{Capacity, Probe, TargetIndex};
 use isotherm_agent::rights;
@@ -44,7 +45,12 @@ impl Lab {
             return None;
         }
         let targets: Vec<Target> = (0..nodes)
-            .map(|index| Target { node: node(index), select: Selector::default(), rules: rules.to_vec() })
+            .map(|index| Target {
+                node: node(index),
+                select: Selector::default(),
+                rules: rules.to_vec(),
+                located: Located::default(),
+            })
             .collect();
         let mut probe = Probe::attach(capacity).unwrap();
         assert!(probe.has(Part::Socket), "{:?}", probe.degraded());

@@ -85,6 +85,7 @@ impl TelemetryService for Recorder {
                         committed_seq: 0,
                         max_payload_bytes: MAX_PAYLOAD_BYTES as u32,
                         credit,
+                        locators: false,
                     }),
                     stream_request::Message::Batch(batch) => {
                         let content = unpacked(batch.encoding, &batch.payload).unwrap();
@@ -95,6 +96,8 @@ impl TelemetryService for Recorder {
                         kept.most_unanswered = kept.most_unanswered.max(kept.unanswered);
                         stream_response::Message::Ack(Ack { seq: batch.seq, credit })
                     }
+                    // It was not asked for.
+                    stream_request::Message::Watching(_) => continue,
                     stream_request::Message::Gap(gap) => {
                         stream_response::Message::Ack(Ack { seq: gap.last_seq, credit })
                     }

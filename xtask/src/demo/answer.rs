@@ -1,9 +1,8 @@
 //! What `isotherm` answers, as far as the demo reads it. Asked through the program itself: the demo shows
 //! what a user would see.
 
-use crate::shell;
-use anyhow::{Context, Result};
-use isotherm_tests::workspace;
+use super::command;
+use anyhow::Result;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -218,10 +217,8 @@ pub(super) fn entropies(endpoint: &str, span: Span) -> Result<Vec<EntropyAnswer>
 }
 
 fn ask<T: DeserializeOwned>(endpoint: &str, question: &[&str], span: Span) -> Result<T> {
-    let mut isotherm = shell::clean(workspace::program("isotherm"));
-    isotherm.args(question).args(["--server", endpoint, "-o", "json"]);
-    isotherm.arg("--since").arg(format!("@{}", span.since_ms));
-    isotherm.args(span.until_ms.map(|until_ms| format!("--until=@{until_ms}")));
-    let said = shell::read(&mut isotherm)?;
-    serde_json::from_str(&said).with_context(|| format!("parse the answer to {question:?}: {said}"))
+    let since = format!("--since=@{}", span.since_ms);
+    let until = span.until_ms.map(|until_ms| format!("--until=@{until_ms}"));
+    let of_span = [since.as_str()].into_iter().chain(until.as_deref());
+    command::ask(endpoint, &question.iter().copied().chain(of_span).collect::<Vec<_>>())
 }

@@ -1,8 +1,8 @@
 //! The configurations of agent and analyzer for the lab's cluster, as a user would write them.
 
-use isotherm_tests::load::Volume;
-use isotherm_tests::seaweed::{DATA_CENTER, Node};
+use isotherm_tests::seaweed::{Cluster, Node};
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// The name that both sides give the store.
@@ -43,25 +43,64 @@ pub(super) fn agent(nodes: &[Node], endpoint: &str, store: &Path, spool: &Path) 
     text
 }
 
-/// The cluster's topology: racks of nodes, and the nodes that hold each volume.
-pub(super) fn analyzer(nodes: &[Node], volumes: &[Volume], listen: &str, data: &Path) -> String {
-    let mut text = format!(
-        "listen = \"{listen}\"\ndata_dir = '{}'\nstep = \"60s\"\n\n\
-         [cycle]\nsettle = \"{SETTLE_MS}ms\"\n[cycle.policy]\nstep_ms = {WINDOW_MS}\n\
-         [cycle.policy.habit]\nminimum_min = 15\n\n[[topology]]\nsystem = \"{SYSTEM}\"\n",
-        data.display()
-    );
-    for Node { name, rack, .. } in nodes {
-        let _ = write!(
-            text,
-            "\n[[topology.node]]\nname = \"{name}\"\ndomains = [\"{DATA_CENTER}\", \"{rack}\"]\n\
-             load_capacity = {NODE_READS_PER_S}\n"
-        );
-    }
-    for Volume { id, nodes, .. } in volumes {
-        let _ = write!(text, "\n[[topology.partition]]\nname = \"{id}\"\nnodes = {nodes:?}\n");
-    }
-    text
+/// What is told to the adapter of SeaweedFS, which runs beside the store.
+pub(super) fn adapter(listen: SocketAddr, data: &Path) -> String {
+    format!(
+        "system = \"{SYSTEM}\"\ndata = '{}'\nlisten = \"{listen}\"\n\n[store]\nmaster = [\"{}\"]\n",
+        data.display(),
+        Cluster::master()
+    )
+}
+
+/// The analyzer acts by itself, but never on the volumes that are held out. A step is a second here, where it would be a
+/// minute, and so is all that is said in steps: shares of the present are of the last seconds. A failure is believed at
+/// once, where it would be given ten minutes; and as these servers have next to nothing to do, a healthy one may have
+/// far more than the mean of it.
+pub(super) fn analyzer(adapter: SocketAddr, held_out: &[u32], listen: &str, data: &Path) -> String {
+    let held_out: Vec<String> = held_out.iter().map(|volume| format!("{SYSTEM}/{volume}")).collect();
+    format!(
+        r#"listen = "{listen}"
+data_dir = '{data}'
+step = "60s"
+
+[[adapter]]
+system = "{SYSTEM}"
+endpoint = "http://{adapter}"
+heartbeat = "1s"
+load_capacity = {NODE_READS_PER_S}
+
+[failure]
+hold_down = "2s"
+
+[cycle]
+settle = "{SETTLE_MS}ms"
+
+[cycle.policy]
+step_ms = {WINDOW_MS}
+mode = "auto"
+shifts = "drain"
+share_half_life_min = 5
+
+[cycle.policy.gate]
+peak_over_mean = 4.0
+
+[cycle.policy.risk.cost]
+shift_pause_s = 0.2
+
+[cycle.policy.habit]
+minimum_min = 15
+
+[migrate]
+hold_out = {held_out:?}
+probation = "2s"
+
+[migrate.repair]
+mode = "auto"
+wait = "3s"
+retry = "5s"
+"#,
+        data = data.display()
+    )
 }
 
 #[cfg(test)]
@@ -69,24 +108,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_are_toml_and_name_every_node_and_volume() {
+    fn all_are_toml_and_name_what_they_are_about() {
         let nodes = [Node { name: "10.77.0.1:8080".into(), rack: "rackA", data: "/d".into() }];
-        let volume = Volume {
-            id: 3,
-            nodes: vec!["10.77.0.1:8080".into()],
-            keys: vec![],
-            object_bytes: 1,
-            stored_bytes: vec![],
-        };
         let agent: toml::Table =
             agent(&nodes, "http://127.0.0.1:1", Path::new("/a.b/it's"), Path::new("/tmp/spool"))
                 .parse()
                 .unwrap();
         assert_eq!(agent["target"][0]["select"]["cmdline"].as_str(), Some(r"-dir=/a\.b/it's/"));
         assert_eq!(agent["target"][0]["select"]["listen"].as_str(), Some("10.77.0.1:8080"));
-        let analyzer: toml::Table =
-            analyzer(&nodes, &[volume], "127.0.0.1:1", Path::new("/d")).parse().unwrap();
-        assert_eq!(analyzer["topology"][0]["partition"][0]["nodes"][0].as_str(), Some("10.77.0.1:8080"));
-        assert_eq!(analyzer["topology"][0]["node"][0]["domains"][1].as_str(), Some("rackA"));
+        let address = "127.0.0.1:7".parse().unwrap();
+        let analyzer: toml::Table = analyzer(address, &[3], "127.0.0.1:1", Path::new("/d")).parse().unwrap();
+        assert_eq!(analyzer["adapter"][0]["endpoint"].as_str(), Some("http://127.0.0.1:7"));
+        assert_eq!(analyzer["migrate"]["hold_out"][0].as_str(), Some("seaweedfs/3"));
+        let adapter: toml::Table = adapter(address, Path::new("/d")).parse().unwrap();
+        assert_eq!(adapter["store"]["master"][0].as_str(), Some("10.77.0.9:9333"));
     }
 }

@@ -7,7 +7,9 @@ use super::report::{Compared, Direction, Report, with_clients};
 use super::risk::{self, Shown};
 use super::stage::Stage;
 use super::stop::Stop;
-use anyhow::Result;
+use super::watched::Watched;
+use super::{spared, story};
+use anyhow::{Result, bail};
 use isotherm_tests::load::{Skew, TrueRequests};
 use isotherm_tests::workspace;
 use std::fmt::Write as _;
@@ -25,43 +27,39 @@ const BAR_CELLS: usize = 20;
 /// What a phase shows.
 struct Scene {
     name: &'static str,
-    skew: Skew,
     look_at: &'static str,
 }
 
 const SCENES: [Scene; 2] = [
     Scene {
         name: "uneven",
-        skew: Skew::Uneven,
-        look_at: "Every volume has two replicas, read unevenly (9:1, 3:1, 1:2, 1:19): node entropy below 1 bit.",
+        look_at: "Every volume has two replicas, read unevenly: node entropy below 1 bit.",
     },
     Scene {
-        name: "vanished",
-        skew: Skew::Vanished,
-        look_at: "The skew has vanished, both replicas are read alike: node entropy rises to 1 bit.",
+        name: "vanishing",
+        look_at: "The skew vanishes, until both replicas are read alike: node entropy rises to 1 bit.",
     },
 ];
 
-/// Plays the scenes in turn until the user stops.
+/// Plays the scenes and the story, and leaves everything running until the user stops.
 pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
     let mut verdict = "the first phase is running".to_owned();
-    for (scene, seed) in SCENES.iter().cycle().zip(1..) {
-        let plan = Plan {
-            name: scene.name,
-            skew: scene.skew,
-            seed,
-            requests: REQUESTS,
-            rate_per_second: RATE_PER_SECOND,
-        };
-        let mut next = Instant::now();
+    let mut watched = Vec::new();
+    let skews = [Skew::Uneven { spared: spared(stage) }, Skew::Vanishing { spared: spared(stage) }];
+    for ((scene, skew), seed) in SCENES.iter().zip(skews).zip(1..) {
+        let plan =
+            Plan { name: scene.name, skew, seed, requests: REQUESTS, rate_per_second: RATE_PER_SECOND };
+        let (mut next, mut seen) = (Instant::now(), Watched::new());
         let measured = measure(stage, &plan, stop, |stage, running| {
+            seen.look(&stage.endpoint)?;
             if Instant::now() >= next {
                 next = Instant::now() + REFRESH;
                 show(&frame(stage, scene, running, &verdict)?);
             }
             Ok(())
         })?;
-        let report = Report::of(vec![measured], Vec::new());
+        watched.push(seen);
+        let report = Report::of(vec![measured], Vec::new(), None);
         let word = if report.equal { "equal to" } else { "NOT EQUAL to" };
         verdict = format!("phase {}: counts and entropies were {word} the truth", scene.name);
         for phase in &report.phases {
@@ -71,7 +69,12 @@ pub(super) fn run(stage: &mut Stage, stop: &Stop) -> Result<()> {
             println!("{verdict}");
         }
     }
-    Ok(())
+    let [before, then] = &watched[..] else { bail!("two scenes are watched") };
+    let story = story::play(stage, &before.best, then, stop)?;
+    println!("{story}\n\n{}\nCtrl-C stops everything and leaves nothing behind.", questions(&stage.endpoint));
+    loop {
+        stage.pause(REFRESH, stop)?;
+    }
 }
 
 fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> Result<String> {
@@ -114,15 +117,27 @@ fn frame(stage: &Stage, scene: &Scene, running: &Running<'_>, verdict: &str) -> 
     let _ = writeln!(text, "\n{}", Shown(&risk::ask(&stage.endpoint)?));
     let _ = writeln!(text, "\nCounts follow the truth by a window or two. Lost events: {lost}.");
     let _ = writeln!(text, "Last result: {verdict}\n");
-    let _ = writeln!(text, "Ask yourself, from another terminal:");
-    for question in
-        ["get peers", "analyze entropy --since 1m --step all", "explain partition 3", "what-if node-down"]
-    {
-        let program = workspace::program("isotherm");
-        let _ = writeln!(text, "  {} {question} --server {}", program.display(), stage.endpoint);
-    }
+    let _ = writeln!(text, "{}", questions(&stage.endpoint));
     let _ = writeln!(text, "Ctrl-C stops everything and leaves nothing behind.");
     Ok(text)
+}
+
+/// What may be asked while everything runs.
+fn questions(endpoint: &str) -> String {
+    let mut text = "Ask yourself, from another terminal:".to_owned();
+    let questions = [
+        "get peers",
+        "analyze entropy --since 1m --step all",
+        "explain partition 3",
+        "what-if node-down",
+        "migrate status --all",
+        "diary",
+    ];
+    for question in questions {
+        let program = workspace::program("isotherm");
+        let _ = write!(text, "\n  {} {question} --server {endpoint}", program.display());
+    }
+    text
 }
 
 /// What the nodes' ports exchanged with clients.

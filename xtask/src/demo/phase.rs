@@ -106,7 +106,7 @@ pub(super) fn measure(
     let running = Running { plan, since_ms: start_ms, truth: &truth, device: device_before };
     let load = Load {
         volumes: Arc::clone(&stage.volumes),
-        skew: plan.skew,
+        skew: plan.skew.clone(),
         seed: plan.seed,
         requests: plan.requests,
         put_every: PUT_EVERY,

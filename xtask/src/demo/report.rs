@@ -14,6 +14,7 @@ pub(super) use table::columns;
 use super::answer::EntropyAnswer;
 use super::phase::Measured;
 use super::risk::Risk;
+use super::story::Story;
 use device::Device;
 use isotherm_model::entropy::{NodeEntropy, over_nodes};
 use isotherm_tests::load::TrueRequests;
@@ -30,10 +31,18 @@ const TOLERANCE_BITS: f64 = 1e-9;
 pub(super) struct Report {
     /// Whether all counts and all entropies equal the truth.
     pub(super) equal: bool,
+    /// Acknowledged writes that are gone; absent without a story, as what follows.
+    acked_writes_lost: Option<usize>,
+    /// Errors that clients of the volumes saw which were taken off the weak server in time.
+    client_errors_moved: Option<u64>,
+    /// Errors that clients of the volumes saw which were not.
+    client_errors_held_out: Option<u64>,
     /// In the order in which they were played.
     pub(super) phases: Vec<PhaseReport>,
     /// What a cycle made of the volumes; without a truth to hold it against.
     pub(super) risks: Vec<Risk>,
+    /// The server that fails.
+    pub(super) story: Option<Story>,
 }
 
 /// One phase.
@@ -77,9 +86,22 @@ impl Entropies {
 
 impl Report {
     /// Compares.
-    pub(super) fn of(phases: Vec<Measured>, risks: Vec<Risk>) -> Self {
+    pub(super) fn of(phases: Vec<Measured>, risks: Vec<Risk>, story: Option<Story>) -> Self {
         let phases: Vec<_> = phases.into_iter().map(PhaseReport::of).collect();
-        Self { equal: phases.iter().all(|phase| phase.equal), phases, risks }
+        Self {
+            equal: phases.iter().all(|phase| phase.equal),
+            acked_writes_lost: story.as_ref().map(Story::acked_writes_lost),
+            client_errors_moved: story.as_ref().map(Story::client_errors_moved),
+            client_errors_held_out: story.as_ref().map(Story::client_errors_held_out),
+            phases,
+            risks,
+            story,
+        }
+    }
+
+    /// Whether all is equal, and the story went as it should.
+    pub(super) fn went_well(&self) -> bool {
+        self.equal && self.story.as_ref().is_none_or(Story::went_well)
     }
 }
 

@@ -3,10 +3,9 @@
 //! There is no truth to hold that against, as nothing fails in the demo. A step is a second here and not a minute, so
 //! that series grow while somebody looks; a day of the horizon is a day all the same.
 
+use super::command;
 use super::report::columns;
-use crate::shell;
-use anyhow::{Context, Result};
-use isotherm_tests::workspace;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -25,6 +24,7 @@ pub(super) struct Risk {
     class: String,
     node_habit: Option<Habit>,
     surge: String,
+    forecast_surge: Option<bool>,
     forecast: Option<Forecast>,
     exposure_per_hour: Option<f64>,
     horizon_h: f64,
@@ -62,11 +62,35 @@ struct Holder {
 
 /// Asks for the last cycle; empty before the first.
 pub(super) fn ask(endpoint: &str) -> Result<Vec<Risk>> {
-    let mut isotherm = shell::clean(workspace::program("isotherm"));
-    isotherm.args(["analyze", "risk", "--top", "0", "-o", "json", "--server", endpoint]);
-    let said = shell::read(&mut isotherm)?;
-    let answer: Answer = serde_json::from_str(&said).with_context(|| format!("parse the risks: {said}"))?;
+    let answer: Answer = command::ask(endpoint, &["analyze", "risk", "--top", "0"])?;
     Ok(answer.records)
+}
+
+impl Risk {
+    /// The volume's number.
+    pub(super) fn volume(&self) -> &str {
+        &self.partition
+    }
+
+    /// Whether its reads have spread beyond what is habitual.
+    pub(super) fn surges(&self) -> bool {
+        self.surge == "surging"
+    }
+
+    /// Whether that is foreseen.
+    pub(super) fn surge_is_forecast(&self) -> bool {
+        self.forecast_surge == Some(true)
+    }
+
+    /// Whether a node holds the volume.
+    pub(super) fn leans_on(&self, node: &str) -> bool {
+        self.holders.iter().any(|holder| holder.node == node)
+    }
+}
+
+/// The verdict about a volume.
+pub(super) fn verdict<'a>(risks: &'a [Risk], volume: &str) -> Option<&'a str> {
+    risks.iter().find(|risk| risk.partition == volume).map(|risk| risk.verdict.as_str())
 }
 
 /// How many of them have a forecast.

@@ -1,12 +1,14 @@
 //! Everything that runs during a demo, in the order in which it has to end.
 
 use super::answer::{self, NodeAnswer, Span};
+use super::cast::Cast;
 use super::config::{self, WINDOW_MS};
 use super::folder::Folder;
 use super::go_on;
 use super::stop::Stop;
 use anyhow::{Context, Result, bail, ensure};
 use isotherm_tests::disk::Disk;
+use isotherm_tests::forward;
 use isotherm_tests::load::Volume;
 use isotherm_tests::netns::Namespace;
 use isotherm_tests::notify::Notify;
@@ -17,7 +19,7 @@ use isotherm_tests::volume::DeviceStat;
 use isotherm_tests::workspace;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ const REST_ATTEMPTS: usize = 5;
 /// Where the analyzer listens unless that port is taken.
 const PORT: u16 = 7600;
 
+/// Where the adapter listens: on the loopback of the store's network.
+const ADAPTER: ([u8; 4], u16) = ([127, 0, 0, 1], 7700);
+
 /// A debug build on a busy machine takes seconds; more is a fault.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -45,13 +50,16 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Stage {
     agent: Child,
     analyzer: Child,
-    cluster: Cluster,
+    adapter: Child,
+    pub(super) cluster: Cluster,
     /// The lab's network, and the mounts of its disk.
     pub(super) namespace: Namespace,
     /// What the cluster's files lie on.
     pub(super) disk: Disk,
     /// Hottest first.
     pub(super) volumes: Arc<[Volume]>,
+    /// Who plays what.
+    pub(super) cast: Cast,
     /// URL of the analyzer.
     pub(super) endpoint: String,
 }
@@ -73,10 +81,22 @@ impl Stage {
         let volumes = namespace.run(move || fill(&nodes, 0, VOLUMES, OBJECTS_PER_VOLUME, OBJECT_BYTES))??;
         go_on(stop)?;
 
+        let cast = Cast::of(cluster.nodes(), &volumes)?;
+        eprintln!("starting isotherm-adapter seaweedfs");
+        let inside = SocketAddr::from(ADAPTER);
+        let adapter_config = config::adapter(inside, &subfolder(folder, "adapter")?);
+        let adapter_config = write(folder, "adapter.toml", &adapter_config)?;
+        let mut serve = Command::new(workspace::program("isotherm-adapter"));
+        serve.args(["seaweedfs", "--config"]).arg(&adapter_config);
+        let logs = folder.path().to_path_buf();
+        let adapter = namespace.run(move || start("isotherm-adapter", &mut serve, &logs))??;
+        let adapter_outside = forward::into(&namespace, inside)?;
+        go_on(stop)?;
+
         let listen = format!("127.0.0.1:{}", free_port()?);
         let endpoint = format!("http://{listen}");
         let data = subfolder(folder, "analyzer")?;
-        let analyzer_config = config::analyzer(cluster.nodes(), &volumes, &listen, &data);
+        let analyzer_config = config::analyzer(adapter_outside, &cast.held_out, &listen, &data);
         let analyzer_config = write(folder, "analyzer.toml", &analyzer_config)?;
         let spool = subfolder(folder, "spool")?;
         let agent_config = config::agent(cluster.nodes(), &endpoint, &store, &spool);
@@ -84,14 +104,14 @@ impl Stage {
         eprintln!("starting isotherm serve at {endpoint}");
         let mut serve = Command::new(workspace::program("isotherm"));
         serve.args(["serve", "--config"]).arg(&analyzer_config).arg("--data-dir").arg(&data);
-        let analyzer = start("isotherm", serve.args(["--listen", &listen]), folder)?;
+        let analyzer = start("isotherm", serve.args(["--listen", &listen]), folder.path())?;
         go_on(stop)?;
         eprintln!("starting isotherm-agent run");
         let mut run = Command::new(workspace::program("isotherm-agent"));
-        let agent = start("isotherm-agent", run.args(["run", "--config"]).arg(&agent_config), folder)?;
+        let agent = start("isotherm-agent", run.args(["run", "--config"]).arg(&agent_config), folder.path())?;
 
         let volumes = volumes.into();
-        let mut stage = Self { agent, analyzer, cluster, namespace, disk, volumes, endpoint };
+        let mut stage = Self { agent, analyzer, adapter, cluster, namespace, disk, volumes, cast, endpoint };
         stage.wait_for_nodes("the agent to report every volume server", stop, |node| {
             node.processes > Some(0)
         })?;
@@ -102,6 +122,7 @@ impl Stage {
     pub(super) fn ensure_alive(&mut self) -> Result<()> {
         self.agent.ensure_alive()?;
         self.analyzer.ensure_alive()?;
+        self.adapter.ensure_alive()?;
         self.cluster.ensure_alive()
     }
 
@@ -191,7 +212,7 @@ fn data_bytes(
 }
 
 /// Milliseconds since the epoch.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
     u64::try_from(since.as_millis()).expect("milliseconds fit 64 bits for ages")
 }
@@ -202,10 +223,10 @@ fn next_window_ms() -> u64 {
 }
 
 /// Starts a program of ours and waits until it says that it is ready.
-fn start(name: &str, command: &mut Command, folder: &Folder) -> Result<Child> {
-    let mut notify = Notify::bind(folder.path(), name)?;
+fn start(name: &str, command: &mut Command, folder: &Path) -> Result<Child> {
+    let mut notify = Notify::bind(folder, name)?;
     notify.announce(command);
-    let mut child = spawn(name, command, &folder.path().join(format!("{name}.log")))?;
+    let mut child = spawn(name, command, &folder.join(format!("{name}.log")))?;
     notify.wait_ready(&mut child, START_LIMIT).with_context(|| format!("start {name}"))?;
     Ok(child)
 }

@@ -258,21 +258,25 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// Clears what a server keeps that was killed while it copied: nothing but another copy, whole or failed, does.
+    /// Clears what a server keeps that was killed while it copied: nothing but another copy, whole or failed, does. One
+    /// that is whole takes writes for a moment. To tell them from what was copied, writes to its origin are stopped.
     async fn sweep(&self, target: &Server, collection: &str) -> Result<(), Refusal> {
         let origin = self.origin().await?;
+        let writable = self.note_writable(&origin).await?;
+        self.stop_writes(&origin).await?;
         let again = async {
             let mut stream = target.copy(self.volume, collection, &origin.address, None).await?;
             while target.next_of_copy(&mut stream).await?.is_some() {}
             Ok::<(), Refusal>(())
         };
-        // It fails where the volume grows meanwhile, and clears as well.
+        // It may fail, and clears as well.
         let _ = again.await;
-        if target.mounted(self.volume).await?.is_some() {
+        let whole = matches!(target.mounted(self.volume).await, Ok(Some(_)));
+        if whole {
             target.mark_read_only(self.volume, Lasts::PastRestarts).await?;
-            self.rescue(target).await?;
         }
-        Ok(())
+        self.let_write(&writable).await?;
+        if whole { self.rescue(target).await } else { Ok(()) }
     }
 }
 

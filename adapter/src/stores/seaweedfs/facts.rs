@@ -104,10 +104,11 @@ fn partition_facts(
 fn locator(node: NodeId, folder: &str, volume: Volume, replica: &Replica) -> Locator {
     let prefix =
         if replica.collection.is_empty() { String::new() } else { format!("{}_", replica.collection) };
-    let file = |ext: &str| format!("{}/{prefix}{volume}.{ext}", folder.trim_end_matches('/'));
+    // Its objects. What the server notes of them in its index is counted with none: a write of an object is one write.
+    let objects = format!("{}/{prefix}{volume}.dat", folder.trim_end_matches('/'));
     Locator {
         node: Some(node),
-        files: vec![file("dat"), file("idx")],
+        files: vec![objects],
         devices: Vec::new(),
         ports: Vec::new(),
         key_ranges: Vec::new(),

@@ -56,7 +56,7 @@ impl Job<'_> {
     }
 
     /// Notes which replicas take writes, and how long their indexes are.
-    async fn note_writable(&self, last: &Server) -> Result<BTreeMap<String, u64>, Refusal> {
+    pub(super) async fn note_writable(&self, last: &Server) -> Result<BTreeMap<String, u64>, Refusal> {
         self.set_collection(&last.status(self.volume).await?.collection)?;
         let mut writable = BTreeMap::new();
         for name in self.listed().await? {
@@ -141,9 +141,14 @@ impl Job<'_> {
     }
 
     /// Gives replicas what was written to a copy of theirs that is to be removed: it takes writes for the moment between
-    /// its mounting and its mark. They must take writes, and it none.
+    /// its mounting and its mark, and after its server started again. They must take writes, and it none.
     pub(super) async fn rescue(&self, copy: &Server) -> Result<(), Refusal> {
-        let Some(replicas) = self.writable()?.filter(|replicas| !replicas.is_empty()) else { return Ok(()) };
+        let lengths = match self.writable()? {
+            Some(lengths) => Some(lengths),
+            // The fence is lifted, and may be for long.
+            None => self.stopped()?,
+        };
+        let Some(replicas) = lengths.filter(|replicas| !replicas.is_empty()) else { return Ok(()) };
         let origin = self.origin().await?;
         let mut servers = Vec::new();
         for (name, idx_bytes) in &replicas {

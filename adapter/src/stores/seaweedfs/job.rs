@@ -25,6 +25,8 @@ pub(super) enum Note {
     /// Servers whose replica took writes before the fence, with the length of their indexes, as JSON. Written before the
     /// first mark.
     Writable,
+    /// The same, which outlives the fence: what a copy was given since then is told by it.
+    Stopped,
     /// The server that is copied from.
     Origin,
     /// The volume's collection. Written before anything is made.
@@ -45,6 +47,7 @@ impl Note {
     fn key(self) -> &'static str {
         match self {
             Self::Writable => "writable",
+            Self::Stopped => "stopped",
             Self::Origin => "origin",
             Self::Collection => "collection",
             Self::Copy => "copy",
@@ -96,9 +99,18 @@ impl<'a> Job<'a> {
         self.set(Note::Collection, &format!("/{collection}"))
     }
 
-    /// Servers whose replica took writes before the fence, with the length of their indexes; `None` if there was none.
+    /// Servers whose replica took writes before the fence, with the length of their indexes; `None` if there is none.
     pub(super) fn writable(&self) -> Result<Option<BTreeMap<String, u64>>, Refusal> {
-        let Some(text) = self.note(Note::Writable)? else { return Ok(None) };
+        self.lengths(Note::Writable)
+    }
+
+    /// The same of the last fence there was.
+    pub(super) fn stopped(&self) -> Result<Option<BTreeMap<String, u64>>, Refusal> {
+        self.lengths(Note::Stopped)
+    }
+
+    fn lengths(&self, note: Note) -> Result<Option<BTreeMap<String, u64>>, Refusal> {
+        let Some(text) = self.note(note)? else { return Ok(None) };
         let parsed = serde_json::from_str(&text);
         parsed
             .map(Some)
@@ -107,6 +119,7 @@ impl<'a> Job<'a> {
 
     pub(super) fn set_writable(&self, servers: &BTreeMap<String, u64>) -> Result<(), Refusal> {
         let text = serde_json::to_string(servers).map_err(|error| Refusal::conflict(error.to_string()))?;
+        self.set(Note::Stopped, &text)?;
         self.set(Note::Writable, &text)
     }
 

@@ -138,6 +138,8 @@ impl Job<'_> {
         }
         let target = self.target()?;
         let end = self.stop_writes_of_target(&source, &target).await?;
+        // What is brought back is mounted, and nobody may unmount it as an old copy meanwhile.
+        self.store.stand_down(self.volume, source.name(), false);
         self.bring_back(&source, &target, end).await?;
         self.stand_up(&source).await?;
         self.stand_down(&target).await?;

@@ -110,6 +110,7 @@ fn what_nobody_has_set_is_absent() {
         [
             &format!("isotherm_agent_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")),
             "isotherm_agent_conservation_failures_total",
+            "isotherm_agent_locators_refused_total",
             "isotherm_agent_reloads_total{result=\"refused\"}",
             "isotherm_agent_reloads_total{result=\"taken\"}",
             "process_resident_memory_bytes",

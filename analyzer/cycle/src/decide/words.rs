@@ -1,28 +1,40 @@
 //! Verdicts of the gate in the words of a record.
 
 use super::Ways;
-use crate::record::{Action, How, Verdict};
+use crate::cluster::Kept;
+use crate::record::{Action, Cause, How, Shifted, Verdict};
 use isotherm_risk::{
     Criterion, Decision, Node, ShiftAction, Situation, Standing, Trigger, Verdict as Gate, WhyNot,
 };
 
 impl Ways<'_> {
     /// What a verdict would have done.
-    pub(super) fn action(&self, decision: &Decision) -> Option<Action> {
+    pub(super) fn action(&self, decision: &Decision, situation: &Situation) -> Option<Action> {
         let name = |node: Node| self.cluster.nodes[node.at()].name.clone();
-        let (how, judged) = match &decision.verdict {
+        let (how, judged, loss_after_per_hour) = match &decision.verdict {
             Gate::ShiftReads(shift, judged) => match shift.action {
-                ShiftAction::Lead { to } => (How::Lead { to: name(to) }, judged),
-                ShiftAction::Drain { from } => (How::Drain { from: name(from) }, judged),
+                ShiftAction::Lead { to } => (How::Lead { to: name(to) }, judged, None),
+                ShiftAction::Drain { from } => (How::Drain { from: name(from) }, judged, None),
             },
-            Gate::Move(best, judged) => (How::Move { from: name(best.from), to: name(best.to) }, judged),
+            Gate::Move(best, judged) => {
+                let how = How::Move { from: name(best.from), to: name(best.to) };
+                (how, judged, Some(best.loss_after_per_hour))
+            }
             Gate::Nothing
             | Gate::MovingWillNotHelp(_)
             | Gate::SplitIt { .. }
             | Gate::SlowDownClients { .. } => return None,
         };
-        let (benefit_lower, cost) = (judged.benefit_lower, judged.cost);
-        Some(Action { how, benefit_lower, cost, standing: decision.standing })
+        Some(Action {
+            how,
+            benefit: judged.benefit,
+            benefit_lower: judged.benefit_lower,
+            lasting_h: self.settings.gate.useful_h(situation.drift_per_hour),
+            loss_after_per_hour,
+            cost: judged.cost,
+            gray: decision.gray_is_cause,
+            standing: decision.standing,
+        })
     }
 
     /// The verdict and its reason.
@@ -90,6 +102,20 @@ impl Ways<'_> {
             ),
         }
     }
+}
+
+/// What is said beside a verdict of a shift that is in force.
+pub(super) fn in_force(shifted: Shifted, kept: Kept, node: &str) -> String {
+    let how = match kept {
+        Kept::Drained => format!("{node} serves none of its reads"),
+        Kept::Led => format!("{node} does not lead it"),
+    };
+    let cause = match shifted.cause {
+        Cause::There => "and the cause of that is still there",
+        Cause::Gone => "and the cause of that is gone",
+        Cause::Unknown => "and whether the cause of that is gone is not known",
+    };
+    format!("{how} as its reads were shifted, {cause}")
 }
 
 /// Whether holders have headroom, now and at the busiest hour.

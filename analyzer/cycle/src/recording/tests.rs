@@ -41,6 +41,7 @@ fn frame(number: u64, names: &[&str], reads: &[Option<u64>], moving: bool) -> Fr
         replicas: 3,
         moving,
         pinned: false,
+        shift: None,
     };
     Frame {
         gaps: number % 3,

@@ -51,6 +51,7 @@ pub(crate) fn cluster(nodes: u32, partitions: u32) -> Cluster {
                 replicas: 3,
                 moving: false,
                 pinned: false,
+                shift: None,
             })
             .collect(),
     }

@@ -7,7 +7,7 @@ use crate::end::{Cause, End};
 use crate::ids::Epoch;
 use crate::request::{Proposal, Step, Warrant};
 use crate::spec::Path;
-use crate::state::{Doing, Gate, State, Then, Underway};
+use crate::state::{Doing, Gate, Proof, State, Then, Underway};
 
 /// What a failure leads to, whatever is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,10 @@ impl Migration {
                 let then =
                     again.map_or(Then::Abort(End::Failed(cause)), |found| Then::Ready(Gate::Switch(found)));
                 self.unfence(underway, then)
+            }
+            // Only what a comparison has found makes an earlier one worthless.
+            Doing::Switched { proof: Proof::Again { warrant, .. }, until } if !differs(&cause) => {
+                with(underway, Doing::Switched { proof: Proof::Passed(warrant), until })
             }
             Doing::Unfencing { .. }
             | Doing::Switched { .. }
@@ -116,6 +120,11 @@ impl Migration {
         }
         State::Ended(End::Failed(cause))
     }
+}
+
+/// Whether copy and source were found to differ.
+fn differs(cause: &Cause) -> bool {
+    matches!(cause, Cause::Refused { reason: Reason::Mismatch, .. })
 }
 
 fn gravity(cause: &Cause) -> Gravity {

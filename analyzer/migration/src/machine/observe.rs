@@ -7,7 +7,8 @@ use crate::answer::{Fenced, Observation, Reason, Side, Told};
 use crate::call::Turn;
 use crate::end::{Cause, End};
 use crate::request::{Question, Step};
-use crate::state::{Doing, Epochs, FenceHold, Probe, Proof, State, Then, Underway};
+use crate::spec::Path;
+use crate::state::{Doing, Epochs, FenceHold, Probe, State, Then, Underway};
 
 /// How an observation fits what is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,9 @@ impl Migration {
             underway.probe = None;
         }
         let fits = serving(&underway, &seen);
-        let unasked = seen.fenced == Fenced::Yes && underway.traces.fence.is_none();
+        // A repair asks for no fence, but some stores stop writes while a survivor is copied: abort and commit end that.
+        let unasked =
+            seen.fenced == Fenced::Yes && underway.traces.fence.is_none() && self.spec.path() != Path::Repair;
         self.state = match fits {
             Serving::Switched => self.switched(underway, seen.serving),
             Serving::Reversed => self.reversed(underway, seen.serving),
@@ -186,9 +189,7 @@ fn serving(underway: &Underway, seen: &Observation) -> Serving {
         | Doing::Committing { .. }
         | Doing::Engine { .. }
         | Doing::Aborting { .. } => (Side::Source, false),
-        Doing::Switched { proof: Proof::Passed(_) | Proof::Pending(_), .. } | Doing::Retiring { .. } => {
-            (Side::Target, false)
-        }
+        Doing::Switched { .. } | Doing::Retiring { .. } => (Side::Target, false),
         Doing::Reversing { .. } => (Side::Target, true),
     };
     match (own, seen.serves) {

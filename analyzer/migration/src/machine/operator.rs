@@ -7,8 +7,8 @@ use crate::end::{Cause, Decision, End};
 use crate::event::{Action, Denied};
 use crate::ids::Revision;
 use crate::request::{Step, Warrant};
-use crate::spec::Origin;
-use crate::state::{Doing, Epochs, Open, Probe, Proof, State, Then, Underway};
+use crate::spec::{Origin, Path};
+use crate::state::{Doing, Epochs, Gate, Open, Probe, Proof, State, Then, Underway};
 
 impl Migration {
     /// Does it, or says why not; then nothing has changed.
@@ -24,6 +24,7 @@ impl Migration {
             Action::Pause => self.pause(true),
             Action::Unpause => self.pause(false),
             Action::Cancel => self.cancel(),
+            Action::Verify => self.verify_again(),
             Action::Switch => self.open_gate(),
             Action::Complete => self.complete(),
             Action::Reverse => self.reverse(),
@@ -88,6 +89,38 @@ impl Migration {
         }
     }
 
+    /// Compares copy and source once more. What it finds counts as what the first comparison found.
+    fn verify_again(&mut self) -> Result<(), Denied> {
+        let State::Underway(underway) = self.state.clone() else { return Err(Denied::NothingToVerify) };
+        self.state = match underway.doing.clone() {
+            Doing::Ready { gate: Gate::Switch(_), open: Open::No, call: None } => {
+                let call = self.call(underway.epochs, Step::Verify);
+                with(underway, Doing::Verifying { call })
+            }
+            Doing::Switched { proof: Proof::Passed(warrant @ Warrant::Verified(_)), until } => {
+                if self.spec.path() != Path::Engine {
+                    return Err(Denied::WrittenSince);
+                }
+                let call = self.call(underway.epochs, Step::Verify);
+                with(underway, Doing::Switched { proof: Proof::Again { warrant, call }, until })
+            }
+            Doing::Preparing { .. }
+            | Doing::Replicating { .. }
+            | Doing::CatchingUp { .. }
+            | Doing::Verifying { .. }
+            | Doing::Ready { .. }
+            | Doing::Fencing { .. }
+            | Doing::Unfencing { .. }
+            | Doing::Committing { .. }
+            | Doing::Engine { .. }
+            | Doing::Switched { .. }
+            | Doing::Retiring { .. }
+            | Doing::Aborting { .. }
+            | Doing::Reversing { .. } => return Err(Denied::NothingToVerify),
+        };
+        Ok(())
+    }
+
     pub(super) fn open_gate(&mut self) -> Result<(), Denied> {
         let now = self.clock;
         match &mut self.state {
@@ -115,7 +148,7 @@ impl Migration {
                 *until = now;
                 Ok(())
             }
-            Proof::Pending(_) => Err(Denied::NotVerified),
+            Proof::Pending(_) | Proof::Again { .. } => Err(Denied::NotVerified),
         }
     }
 

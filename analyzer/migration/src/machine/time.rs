@@ -41,7 +41,7 @@ impl Migration {
             Doing::Switched { proof: Proof::Passed(_), until } => Some(*until),
             Doing::Ready { open: Open::No, .. }
             | Doing::Ready { call: Some(_), .. }
-            | Doing::Switched { proof: Proof::Pending(_), .. }
+            | Doing::Switched { proof: Proof::Pending(_) | Proof::Again { .. }, .. }
             | Doing::Preparing { .. }
             | Doing::Replicating { .. }
             | Doing::CatchingUp { .. }
@@ -112,7 +112,7 @@ impl Migration {
         match underway.doing.clone() {
             Doing::Ready { gate, .. } => self.pass_gate(underway, gate),
             Doing::Switched { proof: Proof::Passed(warrant), .. } => self.retire(underway, warrant),
-            Doing::Switched { proof: Proof::Pending(_), .. }
+            Doing::Switched { proof: Proof::Pending(_) | Proof::Again { .. }, .. }
             | Doing::Preparing { .. }
             | Doing::Replicating { .. }
             | Doing::CatchingUp { .. }

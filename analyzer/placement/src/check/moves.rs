@@ -80,6 +80,9 @@ fn check_target(replay: &mut Replay<'_>, to: Node, at: At) {
         NodeState::Draining => replay.add(at, Fault::TargetDraining { to }),
         NodeState::Down => replay.add(at, Fault::TargetDown { to }),
     }
+    if target.cordoned {
+        replay.add(at, Fault::TargetCordoned { to });
+    }
     if target.capacity_bytes == 0 {
         replay.add(at, Fault::TargetNoCapacity { to });
     }

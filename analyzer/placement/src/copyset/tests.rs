@@ -35,6 +35,7 @@ fn cluster(racks: &[Vec<f64>], zone: usize, partitions: usize, replicas: u8) -> 
                 capacity_bytes: (weight * bytes / all) as u64,
                 load_capacity: Some(*weight),
                 network_bytes_per_s: None,
+                cordoned: false,
                 state: NodeState::Up,
                 risk: None,
             });

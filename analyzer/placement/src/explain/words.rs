@@ -151,7 +151,7 @@ fn by_constraint(
 
 fn constraint(topology: &Topology, constraint: Constraint) -> String {
     match constraint {
-        Constraint::NotATarget => "down, draining or without capacity".to_owned(),
+        Constraint::NotATarget => "down, draining, cordoned or without capacity".to_owned(),
         Constraint::Risk => "too risky".to_owned(),
         Constraint::Holds => "holds it already".to_owned(),
         Constraint::Domain(Level(level)) => {

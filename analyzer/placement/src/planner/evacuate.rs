@@ -30,9 +30,10 @@ pub(crate) fn breaks(work: &mut Work<'_>) -> bool {
     true
 }
 
-/// Plans the repair: what has the fewest live replicas first.
-pub(crate) fn run(work: &mut Work<'_>) {
+/// Plans the repair: what has the fewest live replicas first. Without `all` only nodes that drain are emptied.
+pub(crate) fn run(work: &mut Work<'_>, all: bool) {
     let mut jobs = lost(work);
+    jobs.retain(|job| all || job.reason == Reason::Draining);
     let size = |job: &Job| work.snapshot.partitions().size_bytes[job.partition.at()];
     work.least_bytes += jobs.iter().map(size).sum::<u64>();
     jobs.retain(|job| possible(work, job));

@@ -19,6 +19,7 @@ fn cluster(racks: &[&[NodeState]], rows: &[&[u16]]) -> Cluster {
         capacity_bytes: 1_000,
         load_capacity: None,
         network_bytes_per_s: None,
+        cordoned: false,
         state,
         risk: None,
     });

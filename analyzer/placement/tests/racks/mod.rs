@@ -23,6 +23,7 @@ pub(crate) fn cluster(racks: u16, per_rack: u16, partitions: u32) -> Cluster {
             capacity_bytes: each_bytes * 10 / 6,
             load_capacity: Some(each_load / 0.6),
             network_bytes_per_s: None,
+            cordoned: false,
             state: NodeState::Up,
             risk: Some(0.01),
         })

@@ -28,6 +28,7 @@ impl Asked {
     pub(crate) fn request(&self) -> Request<'static> {
         Request {
             repair: self.repair,
+            drain: false,
             shed: self.shed.clone(),
             fill: self.fill.clone(),
             risk: None,
@@ -112,6 +113,7 @@ fn machine(at: usize, inside: Domain, weight: f64, generated: &Generated) -> Nod
         capacity_bytes: (weight * generated.unit_mib as f64 * mib) as u64,
         load_capacity: Some(weight * generated.unit_load as f64),
         network_bytes_per_s: Some(1_250_000_000),
+        cordoned: false,
         state: NodeState::Up,
         risk: Some(0.01),
     }

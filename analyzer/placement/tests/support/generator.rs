@@ -250,6 +250,7 @@ impl Generated {
             capacity_bytes: ((machine.weight * self.unit_mib as f64) as u64) << 20,
             load_capacity: Some((machine.weight * self.unit_load as f64).floor()),
             network_bytes_per_s: Some(machine.nic_mbit * 1_000_000 / 8),
+            cordoned: false,
             state: NodeState::Up,
             risk: Some(machine.risk),
         });

@@ -290,6 +290,7 @@ impl Recipe {
             },
             load_capacity: self.judges_load.then(|| node.weight.ratio() * 1_000.0),
             network_bytes_per_s: node.network.map(|network| u64::from(network) * 1_000),
+            cordoned: false,
             state: node.state,
             risk: node.risk.map(|risk| f64::from(risk) / 256.0),
         });

@@ -125,14 +125,31 @@ impl Candidates<'_> {
         drift_per_hour: Option<f64>,
         to: impl Iterator<Item = Node>,
     ) -> Option<Move> {
+        self.best_move_back(lying, lying.held.shares, from, bytes, drift_per_hour, to)
+    }
+
+    /// The same where reads were shifted, and a move ends that: `back` is what the holders would serve without the
+    /// shift, and what takes the replica's place serves its part of it. What is saved is held against the present; what
+    /// is exposed, and what the copy costs, against the shares that come back.
+    #[must_use]
+    pub fn best_move_back(
+        &self,
+        lying: &Lying<'_>,
+        back: &[f64],
+        from: usize,
+        bytes: u64,
+        drift_per_hour: Option<f64>,
+        to: impl Iterator<Item = Node>,
+    ) -> Option<Move> {
         let own = lying.held;
+        let whole = Holding { shares: back, ..own };
         let loss =
             |held: &Holding<'_>| self.surroundings.loss_parts(Some(own), held, lying.redundancy, self.risk);
         let (present, mut subset, mut shares) = (loss(&own), own.subset.to_vec(), Vec::new());
         let mut best: Option<(f64, Node)> = None;
         for to in to {
             subset[from] = to;
-            inherit(own.subset, own.shares, &subset, Inherit::ByPlace, &mut shares);
+            inherit(own.subset, back, &subset, Inherit::ByPlace, &mut shares);
             let after = loss(&Holding { subset: &subset, shares: &shares, ..own });
             let saved = self.gate.saved(present.saved_by(&after)?, drift_per_hour);
             if best.is_none_or(|(most, _)| saved > most) {
@@ -141,11 +158,11 @@ impl Candidates<'_> {
         }
         let (_, to) = best?;
         subset[from] = to;
-        inherit(own.subset, own.shares, &subset, Inherit::ByPlace, &mut shares);
+        inherit(own.subset, back, &subset, Inherit::ByPlace, &mut shares);
         let there = Holding { subset: &subset, shares: &shares, ..own };
         let exposure =
             |held: &Holding<'_>| self.surroundings.exposure_per_hour(Some(own), held, &self.risk.exposure);
-        let cost = self.surroundings.cost_of_copy(&own, own.shares[from], bytes, lying.redundancy, self.risk);
+        let cost = self.surroundings.cost_of_copy(&whole, back[from], bytes, lying.redundancy, self.risk);
         Some(Move {
             from: own.subset[from],
             to,
@@ -159,9 +176,9 @@ impl Candidates<'_> {
             )?,
             loss_after_per_hour: loss(&there).per_hour()?,
             cost: cost.total(),
-            exposure_per_hour: exposure(&own),
+            exposure_per_hour: exposure(&whole),
             exposure_after_per_hour: exposure(&there),
-            destination: self.destination(to, own.reads_per_s * own.shares[from]),
+            destination: self.destination(to, own.reads_per_s * back[from]),
         })
     }
 }
@@ -216,6 +233,21 @@ mod tests {
         );
         assert_eq!(best.destination.peak_over_capacity, Some(0.05));
         assert!(near(best.destination.peak_over_mean.unwrap(), 2.5));
+    }
+
+    #[test]
+    fn a_move_that_ends_a_shift_is_exposed_as_the_shares_that_come_back() {
+        let back = [0.5, 0.3, 0.2];
+        let (drained, plain) = look(None, |candidates, lying| {
+            let drained = Lying { held: Holding { shares: &[0.0, 0.6, 0.4], ..lying.held }, ..*lying };
+            let to = || [Node(4)].into_iter();
+            let drained = candidates.best_move_back(&drained, &back, 0, 1 << 30, Some(0.0), to()).unwrap();
+            (drained, candidates.best_move(lying, 0, 1 << 30, Some(0.0), to()).unwrap())
+        });
+        assert_eq!(drained.exposure_per_hour, plain.exposure_per_hour);
+        assert_eq!(drained.exposure_after_per_hour, plain.exposure_after_per_hour);
+        assert!(near(drained.cost, plain.cost) && drained.destination == plain.destination);
+        assert!(drained.gain.per_hour < plain.gain.per_hour, "the shift has saved what it could");
     }
 
     #[test]

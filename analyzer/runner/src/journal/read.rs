@@ -33,7 +33,7 @@ pub struct Listed {
 /// Reads a journal.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Reading {
@@ -43,7 +43,7 @@ impl Reading {
         Self { path }
     }
 
-    fn database(&self) -> Result<Connection> {
+    pub(super) fn database(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || -> rusqlite::Result<Connection> {
             let database = Connection::open_with_flags(&self.path, flags)?;
@@ -51,6 +51,16 @@ impl Reading {
             Ok(database)
         };
         open().map_err(|source| JournalError::Database { path: self.path.clone(), source })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks the database.
+    pub(super) fn asked<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        question(&self.database()?)
+            .map_err(|source| JournalError::Database { path: self.path.clone(), source })
     }
 
     /// Lines of the diary, by number.
@@ -111,7 +121,7 @@ pub(super) fn frozen(database: &Connection, path: &Path) -> Result<Option<Freeze
     frozen.flatten().map(|text| parsed(path, "the freeze", &text)).transpose()
 }
 
-fn entries(
+pub(super) fn entries(
     database: &Connection,
     path: &Path,
     sql: &str,
@@ -143,7 +153,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
     })
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(path: &Path, what: &str, text: &str) -> Result<T> {
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(path: &Path, what: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| JournalError::Foreign {
         path: path.to_owned(),
         what: format!("{what} cannot be read: {error}"),

@@ -3,7 +3,7 @@ use crate::diary::Kind;
 use isotherm_migration::{Action, Capabilities, Event, Fence, Origin, Policy, Revision, Spec, Switch};
 use isotherm_model::{NodeId, PartitionId, SystemId};
 
-fn entry(id: &str, partition: &str, term: Term) -> Entry {
+pub(super) fn entry(id: &str, partition: &str, term: Term) -> Entry {
     let system = || SystemId::new("s").unwrap();
     let node = |name: &str| NodeId::new(system(), name).unwrap();
     let spec = Spec {
@@ -27,6 +27,8 @@ fn entry(id: &str, partition: &str, term: Term) -> Entry {
         reason: "because".to_owned(),
         trigger: Trigger::Manual,
         words: None,
+        compared: Vec::new(),
+        rolled_back: false,
     };
     Entry { migration: Migration::new(spec, term, Moment(0)).unwrap(), about }
 }
@@ -127,4 +129,37 @@ fn what_is_no_journal_is_refused_by_its_path() {
 fn phases_are_told_in_capitals() {
     assert_eq!(name_of(Phase::NeedsOperator), "NEEDS_OPERATOR");
     assert_eq!(name_of(Phase::Planned), "PLANNED");
+}
+
+#[test]
+fn repairs_go_before_what_was_wanted_earlier() {
+    let about = |created_ms, trigger| About { created_ms, trigger, ..entry("m", "p", Term(1)).about };
+    let mut waiting = [
+        about(1, Trigger::Gate),
+        about(2, Trigger::Manual),
+        about(4, Trigger::Failure),
+        about(3, Trigger::Failure),
+    ];
+    waiting.sort_by_key(About::turn);
+    assert_eq!(waiting.map(|about| about.created_ms), [3, 4, 1, 2]);
+}
+
+#[test]
+fn what_is_remembered_of_repairs_is_replaced_and_outlives_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let system = SystemId::new("s").unwrap();
+    assert!(journal.reading().repairs().unwrap().is_empty());
+    journal.keep_repairs(&system, "one", &[line("failed")]).unwrap();
+    journal.keep_repairs(&system, "two", &[]).unwrap();
+    let mut newer = Journal::open(dir.path()).unwrap();
+    assert_eq!(newer.reading().repairs().unwrap(), [("s".to_owned(), "two".to_owned())]);
+    let refused = journal.keep_repairs(&system, "three", &[]);
+    assert!(matches!(refused, Err(JournalError::Superseded { .. })), "{refused:?}");
+    newer.begin(&entry("m1", "p", newer.term()), &[]).unwrap();
+    let mut repair = entry("m2", "q", newer.term());
+    (repair.about.trigger, repair.about.created_ms) = (Trigger::Failure, 9);
+    newer.begin(&repair, &[]).unwrap();
+    let since = |ms| newer.reading().repaired_since(ms).unwrap();
+    assert_eq!((since(9), since(10)), (vec![repair], vec![]), "only what a failure began counts");
 }

@@ -2,11 +2,14 @@
 //!
 //! A connection is kept for as long as it answers; after an outcome that nobody knows the next call makes a new one.
 
+use super::shifts::Heard;
 use super::{Connect, Message};
+use crate::shift::{self, Order, Shift};
 use futures::StreamExt;
-use isotherm_adapter::client::{Answered, Client};
+use isotherm_adapter::client::{Answered, Client, Shifting};
 use isotherm_adapter::contract;
-use isotherm_migration::{Command, Migration, MigrationId, Outcome, Told};
+use isotherm_adapter::store::Shift as Wire;
+use isotherm_migration::{Command, Migration, MigrationId, Origin, Outcome, Question, Term, Told};
 use isotherm_model::SystemId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +19,9 @@ use tokio::task::JoinSet;
 
 /// How often a watched adapter says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The longest that a shift of reads, or the question before it, may take to be answered; the same call asks again.
+const SHIFT: Duration = Duration::from_secs(30);
 
 /// Ended tasks are forgotten when there are so many.
 const TASKS: usize = 64;
@@ -90,6 +96,73 @@ impl Calls {
                 tracing::info!(migration = %id, %revision, "the topology has moved: plan it anew");
             }
         }
+    }
+
+    /// Asks which epochs a partition has, for a shift of its reads.
+    pub(super) fn epochs(&mut self, term: Term, shift: &Shift) {
+        let (connections, messages) = (self.connections.clone(), self.messages.clone());
+        let id = shift.id.clone();
+        let node = shift.what.node().clone();
+        // The adapter looks at the partition alone, as it has no such migration.
+        let subject = contract::Migration {
+            id: id.clone(),
+            partition: shift.partition.clone(),
+            origin: Origin::Move { source: node.clone() },
+            target: node,
+        };
+        self.spawn(async move {
+            let system = subject.partition.system().clone();
+            let question = Question { migration: id.clone(), number: 0, about: None };
+            let answered = match connections.to(&system, SHIFT).await {
+                Ok(client) => client.ask(&subject, term, &question).await,
+                Err(why) => Answered { answer: Told::Unknown, words: Some(why) },
+            };
+            let words = answered.words.unwrap_or_default();
+            let known = match answered.answer {
+                Told::State(state) => Ok([state.serving, state.promised]),
+                Told::Refused(reason) => Err(shift::Outcome::Refused(reason, words)),
+                Told::Unknown => {
+                    connections.forget(&system);
+                    Err(shift::Outcome::Unknown(words))
+                }
+            };
+            drop(messages.send(Message::Shift(Heard::Epochs { id, known })).await);
+        });
+    }
+
+    /// Makes the call of a shift, which is written.
+    pub(super) fn shift(&mut self, term: Term, shift: &Shift, call: shift::Call, order: Order) {
+        let (connections, messages) = (self.connections.clone(), self.messages.clone());
+        let (id, partition) = (shift.id.clone(), shift.partition.clone());
+        self.spawn(async move {
+            let system = partition.system().clone();
+            let request = call.request_id.clone();
+            let shifting = Shifting {
+                request_id: call.request_id,
+                partition,
+                expected_epoch: call.expected,
+                new_epoch: call.new,
+                shift: match order {
+                    Order::Lead(node) => Wire::Leader(node),
+                    Order::Drain(node) => Wire::Drain(node),
+                    Order::Restore(node) => Wire::Restore(node),
+                },
+            };
+            let outcome = match connections.to(&system, SHIFT).await {
+                Ok(client) => match client.shift(term, &shifting).await {
+                    Ok(shifted) => shift::Outcome::Done(shifted.undo),
+                    Err(status) => match contract::refusal_from_status(&status) {
+                        Some(refusal) => shift::Outcome::Refused(refusal.reason, refusal.message),
+                        None => shift::Outcome::Unknown(status.message().to_owned()),
+                    },
+                },
+                Err(why) => shift::Outcome::Unknown(why),
+            };
+            if matches!(outcome, shift::Outcome::Unknown(_)) {
+                connections.forget(&system);
+            }
+            drop(messages.send(Message::Shift(Heard::Answered { id, request, outcome })).await);
+        });
     }
 
     fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {

@@ -1,7 +1,8 @@
 //! What is told of migrations under way.
 
 use crate::journal::{Entry, Freeze};
-use isotherm_migration::{Action, Progress, Term};
+use crate::shift::Shift;
+use isotherm_migration::{Action, MigrationId, Progress, Term};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ const KEPT: usize = 120;
 pub struct Board {
     /// By id.
     pub migrations: Vec<Seen>,
+    /// Shifts of reads that have not ended, by id.
+    pub shifts: Vec<Shift>,
     /// The freeze that stands.
     pub frozen: Option<Freeze>,
     /// The controller's; 0 before there is one.
@@ -24,7 +27,7 @@ pub struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { migrations: Vec::new(), frozen: None, term: Term(0) }
+        Self { migrations: Vec::new(), shifts: Vec::new(), frozen: None, term: Term(0) }
     }
 }
 
@@ -94,6 +97,11 @@ fn rate((from, done): (Instant, u64), (to, more): (Instant, u64)) -> Option<f64>
     (units > 0.0 && seconds > 0.0).then(|| units / seconds)
 }
 
+/// Enough of an id to tell it from others, nearly always.
+pub(super) fn short(id: &MigrationId) -> &str {
+    id.as_str().get(..8).unwrap_or(id.as_str())
+}
+
 /// What an action is called.
 pub(super) fn name_of_action(action: &Action) -> &'static str {
     match action {
@@ -101,6 +109,7 @@ pub(super) fn name_of_action(action: &Action) -> &'static str {
         Action::Pause => "pause",
         Action::Unpause => "resume",
         Action::Cancel => "cancel",
+        Action::Verify => "verify",
         Action::Switch => "switch",
         Action::Complete => "complete",
         Action::Reverse => "reverse",

@@ -35,6 +35,7 @@ fn cluster() -> Cluster {
         replicas: 3,
         moving: false,
         pinned: false,
+        shift: None,
     };
     let (nodes, partitions) = (["a", "b", "c"].map(node).to_vec(), ["p", "q"].map(partition).to_vec());
     Cluster { revision: 1, nodes, domains: Vec::new(), partitions }

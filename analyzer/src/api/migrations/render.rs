@@ -9,11 +9,12 @@ use isotherm_runner::journal::{Freeze, name_of};
 use isotherm_runner::{Line, Seen};
 use std::time::Duration;
 
-const ACTIONS: [MigrationAction; 9] = [
+const ACTIONS: [MigrationAction; 10] = [
     MigrationAction::Approve,
     MigrationAction::Pause,
     MigrationAction::Resume,
     MigrationAction::Cancel,
+    MigrationAction::Verify,
     MigrationAction::Switch,
     MigrationAction::Complete,
     MigrationAction::Reverse,

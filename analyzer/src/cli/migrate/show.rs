@@ -10,9 +10,9 @@ use std::time::Duration;
 /// Letters of an id that tell it from others, nearly always.
 const SHORT: usize = 8;
 
-/// The beginning of an id, which is enough to name it.
+/// The beginning of an id, which is enough to name it. Those of a plan begin alike.
 pub(super) fn short(id: &str) -> &str {
-    id.get(..SHORT).unwrap_or(id)
+    if id.contains('-') { id } else { id.get(..SHORT).unwrap_or(id) }
 }
 
 pub(super) fn all(migrations: &[Migration], freeze: Option<&FreezeState>) -> Result<(), Failure> {
@@ -92,7 +92,8 @@ pub(super) fn why(migration: &Migration) -> String {
     }
 }
 
-pub(super) fn one(migration: &Migration, diary: &[DiaryLine]) -> Result<(), Failure> {
+/// `more` are whole lines that are told before the diary.
+pub(super) fn one(migration: &Migration, more: &str, diary: &[DiaryLine]) -> Result<(), Failure> {
     let verb = if migration.repair { "repair" } else { "move" };
     let mut text = format!(
         "{} {} from {} to {}\nid:        {}\nphase:     {}\n",
@@ -129,7 +130,7 @@ pub(super) fn one(migration: &Migration, diary: &[DiaryLine]) -> Result<(), Fail
         let command = command(permission.action());
         line("you may:", &format!("isotherm migrate {command} {}", short(&migration.id)));
     }
-    print::out(&(text + "\n"))?;
+    print::out(&(text + more + "\n"))?;
     let row = |line: &DiaryLine| {
         let why = if line.why.is_empty() { String::new() } else { format!("{}: {}", line.who, line.why) };
         vec![rfc3339(line.at_ms), line.kind.clone(), line.what.clone(), why]
@@ -151,5 +152,6 @@ pub(super) fn command(action: MigrationAction) -> &'static str {
         MigrationAction::Reverse => "reverse",
         MigrationAction::AcceptDataLoss => "accept-loss",
         MigrationAction::Retry => "retry",
+        MigrationAction::Verify => "verify",
     }
 }

@@ -1,7 +1,7 @@
 //! `isotherm migrate watch`: a migration to its end.
 
 use super::super::Failure;
-use super::super::client::{Client, ClientArgs};
+use super::super::client::{Client, ClientArgs, until_timeout};
 use super::super::print::{self, Format};
 use super::show;
 use clap::Args;
@@ -38,14 +38,7 @@ pub(super) async fn follow(
     output: Format,
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
-    let watched = watch(client, id, output);
-    match timeout {
-        None => watched.await,
-        Some(time) => tokio::time::timeout(time, watched).await.unwrap_or_else(|_| {
-            let time = humantime::format_duration(time);
-            Err(Failure::TimedOut(format!("{id} goes on after {time}; it is only not watched any more")))
-        }),
-    }
+    until_timeout(id, timeout, watch(client, id, output)).await
 }
 
 async fn watch(client: &mut Client, id: &str, output: Format) -> Result<(), Failure> {

@@ -143,6 +143,7 @@ fn read_rows<R: BufRead>(mut rows: Rows<R>) -> Result<Nodes, CsvError> {
             capacity_bytes: (capacity_mib * MIB) as u64,
             load_capacity,
             network_bytes_per_s: optional(nic)?.map(bytes_per_s),
+            cordoned: false,
             state: state.map_or(Ok(NodeState::Up), |state| parse_state(&rows, state))?,
             risk: optional(risk)?,
         });
@@ -180,6 +181,7 @@ impl Nodes {
             capacity_bytes: (weight * unit.bytes) as u64,
             load_capacity: unit.load.map(|load| weight * load),
             network_bytes_per_s: self.facts.first().and_then(|first| first.network_bytes_per_s),
+            cordoned: false,
             state: NodeState::Up,
             risk: None,
         });

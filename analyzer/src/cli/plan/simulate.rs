@@ -20,7 +20,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     seconds.reading = lap.end();
     let plan = with_outlook(&snapshot, &asked, args.reads, |risk| {
         let (shed, fill) = (asked.shed.clone(), asked.fill.clone());
-        plan(&snapshot, &Request { repair: true, shed, fill, risk, balance: asked.balance })
+        plan(&snapshot, &Request { repair: true, drain: true, shed, fill, risk, balance: asked.balance })
     });
     seconds.planning = lap.end();
     let after =

@@ -171,7 +171,7 @@ impl Folder {
     pub(in crate::cli) fn frames(&self) -> Result<impl Iterator<Item = Result<Frame>>> {
         let mut past = Past::open(&self.config.data_dir)?;
         let step_ms = self.settings().step_ms;
-        let mut frames = Frames::new(&self.reader, &self.config.cycle);
+        let mut frames = Frames::new(&self.reader, &self.config.cycle, &self.config.data_dir);
         Ok((1..=self.minutes()).map(move |number| {
             let end = self.warm.plus_ms(number * step_ms);
             let kept = past.as_mut().map(|past| past.at(end)).transpose()?.flatten();

@@ -1,6 +1,7 @@
 //! Whether nodes answer: a TCP connection to where they serve, opened and closed.
 //!
-//! Only nodes of unknown health are tried, and only with the operator's leave. Whoever never answered says nothing by
+//! Nodes are tried with the operator's leave only: those of unknown health, and those that no agent watches, for which
+//! it is the second signal; also for a day after the topology has forgotten them. Whoever never answered says nothing by
 //! not answering. A refused connection is an answer of the host: the process is gone. No answer at all could as well be the
 //! analyzer's own network, so it counts only while at least half of the nodes that answered before still do.
 
@@ -9,7 +10,7 @@ use crate::topology::join::expected;
 use futures::StreamExt;
 use isotherm_model::NodeId;
 use isotherm_proto::Health;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +25,9 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Connections at a time.
 const AT_A_TIME: usize = 128;
+
+/// How long a node is tried that the topology does not name any more.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3_600);
 
 /// What became of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +51,18 @@ pub(super) enum Answer {
 pub(super) struct Probes {
     allowed: bool,
     last: Option<Instant>,
-    /// Nodes that answered once, with the address and what became of the last try.
-    nodes: BTreeMap<NodeId, (SocketAddr, Tried)>,
+    /// Nodes that answered once.
+    nodes: BTreeMap<NodeId, Known>,
+}
+
+/// A node that answered once.
+#[derive(Debug, Clone)]
+struct Known {
+    address: SocketAddr,
+    /// What became of the last try.
+    tried: Tried,
+    /// When the topology named it last.
+    named: Instant,
 }
 
 impl Probes {
@@ -56,36 +70,47 @@ impl Probes {
         Self { allowed, last: None, nodes: BTreeMap::new() }
     }
 
-    /// Tries nodes of unknown health, if it is time.
-    pub(super) async fn refresh(&mut self, topology: &Topology) {
-        if !self.allowed || self.last.is_some_and(|last| last.elapsed() < EVERY) {
+    /// Tries nodes that need it, if it is time. `watched`: those that an agent has reported.
+    pub(super) async fn refresh(&mut self, topology: &Topology, watched: &BTreeSet<NodeId>) {
+        let now = Instant::now();
+        if !self.allowed || self.last.is_some_and(|last| last + EVERY > now) {
             return;
         }
-        self.last = Some(Instant::now());
-        let unknown = topology.nodes.keys().filter(|node| topology.health(node) == Some(Health::Unknown));
-        let targets: Vec<(NodeId, SocketAddr)> =
-            unknown.filter_map(|node| Some((node.clone(), *expected(topology, node).first()?))).collect();
-        let tries = futures::stream::iter(targets).map(|(node, address)| async move {
+        self.last = Some(now);
+        let before = std::mem::take(&mut self.nodes);
+        let named = topology
+            .nodes
+            .keys()
+            .filter(|node| topology.health(node) == Some(Health::Unknown) || !watched.contains(*node));
+        let named = named.filter_map(|node| Some((node.clone(), *expected(topology, node).first()?, now)));
+        let forgotten = before.iter().filter(|(node, known)| {
+            !topology.nodes.contains_key(*node) && now.duration_since(known.named) < FORGOTTEN
+        });
+        let forgotten = forgotten.map(|(node, known)| (node.clone(), known.address, known.named));
+        let targets: Vec<_> = named.chain(forgotten).collect();
+        let tries = futures::stream::iter(targets).map(|(node, address, named)| async move {
             let tried = connect(address).await;
-            (node, address, tried)
+            (node, Known { address, tried, named })
         });
         let tried: Vec<_> = tries.buffer_unordered(AT_A_TIME).collect().await;
-        let before = std::mem::take(&mut self.nodes);
-        for (node, address, tried) in tried {
-            if tried == Tried::Connected || before.contains_key(&node) {
-                self.nodes.insert(node, (address, tried));
-            }
-        }
+        let answered =
+            |(node, known): &(NodeId, Known)| known.tried == Tried::Connected || before.contains_key(node);
+        self.nodes = tried.into_iter().filter(answered).collect();
+    }
+
+    /// Nodes that answered once.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.keys()
     }
 
     /// What is known of a node; `None` if it never answered, or nobody can tell.
     pub(super) fn of(&self, node: &NodeId) -> Option<Answer> {
-        let (address, tried) = self.nodes.get(node)?;
+        let Known { address, tried, .. } = self.nodes.get(node)?;
         match tried {
             Tried::Connected => Some(Answer::Answered),
             Tried::Refused => Some(Answer::Failed(format!("a connection to {address} is refused"))),
             Tried::Nothing => {
-                let answering = self.nodes.values().filter(|(_, tried)| *tried != Tried::Nothing).count();
+                let answering = self.nodes.values().filter(|known| known.tried != Tried::Nothing).count();
                 let counts = answering * 2 >= self.nodes.len();
                 counts.then(|| Answer::Failed(format!("nothing answers at {address}")))
             }
@@ -112,7 +137,8 @@ mod tests {
 
     fn probes(nodes: &[(&str, Tried)]) -> Probes {
         let address = "10.0.0.1:80".parse().unwrap();
-        let nodes = nodes.iter().map(|(name, tried)| (id(name), (address, *tried))).collect();
+        let known = |tried: &Tried| Known { address, tried: *tried, named: Instant::now() };
+        let nodes = nodes.iter().map(|(name, tried)| (id(name), known(tried))).collect();
         Probes { allowed: true, last: None, nodes }
     }
 

@@ -5,6 +5,7 @@
 //! node; together with a node that answered before and does not now, it is down.
 
 use super::probe::{Answer, Probes};
+use super::witness::AgentSays;
 use crate::topology::{Freshness, Topology};
 use isotherm_model::{NodeId, Timestamp};
 use isotherm_proto::Health;
@@ -105,6 +106,19 @@ impl<'a> Signals<'a> {
                 down(format!("its agent is silent and {why}"))
             }
             (Some(_) | None, _) => seen,
+        }
+    }
+
+    /// What its agent says of a node, whatever the topology does.
+    pub(super) fn agent(&self, node: &NodeId) -> AgentSays {
+        match self.reports.get(node) {
+            Some(report) if self.is_fresh(report) => match (report.processes, report.last_watched) {
+                (0, None) => AgentSays::Nothing,
+                (0, Some(_)) => AgentSays::NoProcess,
+                (_, _) => AgentSays::Runs,
+            },
+            Some(_) if self.silent_since(node).is_some() => AgentSays::Silent,
+            Some(_) | None => AgentSays::Nothing,
         }
     }
 

@@ -1,3 +1,4 @@
+use super::super::Assumed;
 use super::*;
 use isotherm_proto::{Fence, Health, ShiftReads, Switch};
 use std::time::Duration;
@@ -71,6 +72,7 @@ fn model() -> Model {
         tls: None,
         heartbeat: Duration::from_secs(5),
         stale_after: Duration::from_secs(60),
+        assumed: Assumed::default(),
     };
     let mut model = Model::new(Topology::default(), &[adapter], at(0));
     model.connected(&system(), capabilities(), at(0));

@@ -21,6 +21,9 @@ impl fmt::Display for Report {
             writeln!(f, "what the analyzer makes of it, in a cycle under load (a step is a second here):\n")?;
             writeln!(f, "{}\n", Shown(&self.risks))?;
         }
+        if let Some(story) = &self.story {
+            writeln!(f, "{story}\n")?;
+        }
         write!(f, "{}", if self.equal { "everything equals the truth" } else { "something differs" })
     }
 }

@@ -19,13 +19,14 @@ impl World<'_> {
         let phase = self.journal.phase();
         if self.faulty() {
             if self.chance.below(1_000) < self.scenario.operator {
-                let action = match self.chance.below(8) {
+                let action = match self.chance.below(9) {
                     0 => Action::Pause,
                     1 => Action::Unpause,
                     2 | 3 => Action::Cancel,
                     4 => Action::Reverse,
                     5 => Action::Complete,
                     6 => Action::Retry,
+                    7 => Action::Verify,
                     _ => Action::Switch,
                 };
                 self.want(action);

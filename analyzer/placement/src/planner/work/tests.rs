@@ -23,6 +23,7 @@ prop_compose! {
             capacity_bytes: capacity,
             load_capacity: Some(capacity as f64 / 7.0),
             network_bytes_per_s: rate,
+            cordoned: false,
             state,
             risk,
         }

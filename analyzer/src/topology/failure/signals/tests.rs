@@ -99,3 +99,19 @@ fn a_node_is_not_gone_because_its_source_is_not_heard() {
     assert!(!gone(Freshness::Never), "as after a start");
     assert!(!gone(Freshness::Stale));
 }
+
+#[test]
+fn an_agent_says_what_it_sees_whatever_the_topology_says() {
+    let down = topology(Health::Down, Freshness::Fresh);
+    let says = |reports: &[NodeReport], now: u64| {
+        let probes = Probes::new(false);
+        Signals::new(&down, reports, &probes, at(0), at(now)).agent(&id("n"))
+    };
+    let mut gone = report("n", "h", 100, 0);
+    assert_eq!(says(&[gone.clone()], 101), AgentSays::Nothing, "a selector may match nothing from the start");
+    gone.last_watched = Some(at(90));
+    assert_eq!(says(&[gone.clone()], 101), AgentSays::NoProcess);
+    assert_eq!(says(&[report("n", "h", 100, 1)], 101), AgentSays::Runs);
+    assert_eq!(says(&[gone], 131), AgentSays::Silent);
+    assert_eq!(says(&[], 131), AgentSays::Nothing);
+}

@@ -1,11 +1,14 @@
-//! Real servers: a router and the nodes A and B, each with a data folder of its own.
+//! Servers of PostgreSQL: a router and the nodes A and B, each with a data folder of its own.
 
 use anyhow::{Context, Result, ensure};
-use isotherm_tests::process::{self, Child, POLL};
+use isotherm_tests::host::Host;
+use isotherm_tests::process::{Child, POLL};
+use isotherm_tests::workspace::target_dir;
 use nix::sys::signal::Signal;
 use nix::unistd::{User, chown};
-use std::fs;
-use std::net::TcpListener;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -16,20 +19,27 @@ use tokio_postgres::{Client, NoTls};
 /// How long a server may take to answer; on a busy machine, most of it is waiting for a processor.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The servers by their numbers.
+/// The router's number.
 pub(crate) const ROUTER: usize = 0;
+/// The node that has the partition at first.
 pub(crate) const A: usize = 1;
+/// The other node.
 pub(crate) const B: usize = 2;
+
+/// The port of servers on machines of their own.
+const PORT: u16 = 5432;
 
 /// Who the adapter and the clients are.
 pub(crate) const USER: &str = "isotherm";
+/// Their password.
 pub(crate) const PASSWORD: &str = "a 'secret'";
+/// Where the tables are.
 pub(crate) const DATABASE: &str = "shop";
 
 /// The partition that tests move, and its table.
 pub(crate) const PARTITION: &str = "public.orders_1";
 
-const CONFIG: &str = "listen_addresses = '127.0.0.1'\nwal_level = logical\nmax_slot_wal_keep_size = 256MB\n\
+const CONFIG: &str = "wal_level = logical\nmax_slot_wal_keep_size = 256MB\n\
     wal_retrieve_retry_interval = 500ms\nshared_buffers = 32MB\nmax_connections = 60\n";
 
 /// The table as the nodes have it, with what is easily forgotten in a copy.
@@ -41,27 +51,39 @@ const COLUMNS: &str = "(id bigint NOT NULL, version bigint NOT NULL DEFAULT 0, \
     twice bigint GENERATED ALWAYS AS (version * 2) STORED, tags text[], at timestamptz DEFAULT now())";
 
 /// The servers.
+#[derive(Debug)]
 pub(crate) struct Lab {
     folder: TempDir,
     programs: PathBuf,
     servers: Vec<Server>,
 }
 
+#[derive(Debug)]
 struct Server {
+    host: Host,
     port: u16,
     child: Option<Child>,
 }
 
 impl Lab {
-    /// Starts the servers, with one empty partition on A and one on B.
+    /// Starts the servers on loopback ports, with one empty partition on A and one on B.
     pub(crate) async fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let host = || Host::here(Ipv4Addr::LOCALHOST);
+        let servers = ports()?.into_iter().map(|port| Server { host: host(), port, child: None });
+        Self::on(servers.collect(), tempfile::tempdir()?).await
+    }
+
+    /// The same on machines of their own: the router's, A's and B's. Data folders in `folder` are made unless they are
+    /// there.
+    pub(crate) async fn on_hosts(hosts: [Host; 3], folder: TempDir) -> Result<Self> {
+        Self::on(hosts.map(|host| Server { host, port: PORT, child: None }).into(), folder).await
+    }
+
+    async fn on(servers: Vec<Server>, folder: TempDir) -> Result<Self> {
         own(folder.path())?;
         let programs = programs()?;
         fs::write(folder.path().join("password"), format!("{PASSWORD}\n"))?;
         own(&folder.path().join("password"))?;
-        let ports = ports()?;
-        let servers = ports.into_iter().map(|port| Server { port, child: None }).collect();
         let mut lab = Self { folder, programs, servers };
         for server in [ROUTER, A, B] {
             lab.make(server)?;
@@ -91,10 +113,10 @@ impl Lab {
             format!("CREATE EXTENSION postgres_fdw; CREATE TABLE orders {COLUMNS} PARTITION BY RANGE (id);");
         let password = PASSWORD.replace('\'', "''");
         for (node, name) in [(A, "pg_a"), (B, "pg_b")] {
-            let port = self.port(node);
+            let (host, port) = (self.servers[node].host.address(), self.port(node));
             sql += &format!(
                 "CREATE SERVER {name} FOREIGN DATA WRAPPER postgres_fdw \
-                    OPTIONS (host '127.0.0.1', port '{port}', dbname '{DATABASE}'); \
+                    OPTIONS (host '{host}', port '{port}', dbname '{DATABASE}'); \
                  CREATE USER MAPPING FOR {USER} SERVER {name} OPTIONS (user '{USER}', password '{password}');"
             );
         }
@@ -116,16 +138,44 @@ impl Lab {
         self.run_on(A, &sql).await
     }
 
+    /// A server's port.
+    #[must_use]
     pub(crate) fn port(&self, server: usize) -> u16 {
         self.servers[server].port
     }
 
+    /// Where the password is.
+    #[must_use]
     pub(crate) fn password_file(&self) -> PathBuf {
         self.folder.path().join("password")
     }
 
+    /// The name of a node: its address.
+    #[must_use]
+    pub(crate) fn address(&self, server: usize) -> String {
+        format!("{}:{}", self.servers[server].host.address(), self.port(server))
+    }
+
+    /// Whether a server was started and not ended.
+    #[must_use]
+    pub(crate) fn runs(&self, server: usize) -> bool {
+        self.servers[server].child.is_some()
+    }
+
+    /// Looks which servers have ended by themselves, as one does whose disk is full.
+    pub(crate) fn forget_ended(&mut self) -> Result<()> {
+        for server in &mut self.servers {
+            if let Some(child) = &mut server.child
+                && child.ended()?.is_some()
+            {
+                server.child = None;
+            }
+        }
+        Ok(())
+    }
+
     fn data(&self, server: usize) -> PathBuf {
-        self.folder.path().join(server.to_string())
+        data(self.folder.path(), server)
     }
 
     /// A command as the user that servers run as: none of them starts as root.
@@ -142,31 +192,46 @@ impl Lab {
 
     /// Makes a data folder: a copy of one that is kept beside what is built, since initdb takes seconds.
     fn make(&self, server: usize) -> Result<()> {
+        let (kept, data) = (self.kept(server)?, self.data(server));
+        let host = &self.servers[server].host;
+        let (address, port) = (host.address(), self.port(server));
+        // Sockets in a folder would be in each other's way, as all have the same port.
+        let config =
+            format!("{CONFIG}listen_addresses = '{address}'\nport = {port}\nunix_socket_directories = ''\n");
+        host.run(move || {
+            fs::create_dir_all(&data)?;
+            copy(&kept.join("."), &data)?;
+            fs::write(data.join("postgresql.auto.conf"), config)?;
+            // Without passwords, whose hashing takes an unoptimised client most of its time.
+            let access = "host all all 10.77.0.0/24 trust\n";
+            let mut file = OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
+            file.write_all(access.as_bytes()).context("write pg_hba.conf")
+        })?
+    }
+
+    fn kept(&self, server: usize) -> Result<PathBuf> {
         static ONE: Mutex<()> = Mutex::new(());
         let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.programs.parent().and_then(Path::file_name).context("a version")?;
         let name = format!("postgres-{}-{server}", version.display());
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        if kept.exists() {
-            copy(&kept, &self.data(server))?;
-        } else {
-            self.initialize(server)?;
+        let kept = target_dir().join("tmp").join(name);
+        if !kept.exists() {
+            let new = self.folder.path().join(format!("new{server}"));
+            self.initialize(&new)?;
             let half = kept.with_extension(std::process::id().to_string());
-            copy(&self.data(server), &half)?;
+            copy(&new, &half)?;
+            fs::remove_dir_all(&new)?;
             // Another run may have made it meanwhile, and is as good.
             if fs::rename(&half, &kept).is_err() {
                 fs::remove_dir_all(&half)?;
             }
         }
-        let config = self.data(server).join("postgresql.auto.conf");
-        let (port, folder) = (self.port(server), self.folder.path().display());
-        fs::write(config, format!("{CONFIG}port = {port}\nunix_socket_directories = '{folder}'\n"))?;
-        Ok(())
+        Ok(kept)
     }
 
-    fn initialize(&self, server: usize) -> Result<()> {
+    fn initialize(&self, data: &Path) -> Result<()> {
         let mut command = self.command("initdb");
-        command.arg("--pgdata").arg(self.data(server)).args(["--username", USER, "--no-sync"]);
+        command.arg("--pgdata").arg(data).args(["--username", USER, "--no-sync"]);
         command.arg("--pwfile").arg(self.password_file());
         command.args(["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"]);
         let output = command.current_dir(self.folder.path()).output().context("run initdb")?;
@@ -180,7 +245,8 @@ impl Lab {
         let log = self.folder.path().join(format!("log{server}"));
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data(server)).current_dir(self.folder.path());
-        self.servers[server].child = Some(process::spawn(&format!("postgres {server}"), &mut command, &log)?);
+        let child = self.servers[server].host.spawn(&format!("postgres {server}"), command, &log)?;
+        self.servers[server].child = Some(child);
         while self.client_of(server, "postgres").await.is_err() {
             self.servers[server].child.as_mut().context("was started")?.ensure_alive()?;
             ensure!(Instant::now() < deadline, "server {server} does not answer");
@@ -207,9 +273,10 @@ impl Lab {
     }
 
     async fn client_of(&self, server: usize, database: &str) -> Result<Client> {
-        connect(self.port(server), database).await
+        connect(&self.address(server), database).await
     }
 
+    /// Runs statements on a server.
     pub(crate) async fn run_on(&self, server: usize, sql: &str) -> Result<()> {
         let client = self.client(server).await?;
         client.batch_execute(sql).await.with_context(|| format!("{sql} on server {server}"))
@@ -246,10 +313,17 @@ impl Lab {
     }
 }
 
-/// A session.
-pub(crate) async fn connect(port: u16, database: &str) -> Result<Client> {
+/// Where a server's files are, in the lab's folder.
+#[must_use]
+pub(crate) fn data(folder: &Path, server: usize) -> PathBuf {
+    folder.join(server.to_string())
+}
+
+/// A session with the server at this address.
+pub(crate) async fn connect(address: &str, database: &str) -> Result<Client> {
+    let (host, port) = address.split_once(':').context("an address is HOST:PORT")?;
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).dbname(database).user(USER).password(PASSWORD);
+    config.host(host).port(port.parse()?).dbname(database).user(USER).password(PASSWORD);
     let (client, connection) = config.connect_timeout(Duration::from_secs(2)).connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)

@@ -1,0 +1,162 @@
+//! What must be so at an end, and where a migration stopped.
+
+use super::super::row::{Fault, Phase};
+use super::super::store::Way;
+use super::{Lane, Try};
+use anyhow::{Context, Result, ensure};
+use isotherm_tests::history::{Operation, Registers, Violation, violations};
+use isotherm_tests::process::wait_for;
+use serde_json::Value;
+use std::thread;
+use std::time::Duration;
+
+/// What a master or a cluster learns of its servers only at their next heartbeat may be late by this.
+const LATE: Duration = Duration::from_secs(15);
+
+/// For so long a key is asked for when all clients have stopped.
+const LAST: Duration = Duration::from_secs(20);
+
+/// So many wrong things are named.
+const NAMED: usize = 10;
+
+impl Lane {
+    /// The end is one that the fault may have; what is told of it is so; the store is as it says, and nothing is left.
+    pub(super) fn ended(&self, tried: &Try, phase: &str) -> Result<()> {
+        let (allowed, told) = (allowed(tried), self.programs.status(&tried.id)?);
+        let right = allowed.contains(&phase) || self.is_to_begin_anew(phase, &told);
+        ensure!(right, "it ended {phase}, which is none of {allowed:?}: {told}");
+        ensure!(told["has_objects"] == false && told["writes_stopped"] == false, "something is left: {told}");
+        let watched = self.watched(&tried.id)?;
+        let mismatch = tried.row.fault == Fault::Corrupt && phase == "FAILED";
+        let expected = if phase == "COMPLETED" {
+            0
+        } else if mismatch {
+            5
+        } else {
+            1
+        };
+        ensure!(
+            watched == expected,
+            "`migrate watch` ended with {watched}, not {expected}, after {phase}: {told}"
+        );
+        if [Fault::Occupied, Fault::Keyless].contains(&tried.row.fault) {
+            let phases = self.programs.phases(&tried.id)?;
+            ensure!(
+                phases.iter().all(|phase| ["PLANNED", "PREFLIGHT", "FAILED"].contains(&phase.as_str())),
+                "{phases:?}"
+            );
+        }
+        let (serving, empty) =
+            if phase == "COMPLETED" { (tried.target, tried.source) } else { (tried.source, tried.target) };
+        self.clean(serving, empty)?;
+        let orphans = self.programs.parsed(&["migrate", "orphans"])?;
+        ensure!(orphans["orphans"].as_array().is_some_and(Vec::is_empty), "left behind: {orphans:#}");
+        Ok(())
+    }
+
+    /// Whether it was given up for a reason that is the store's own.
+    pub(super) fn is_to_begin_anew(&self, phase: &str, told: &Value) -> bool {
+        let says = |words: &str| told["words"].as_str().is_some_and(|told| told.contains(words));
+        phase == "FAILED" && self.store.begins_anew().is_some_and(says)
+    }
+
+    fn clean(&self, serving: usize, empty: usize) -> Result<()> {
+        let mut odd = Vec::new();
+        let clean = wait_for("a store that is as told", LATE, || {
+            odd = match self.store.odd(serving, empty) {
+                Ok(odd) => odd,
+                Err(error) => vec![format!("{error:#}")],
+            };
+            if !odd.is_empty() {
+                thread::sleep(Duration::from_millis(200));
+            }
+            Ok(odd.is_empty().then_some(()))
+        });
+        odd.truncate(NAMED);
+        clean.with_context(|| odd.join("; "))
+    }
+
+    /// Where one stopped before the switch the source serves, and after it the target.
+    pub(super) fn told_is_so(&self, tried: &Try, stopped_in: &str) -> Result<()> {
+        let is = |phase: &Phase| phase.name() == stopped_in;
+        let before = [Phase::Preparing, Phase::CatchingUp, Phase::Verifying, Phase::Ready, Phase::Fencing];
+        let after = [Phase::Switched, Phase::Retiring];
+        let serves = match (before.iter().any(is), after.iter().any(is)) {
+            (true, _) => tried.source,
+            (_, true) => tried.target,
+            (false, false) => return Ok(()),
+        };
+        wait_for("a store that serves as told", LATE, || {
+            Ok(self.store.serving().is_ok_and(|now| now.contains(&serves)).then_some(()))
+        })
+        .with_context(|| format!("it stopped in {stopped_in}, and {:?} serve", self.store.serving()))
+    }
+
+    /// No client read what was not there, and what was acknowledged is there now that nobody writes. Returns how many reads
+    /// were stale that a store may answer so from a copy which was given up.
+    pub(super) fn histories(
+        &self,
+        phase: &str,
+        registers: &Registers,
+        operations: &[Operation],
+    ) -> Result<usize> {
+        let given_up = ["FAILED", "CANCELLED"].contains(&phase);
+        let late = if given_up { self.store.reads_of_given_up_copies() } else { Duration::ZERO };
+        let stale = |wrong: &Violation| wrong.stale_us.is_some_and(|us| Duration::from_micros(us) < late);
+        let (stale, wrong): (Vec<_>, Vec<_>) =
+            violations(&self.registers, operations).into_iter().partition(stale);
+        let mut wrong: Vec<String> = wrong.into_iter().map(|violation| violation.what).collect();
+        let mut session = self.store.sessions()(Way::Told);
+        for (key, register) in registers {
+            let mut failed = String::new();
+            let found = wait_for("a last read", LAST, || match session.read_everywhere(*key) {
+                Ok(found) => Ok(Some(found)),
+                Err(error) => {
+                    failed = format!("{error:#}");
+                    Ok(None)
+                }
+            });
+            let found = found.with_context(|| format!("key {key}: {failed}"))?;
+            if !found.iter().all(|found| register.allows(*found)) {
+                wrong.push(format!(
+                    "key {key} holds {found:?} in the end: {} was acknowledged, {} tried",
+                    register.acknowledged, register.tried
+                ));
+            }
+        }
+        let count = wrong.len();
+        wrong.truncate(NAMED);
+        ensure!(wrong.is_empty(), "{count} violations: {}", wrong.join("; "));
+        Ok(stale.len())
+    }
+}
+
+/// Ends that a row may have. Whoever kills a program of ours only delays; a store that fails may make its migration
+/// fail; what a person has taken back stays so.
+fn allowed(tried: &Try) -> &'static [&'static str] {
+    match (tried.row.fault, tried.row.phase) {
+        (_, Phase::Aborting) => &["CANCELLED"],
+        (_, Phase::Reversing) => &["REVERSED"],
+        (Fault::Occupied | Fault::Keyless, _) => &["FAILED"],
+        (Fault::Corrupt, _) => &["FAILED", "REVERSED"],
+        (Fault::KillAnalyzer | Fault::KillAdapter, _) => &["COMPLETED"],
+        (_, Phase::Switched | Phase::Retiring) => &["COMPLETED"],
+        (
+            Fault::KillSource
+            | Fault::KillTarget
+            | Fault::CutAdapter
+            | Fault::CutSource
+            | Fault::LoseAdapter
+            | Fault::LoseSource
+            | Fault::FullDisk,
+            Phase::Preflight
+            | Phase::Preparing
+            | Phase::Replicating
+            | Phase::CatchingUp
+            | Phase::Verifying
+            | Phase::Ready
+            | Phase::Fencing
+            | Phase::Committing,
+        ) => &["COMPLETED", "FAILED"],
+    }
+}

@@ -1,0 +1,90 @@
+//! Migrations of real storage systems through the real programs, whatever dies on the way: each row is a store, a fault
+//! and the phase in which it strikes. After each, what clients saw is checked, and the store itself.
+//!
+//! `ISOTHERM_MATRIX` chooses rows: `sample` (default), `whole`, a row as it is shown, or a part of the names of rows.
+//! `ISOTHERM_MATRIX_SEED` chooses moments, and which rows a sample has. `ISOTHERM_MATRIX_REPORT` names a file for the
+//! results as JSON.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "each test program uses a part")]
+#[path = "../support/postgres_lab.rs"]
+mod postgres_lab;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clients;
+mod lane;
+mod programs;
+mod report;
+mod row;
+mod store;
+
+use isotherm_tests::network::Network;
+use isotherm_tests::skip::skipped;
+use report::{Ran, Report};
+use row::{Kind, Row, sample, whole};
+use std::io::{Write, stderr};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+const NAME: &str = "rows_end_with_nothing_lost_and_nothing_left";
+
+/// The rows that were asked for.
+fn asked() -> Vec<Row> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let seed = variable("ISOTHERM_MATRIX_SEED").map_or(1, |seed| seed.parse().expect("ISOTHERM_MATRIX_SEED"));
+    let asked = variable("ISOTHERM_MATRIX").unwrap_or_else(|| "sample".to_owned());
+    match asked.as_str() {
+        "sample" => sample(seed),
+        "whole" => whole(seed),
+        text => match text.parse() {
+            Ok(row) => vec![row],
+            Err(_) => whole(seed).into_iter().filter(|row| row.to_string().contains(text)).collect(),
+        },
+    }
+}
+
+/// Says at once what libtest would keep to itself for as long as the rows take.
+fn say(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
+}
+
+fn say_of(ran: &Ran) {
+    say(&ran.to_string());
+    if let Some(failed) = &ran.failed {
+        say(&format!("  {}", failed.lines().next().unwrap_or_default()));
+    }
+}
+
+#[test]
+fn rows_end_with_nothing_lost_and_nothing_left() {
+    if let Err(error) = Network::new(2) {
+        return skipped(NAME, &format!("{error:#}"));
+    }
+    let rows = asked();
+    assert!(!rows.is_empty(), "ISOTHERM_MATRIX names no row");
+    let (begun, (done, ran)) = (Instant::now(), mpsc::channel::<Ran>());
+    let lanes: Vec<_> = Kind::ALL
+        .into_iter()
+        .map(|kind| {
+            let rows: Vec<Row> = rows.iter().copied().filter(|row| row.kind == kind).collect();
+            let done = done.clone();
+            thread::spawn(move || lane::run(kind, rows, &done))
+        })
+        .collect();
+    drop(done);
+    say(&Report::heading());
+    let ran: Vec<Ran> = ran.into_iter().inspect(say_of).collect();
+    let report = Report::new(ran, begun.elapsed().as_secs_f64());
+    say(&report.to_string());
+    if let Some(path) = std::env::var_os("ISOTHERM_MATRIX_REPORT") {
+        report.write(Path::new(&path)).unwrap();
+    }
+    let failures = report.failures();
+    assert!(failures.is_empty(), "{failures}");
+    lanes.into_iter().for_each(|lane| lane.join().unwrap().unwrap());
+    assert_eq!(report.rows.len(), rows.len(), "every row ran");
+}
