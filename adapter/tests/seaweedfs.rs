@@ -356,6 +356,18 @@ fn a_drained_replica_gets_no_reads_and_misses_no_write() {
         }
         let last = store.shift(&id, &Shift::Drain(node_id(left))).await.unwrap_err();
         assert_eq!(last.reason, Reason::Conflict);
+        // A server that starts again serves all it has, until the next look.
+        weed.kill(drained).unwrap();
+        weed.start_server(drained).unwrap();
+        weed.ensure_all(volume, &before, &objects).unwrap();
+        let looked = async {
+            while weed.lookup(volume).unwrap().len() > 1 {
+                store.cluster().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), looked).await.unwrap();
+        weed.ensure_all(volume, &[left], &objects).unwrap();
         // The second time there is nothing to do, and nothing to undo.
         for undo in [Some(node_id(drained)), None] {
             assert_eq!(store.shift(&id, &Shift::Restore(node_id(drained))).await.unwrap(), undo);

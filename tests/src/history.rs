@@ -8,7 +8,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// One attempt of one client. Times are microseconds since any moment, the same for all.
+/// One attempt of one client. Times are microseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     /// Who.
@@ -71,6 +71,10 @@ pub struct Violation {
     /// For how long, when the read began, the least that it had to find had been acknowledged; `None` if it found what
     /// nobody had tried to write.
     pub stale_us: Option<u64>,
+    /// When it was begun.
+    pub begun_us: u64,
+    /// When its answer came.
+    pub ended_us: u64,
 }
 
 /// Reads that found too little or too much, given what every key held before.
@@ -100,7 +104,8 @@ pub fn violations(before: &Registers, operations: &[Operation]) -> Vec<Violation
             "client {client} read {found} from key {key}, which had {least} to {most}, for {} us",
             operation.begun_us - since_us
         );
-        (!(least..=most).contains(&found)).then_some(Violation { what, stale_us })
+        let (begun_us, ended_us) = (operation.begun_us, operation.ended_us);
+        (!(least..=most).contains(&found)).then_some(Violation { what, stale_us, begun_us, ended_us })
     };
     operations.iter().filter_map(judge).collect()
 }

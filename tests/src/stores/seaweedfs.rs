@@ -79,7 +79,7 @@ impl Weed {
         address(&self.layout.servers[number - 1].0, PORTS[1])
     }
 
-    /// Starts a server, and waits until the master knows it.
+    /// Starts a server, and waits until the master knows it with its volumes.
     pub fn start_server(&mut self, number: usize) -> Result<()> {
         let name = self.node(number);
         let mut command = weed_command(&self.program, &self.folder, "volume", &name);
@@ -94,10 +94,23 @@ impl Weed {
         command.arg(format!("-dir={}", self.data(number).display()));
         let log = self.folder.join(format!("server{number}.log"));
         self.servers.insert(number, host.spawn(&name, command, &log)?);
-        wait_for(&name, LIMIT, || {
-            Ok(self.master("/dir/status").ok().filter(|s| s.to_string().contains(&name)))
-        })?;
-        Ok(())
+        wait_for(&name, LIMIT, || Ok(self.registered(&name).unwrap_or(false).then_some(())))
+    }
+
+    /// Whether the master sends clients to a server for all its volumes: it hears of the server first.
+    fn registered(&self, name: &str) -> Result<bool> {
+        if !self.master("/dir/status")?.to_string().contains(name) {
+            return Ok(false);
+        }
+        let url = format!("http://{name}/status");
+        let status: Value = serde_json::from_str(&self.http.get(&url).call()?.body_mut().read_to_string()?)?;
+        for volume in status["Volumes"].as_array().into_iter().flatten() {
+            let volume = volume["Id"].as_u64().with_context(|| format!("{url}: a volume without an id"))?;
+            if !self.lookup(u32::try_from(volume)?)?.contains(name) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Ends a server at once.

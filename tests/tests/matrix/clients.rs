@@ -7,7 +7,7 @@ use isotherm_tests::process::wait_for;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Two that write and read what they wrote, one that only reads, and one that writes straight to a server.
 const WRITERS: usize = 2;
@@ -34,6 +34,8 @@ pub(crate) struct Clients {
 struct Shared {
     stop: AtomicBool,
     begun: Instant,
+    /// That moment in microseconds since 1970.
+    begun_us: u64,
     registers: Mutex<Registers>,
     /// Writes of each client that were acknowledged.
     acknowledged: [AtomicU64; WRITERS],
@@ -48,6 +50,7 @@ impl Clients {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             begun: Instant::now(),
+            begun_us: since_1970_us(),
             registers: Mutex::new(registers.clone()),
             acknowledged: Default::default(),
             refused: Mutex::default(),
@@ -88,7 +91,7 @@ impl Clients {
 
 impl Shared {
     fn now_us(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+        self.begun_us.saturating_add(u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Registers) -> T) -> T {
@@ -101,6 +104,11 @@ impl Shared {
             (!registers.is_empty()).then(|| registers.keys().nth(chance.usize(..registers.len())).copied())?
         })
     }
+}
+
+fn since_1970_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn work(client: usize, session: &mut dyn Session, shared: &Shared) -> Vec<Operation> {

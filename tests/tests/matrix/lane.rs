@@ -133,7 +133,7 @@ impl Lane {
         // Who goes straight to a server is refused from the switch on, as it must be.
         let told: Vec<Operation> = operations.iter().filter(|one| one.client != STRAIGHT).cloned().collect();
         ran.felt = felt(&told);
-        ran.stale = self.histories(&phase, &registers, &operations)?;
+        ran.stale = self.histories(&tried, &phase, &registers, &operations)?;
         self.registers = registers;
         Ok(())
     }

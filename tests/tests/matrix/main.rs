@@ -1,7 +1,8 @@
 //! Migrations of real storage systems through the real programs, whatever dies on the way: each row is a store, a fault
 //! and the phase in which it strikes. After each, what clients saw is checked, and the store itself.
 //!
-//! `ISOTHERM_MATRIX` chooses rows: `sample` (default), `whole`, a row as it is shown, or a part of the names of rows.
+//! `ISOTHERM_MATRIX` chooses rows: `sample` (default), `whole`, a row as it is shown, or parts of the names of rows with
+//! commas between.
 //! `ISOTHERM_MATRIX_SEED` chooses moments, and which rows a sample has. `ISOTHERM_MATRIX_REPORT` names a file for the
 //! results as JSON.
 
@@ -42,7 +43,10 @@ fn asked() -> Vec<Row> {
         "whole" => whole(seed),
         text => match text.parse() {
             Ok(row) => vec![row],
-            Err(_) => whole(seed).into_iter().filter(|row| row.to_string().contains(text)).collect(),
+            Err(_) => {
+                let named = |row: &Row| text.split(',').any(|part| row.to_string().contains(part));
+                whole(seed).into_iter().filter(named).collect()
+            }
         },
     }
 }

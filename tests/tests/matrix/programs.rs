@@ -12,6 +12,7 @@ use isotherm_tests::workspace;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
@@ -180,13 +181,27 @@ impl Programs {
 
     /// The phases that a migration went through, as the journal has them, which is read beside whoever writes it.
     pub(crate) fn phases(&self, id: &str) -> Result<Vec<String>> {
+        Ok(self.entries(id)?.into_iter().map(|(_, phase)| phase).collect())
+    }
+
+    /// When a migration was in a phase, in microseconds since 1970: each time it was, and to its next phase.
+    pub(crate) fn spells(&self, id: &str, phase: Phase) -> Result<Vec<Range<i64>>> {
+        let entries = self.entries(id)?;
+        let ends = entries.iter().skip(1).map(|(at_ms, _)| (*at_ms + 1) * 1_000).chain([i64::MAX]);
+        let spells = entries.iter().zip(ends);
+        let of_phase = spells.filter(|((_, entered), _)| entered == phase.name());
+        Ok(of_phase.map(|((at_ms, _), end_us)| at_ms * 1_000..end_us).collect())
+    }
+
+    /// When it entered which phase, in milliseconds since 1970.
+    fn entries(&self, id: &str) -> Result<Vec<(i64, String)>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let journal = Connection::open_with_flags(self.path("data/migrations.sqlite"), flags)?;
         journal.busy_timeout(LIMIT)?;
         let mut lines = journal
-            .prepare("SELECT what FROM diary WHERE migration = ?1 AND kind = 'phase' ORDER BY number")?;
-        let lines = lines.query_map([id], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        Ok(lines)
+            .prepare("SELECT at_ms, what FROM diary WHERE migration = ?1 AND kind = 'phase' ORDER BY number")?;
+        let lines = lines.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(lines.collect::<Result<_, _>>()?)
     }
 
     /// What the programs said last, for a failure.

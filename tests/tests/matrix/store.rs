@@ -107,6 +107,11 @@ pub(crate) trait Store: Send {
         Duration::ZERO
     }
 
+    /// Whether an old copy may be read in the moment in which it is removed.
+    fn reads_of_retired_copies(&self) -> bool {
+        false
+    }
+
     /// Words by which an adapter says that a migration was given up for a reason of the store's own, and may be begun
     /// anew.
     fn begins_anew(&self) -> Option<&'static str> {

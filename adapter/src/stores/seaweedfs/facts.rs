@@ -19,7 +19,7 @@ impl SeaweedFs {
             self.memory().risen(&listing).map(|(volume, name)| (volume, name.to_owned())).collect();
         self.memory().saw(listing);
         for (volume, name) in risen {
-            tracing::warn!(%volume, server = name, "an old copy is served again, and is unmounted");
+            tracing::warn!(%volume, server = name, "an old or drained copy is served again, and is unmounted");
             if let Err(refusal) = self.server(&name)?.unmount(volume).await {
                 tracing::warn!(%refusal, "it cannot be unmounted, which is tried again");
             }

@@ -86,9 +86,12 @@ impl Memory {
         set(&mut self.stood_down, (volume, server.to_owned()), down);
     }
 
-    /// Copies that are served and must not be: their server has started again, and serves all that it has.
+    /// Copies that are served and must not be, since they are out of date or drained: their server has started again, and
+    /// serves all that it has. A drained one that nobody else serves does.
     pub(super) fn risen<'a>(&'a self, listing: &'a Listing) -> impl Iterator<Item = (Volume, &'a str)> {
-        self.stood_down.iter().filter_map(|(volume, name)| {
+        let others = |volume: &Volume, name: &String| listing.holders(*volume).keys().any(|other| *other != name.as_str());
+        let drained = self.drained.iter().filter(move |(volume, name)| others(volume, name));
+        self.stood_down.iter().chain(drained).filter_map(|(volume, name)| {
             let server = listing.servers.get(name)?;
             server.volumes.contains_key(volume).then_some((*volume, name.as_str()))
         })
@@ -182,5 +185,8 @@ mod tests {
         assert_eq!(memory.risen(&seen).collect::<Vec<_>>(), [(VOLUME, "b:1")]);
         memory.set_stood_down(VOLUME, "b:1", false);
         assert_eq!(memory.risen(&seen).count(), 0);
+        memory.set_drained(VOLUME, "b:1", true);
+        assert_eq!(memory.risen(&seen).collect::<Vec<_>>(), [(VOLUME, "b:1")]);
+        assert_eq!(memory.risen(&listing(&[("b:1", true)])).count(), 0, "nobody else has it");
     }
 }

@@ -51,6 +51,16 @@ impl SeaweedFs {
 
     /// Restores a replica, and writes to the volume, unless it was read-only before. Whether it was drained.
     pub(super) async fn restore(&self, volume: Volume, name: &str) -> Result<bool, Refusal> {
+        // Nobody may unmount it any more as one that is served though it is drained.
+        self.set_drained(volume, name, false);
+        let restored = self.served_again(volume, name).await;
+        if restored.is_err() {
+            self.set_drained(volume, name, true);
+        }
+        restored
+    }
+
+    async fn served_again(&self, volume: Volume, name: &str) -> Result<bool, Refusal> {
         let restored = self.server(name)?;
         let drained = restored.mounted(volume).await?.is_none();
         if drained {
@@ -65,7 +75,6 @@ impl SeaweedFs {
                 }
             }
         }
-        self.set_drained(volume, name, false);
         Ok(drained)
     }
 

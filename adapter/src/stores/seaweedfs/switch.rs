@@ -11,6 +11,7 @@ use crate::contract::Refusal;
 use isotherm_migration::{Fenced, Side};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A master hears of what is mounted within some milliseconds.
 const HEARD: Duration = Duration::from_secs(20);
@@ -65,32 +66,51 @@ impl Job<'_> {
         self.until_listed(server.name(), true, HEARD).await
     }
 
-    /// Lets the source take writes again. A copy that is whole is served no more: it is out of date from now on.
+    /// Lets the source take writes again. A copy that is whole goes: it is out of date from now on.
     pub(super) async fn unfence(&self) -> Result<(), Refusal> {
-        self.not_switched().await?;
-        let copy = self.held_copy().await?;
-        self.restore().await?;
-        if let Some(copy) = copy {
-            self.rescue(&copy).await?;
-            copy.unmount(self.volume).await?;
-            self.until_listed(copy.name(), false, HEARD).await?;
-        }
+        self.give_up().await?;
         self.set(Note::Writable, "")
     }
 
     /// Restores the start: writes first, since they are waited for, then the target's disk.
     pub(super) async fn abort(&self) -> Result<(), Refusal> {
-        self.not_switched().await?;
-        let copy = self.held_copy().await?;
-        self.restore().await?;
-        if let Some(copy) = copy {
-            self.rescue(&copy).await?;
-        }
+        self.give_up().await?;
         if self.has(Note::Copy)? {
             self.remove_copy().await?;
         }
         self.store.stand_down(self.volume, self.task.migration.target.name(), false);
         self.set(Note::Writable, "")
+    }
+
+    /// Lets the source serve, and take writes if it did before. A copy that is what its origin is goes first, so that
+    /// nobody reads it when it is out of date. One that was written to goes afterwards: its writes are given to the
+    /// source before. One out of reach is not waited for.
+    async fn give_up(&self) -> Result<(), Refusal> {
+        self.not_switched().await?;
+        let copy = self.held_copy().await?;
+        if self.has(Note::Switching)?
+            && !self.has(Note::Switched)?
+            && let Some(source) = self.source()?
+        {
+            self.stand_up(&source).await?;
+        }
+        let Some(copy) = copy else { return self.restore().await };
+        if self.is_its_origin(&copy).await? {
+            let removed = timeout(HEARD, self.remove_copy()).await;
+            self.restore().await?;
+            return removed.unwrap_or_else(|_| Err(self.conflict("is being removed from the target still")));
+        }
+        self.restore().await?;
+        self.rescue(&copy).await?;
+        self.remove_copy().await
+    }
+
+    /// Whether a copy that takes no writes ends where its origin does, which takes none either. No, if the copy's server
+    /// does not say: writes are not to wait for that.
+    async fn is_its_origin(&self, copy: &Server) -> Result<bool, Refusal> {
+        let Ok(there) = self.settled(copy).await else { return Ok(false) };
+        let here = self.origin().await?.mounted(self.volume).await?;
+        Ok(here.is_some_and(|here| here.read_only && here.end == there))
     }
 
     /// The copy, which takes no writes, if it is served. A server out of reach serves nothing.
@@ -112,14 +132,8 @@ impl Job<'_> {
         }
     }
 
-    /// The source serves, and takes writes if it did before.
+    /// The source, which serves, takes writes if it did before.
     async fn restore(&self) -> Result<(), Refusal> {
-        if self.has(Note::Switching)?
-            && !self.has(Note::Switched)?
-            && let Some(source) = self.source()?
-        {
-            self.stand_up(&source).await?;
-        }
         if let Some(writable) = self.writable()? {
             self.let_write(&writable).await?;
         }
@@ -204,6 +218,7 @@ impl Job<'_> {
         };
         // It is mounted to be deleted, and nobody may unmount it meanwhile.
         self.store.stand_down(self.volume, old.name(), false);
+        self.store.set_drained(self.volume, old.name(), false);
         if let Err(refusal) = old.delete(self.volume, &collection).await {
             self.store.stand_down(self.volume, old.name(), true);
             return Err(refusal);

@@ -93,16 +93,27 @@ impl Lane {
     }
 
     /// No client read what was not there, and what was acknowledged is there now that nobody writes. Returns how many reads
-    /// were stale that a store may answer so from a copy which was given up.
+    /// were stale that a store may answer so from a copy which is given up or removed.
     pub(super) fn histories(
         &self,
+        tried: &Try,
         phase: &str,
         registers: &Registers,
         operations: &[Operation],
     ) -> Result<usize> {
         let given_up = ["FAILED", "CANCELLED"].contains(&phase);
         let late = if given_up { self.store.reads_of_given_up_copies() } else { Duration::ZERO };
-        let stale = |wrong: &Violation| wrong.stale_us.is_some_and(|us| Duration::from_micros(us) < late);
+        let removed = if self.store.reads_of_retired_copies() {
+            self.programs.spells(&tried.id, Phase::Retiring)?
+        } else {
+            Vec::new()
+        };
+        let stale = |wrong: &Violation| {
+            let [begun_us, ended_us] =
+                [wrong.begun_us, wrong.ended_us].map(|us| i64::try_from(us).unwrap_or(i64::MAX));
+            let while_removed = removed.iter().any(|spell| begun_us < spell.end && spell.start <= ended_us);
+            wrong.stale_us.is_some_and(|us| while_removed || Duration::from_micros(us) < late)
+        };
         let (stale, wrong): (Vec<_>, Vec<_>) =
             violations(&self.registers, operations).into_iter().partition(stale);
         let mut wrong: Vec<String> = wrong.into_iter().map(|violation| violation.what).collect();

@@ -188,6 +188,11 @@ impl Store for Cluster {
         Duration::from_secs(30)
     }
 
+    /// What is not mounted cannot be removed.
+    fn reads_of_retired_copies(&self) -> bool {
+        true
+    }
+
     /// A copy takes writes until it is marked, and then differs.
     fn begins_anew(&self) -> Option<&'static str> {
         Some("begin anew")
