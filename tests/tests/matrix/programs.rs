@@ -184,13 +184,12 @@ impl Programs {
         Ok(self.entries(id)?.into_iter().map(|(_, phase)| phase).collect())
     }
 
-    /// When a migration was in a phase, in microseconds since 1970: each time it was, and to its next phase.
-    pub(crate) fn spells(&self, id: &str, phase: Phase) -> Result<Vec<Range<i64>>> {
+    /// When a migration was in which phase, in microseconds since 1970.
+    pub(crate) fn spells(&self, id: &str) -> Result<Vec<(String, Range<i64>)>> {
         let entries = self.entries(id)?;
         let ends = entries.iter().skip(1).map(|(at_ms, _)| (*at_ms + 1) * 1_000).chain([i64::MAX]);
         let spells = entries.iter().zip(ends);
-        let of_phase = spells.filter(|((_, entered), _)| entered == phase.name());
-        Ok(of_phase.map(|((at_ms, _), end_us)| at_ms * 1_000..end_us).collect())
+        Ok(spells.map(|((at_ms, phase), end_us)| (phase.clone(), at_ms * 1_000..end_us)).collect())
     }
 
     /// When it entered which phase, in milliseconds since 1970.

@@ -103,20 +103,23 @@ impl Lane {
     ) -> Result<usize> {
         let given_up = ["FAILED", "CANCELLED"].contains(&phase);
         let late = if given_up { self.store.reads_of_given_up_copies() } else { Duration::ZERO };
-        let removed = if self.store.reads_of_retired_copies() {
-            self.programs.spells(&tried.id, Phase::Retiring)?
-        } else {
-            Vec::new()
-        };
-        let stale = |wrong: &Violation| {
+        let spells = self.programs.spells(&tried.id)?;
+        let in_phases = |wrong: &Violation| -> Vec<&str> {
             let [begun_us, ended_us] =
                 [wrong.begun_us, wrong.ended_us].map(|us| i64::try_from(us).unwrap_or(i64::MAX));
-            let while_removed = removed.iter().any(|spell| begun_us < spell.end && spell.start <= ended_us);
-            wrong.stale_us.is_some_and(|us| while_removed || Duration::from_micros(us) < late)
+            let met = spells.iter().filter(|(_, spell)| begun_us < spell.end && spell.start <= ended_us);
+            met.map(|(phase, _)| phase.as_str()).collect()
+        };
+        let removed = |wrong: &Violation| {
+            self.store.reads_of_retired_copies() && in_phases(wrong).contains(&Phase::Retiring.name())
+        };
+        let stale = |wrong: &Violation| {
+            wrong.stale_us.is_some_and(|us| removed(wrong) || Duration::from_micros(us) < late)
         };
         let (stale, wrong): (Vec<_>, Vec<_>) =
             violations(&self.registers, operations).into_iter().partition(stale);
-        let mut wrong: Vec<String> = wrong.into_iter().map(|violation| violation.what).collect();
+        let said = |wrong: Violation| format!("{} (in {})", wrong.what, in_phases(&wrong).join(", "));
+        let mut wrong: Vec<String> = wrong.into_iter().map(said).collect();
         let mut session = self.store.sessions()(Way::Told);
         for (key, register) in registers {
             let mut failed = String::new();
