@@ -207,6 +207,16 @@ impl Call {
         }
     }
 
+    /// Nobody tells of its progress any more. Where the adapter is silent, that is why, and is waited for.
+    pub(crate) fn unwatched(&mut self, now: Moment) {
+        if let Status::AskAt { .. } = self.status
+            && self.running.is_some()
+            && self.silent == 0
+        {
+            self.ask(now);
+        }
+    }
+
     /// Begins to wait for progress anew, after a pause.
     pub(crate) fn restart_watchdog(&mut self, now: Moment) {
         if let Some(watchdog) = &mut self.running {

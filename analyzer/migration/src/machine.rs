@@ -110,6 +110,10 @@ impl Migration {
             Event::Answered { request, outcome } => self.answered(&request, outcome),
             Event::Observed { question, told } => self.told(&question, told),
             Event::Progressed(progress) => self.progressed(&progress),
+            Event::Unwatched => {
+                let now = self.clock;
+                self.call_mut().into_iter().for_each(|call| call.unwatched(now));
+            }
             Event::Due => {}
         }
         None

@@ -1,6 +1,6 @@
 //! What came of rows.
 
-use super::row::{Kind, Row};
+use super::row::{Fault, Kind, Row};
 use anyhow::{Context, Result};
 use isotherm_tests::history::Felt;
 use serde::Serialize;
@@ -20,17 +20,19 @@ pub(crate) struct Ran {
     /// Why it stopped for its operator, each time.
     pub(crate) stops: Vec<String>,
     pub(crate) felt: Felt,
-    /// Reads that were answered from a copy which was given up, where the store does that.
+    /// Reads that found what had been replaced, where the store does that.
     pub(crate) stale: usize,
     pub(crate) seconds: f64,
     /// What was not as it must be.
     pub(crate) failed: Option<String>,
 }
 
-/// What clients of one store felt in all its rows.
+/// What clients of one store felt in rows that ended as they must.
 #[derive(Debug, Clone, Serialize)]
 struct Pauses {
     store: &'static str,
+    /// Whether something struck these migrations.
+    disturbed: bool,
     rows: usize,
     operations: u64,
     errors: u64,
@@ -89,7 +91,8 @@ impl Report {
     /// Of rows that ran side by side for so long.
     pub(crate) fn new(mut rows: Vec<Ran>, seconds: f64) -> Self {
         rows.sort_by_key(|ran| ran.row);
-        let pauses = Kind::ALL.into_iter().filter_map(|kind| pauses(kind, &rows)).collect();
+        let of_kind = |kind| [false, true].map(|disturbed| pauses(kind, disturbed, &rows));
+        let pauses = Kind::ALL.into_iter().flat_map(of_kind).flatten().collect();
         Self { rows, pauses, seconds }
     }
 
@@ -132,8 +135,9 @@ impl fmt::Display for Report {
         for pauses in &self.pauses {
             writeln!(
                 f,
-                "{}: {} rows, {} operations, {} errors; longest wait of a row p50/p99: writes {}/{} ms, reads {}/{} ms",
+                "{}, {}: {} rows, {} operations, {} errors; longest wait of a row p50/p99: writes {}/{} ms, reads {}/{} ms",
                 pauses.store,
+                if pauses.disturbed { "struck" } else { "undisturbed" },
                 pauses.rows,
                 pauses.operations,
                 pauses.errors,
@@ -149,8 +153,9 @@ impl fmt::Display for Report {
 }
 
 /// Of rows that ended as they must; `None` if there is none.
-fn pauses(kind: Kind, rows: &[Ran]) -> Option<Pauses> {
-    let rows: Vec<&Ran> = rows.iter().filter(|ran| ran.row.kind == kind && ran.failed.is_none()).collect();
+fn pauses(kind: Kind, disturbed: bool, rows: &[Ran]) -> Option<Pauses> {
+    let wanted = |ran: &&Ran| ran.row.kind == kind && (ran.row.fault != Fault::Nothing) == disturbed;
+    let rows: Vec<&Ran> = rows.iter().filter(wanted).filter(|ran| ran.failed.is_none()).collect();
     let at = |percent: usize, pause: fn(&Felt) -> u64| {
         let mut pauses: Vec<u64> = rows.iter().map(|ran| pause(&ran.felt)).collect();
         pauses.sort_unstable();
@@ -160,6 +165,7 @@ fn pauses(kind: Kind, rows: &[Ran]) -> Option<Pauses> {
     let reads = |felt: &Felt| felt.read_pause_ms;
     Some(Pauses {
         store: kind.name(),
+        disturbed,
         rows: rows.len(),
         operations: rows.iter().map(|ran| ran.felt.operations).sum(),
         errors: rows.iter().map(|ran| ran.felt.errors).sum(),

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Fault {
+    /// Nothing does.
+    Nothing,
     /// SIGKILL of the analyzer, which is started again.
     KillAnalyzer,
     KillAdapter,
@@ -92,7 +94,8 @@ impl Fault {
     pub(crate) const LASTING: [Self; 2] = [Self::LoseAdapter, Self::LoseSource];
 
     /// All of them.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
+        Self::Nothing,
         Self::KillAnalyzer,
         Self::KillAdapter,
         Self::KillSource,
@@ -109,6 +112,7 @@ impl Fault {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing",
             Self::KillAnalyzer => "kill-analyzer",
             Self::KillAdapter => "kill-adapter",
             Self::KillSource => "kill-source",
@@ -127,7 +131,8 @@ impl Fault {
     /// The phases in which it is tried.
     pub(crate) fn phases(self, kind: Kind) -> Vec<Phase> {
         match self {
-            Self::KillAnalyzer
+            Self::Nothing
+            | Self::KillAnalyzer
             | Self::KillAdapter
             | Self::KillSource
             | Self::KillTarget

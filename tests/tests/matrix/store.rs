@@ -4,7 +4,7 @@ mod postgres;
 mod seaweedfs;
 mod valkey;
 
-use super::row::Kind;
+use super::row::{Fault, Kind};
 use anyhow::Result;
 use isotherm_tests::network::Network;
 use std::path::PathBuf;
@@ -47,6 +47,19 @@ pub(crate) trait Session {
 
 /// Makes sessions, on the thread that uses them.
 pub(crate) type Sessions = std::sync::Arc<dyn Fn(Way) -> Box<dyn Session> + Send + Sync>;
+
+/// A read that found what had been replaced.
+#[derive(Debug)]
+pub(crate) struct Late<'a> {
+    /// What had struck the migration.
+    pub(crate) fault: Fault,
+    /// The phases that it was in meanwhile.
+    pub(crate) phases: &'a [&'a str],
+    /// The phase that it ended in.
+    pub(crate) ended: &'a str,
+    /// For how long the newer value had been acknowledged.
+    pub(crate) by: Duration,
+}
 
 /// A running storage system with a partition that is moved to and fro. Servers are named by their machines.
 pub(crate) trait Store: Send {
@@ -101,14 +114,8 @@ pub(crate) trait Store: Send {
     /// moves anything.
     fn odd(&self, serving: usize, empty: usize) -> Result<Vec<String>>;
 
-    /// For how long a copy that is given up may still be read, while who has the partition takes writes again. Zero where
-    /// nobody is ever led to it.
-    fn reads_of_given_up_copies(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    /// Whether an old copy may be read in the moment in which it is removed.
-    fn reads_of_retired_copies(&self) -> bool {
+    /// Whether a read may find what had been replaced. No, where nobody is ever led to a copy that is out of date.
+    fn may_be_late(&self, _: &Late<'_>) -> bool {
         false
     }
 

@@ -9,11 +9,17 @@ use super::job::{Job, Note, stopped_by_caller};
 use super::server::{End, Lasts, Mounted, Presence, Server};
 use crate::contract::Refusal;
 use isotherm_migration::{Origin, Position};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep};
 
 /// The target's copy is looked after so often while it is made.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// A copy is marked so often while it may be mounted any moment: when no more than this is left, of which SeaweedFS tells
+/// the 128 MB.
+const MARK: Duration = Duration::from_millis(3);
+const NEAR_BYTES: u64 = 160 << 20;
 
 /// Looks in a row without an answer after which a target counts as gone.
 const LOOKS_LOST: u32 = 3;
@@ -160,10 +166,14 @@ impl Job<'_> {
         rate: Option<u64>,
         told: impl Fn(u64),
     ) -> Result<(), Refusal> {
+        let total = origin.end.dat_bytes + origin.end.idx_bytes;
+        let left_bytes = AtomicU64::new(total);
         let copy = async {
             let mut stream = to.copy(self.volume, &origin.collection, &from.address, rate).await?;
             while let Some(part) = to.next_of_copy(&mut stream).await? {
-                told(u64::try_from(part.processed_bytes).unwrap_or(0));
+                let done = u64::try_from(part.processed_bytes).unwrap_or(0);
+                left_bytes.store(total.saturating_sub(done), Ordering::Relaxed);
+                told(done);
             }
             Ok(())
         };
@@ -171,6 +181,19 @@ impl Job<'_> {
             done = copy => done,
             () = self.task.stop.cancelled() => Err(stopped_by_caller()),
             lost = self.lost(to, &origin.collection) => Err(lost),
+            refusal = self.mark_as_it_comes(to, &left_bytes) => Err(refusal),
+        }
+    }
+
+    /// Marks a copy in the moment in which it is mounted: the end of the copy is told later, and a master tells clients of
+    /// it meanwhile. Never ends.
+    async fn mark_as_it_comes(&self, to: &Server, left_bytes: &AtomicU64) -> Refusal {
+        loop {
+            sleep(MARK).await;
+            if left_bytes.load(Ordering::Relaxed) <= NEAR_BYTES {
+                // What is not mounted yet cannot be marked; whoever holds the copy in the end finds out.
+                let _ = to.mark_read_only(self.volume, Lasts::PastRestarts).await;
+            }
         }
     }
 

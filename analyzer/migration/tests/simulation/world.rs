@@ -398,6 +398,9 @@ impl<'a> World<'a> {
         for term in terms.into_iter().flatten() {
             self.event(term, Event::Due);
         }
+        if self.chance.percent(3) {
+            self.post(To::Controller { term: self.newest, event: Event::Unwatched });
+        }
         if self.chance.percent(5)
             && let Some(progress) = self.adapter.progress()
         {

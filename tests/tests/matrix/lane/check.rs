@@ -1,7 +1,7 @@
 //! What must be so at an end, and where a migration stopped.
 
 use super::super::row::{Fault, Phase};
-use super::super::store::Way;
+use super::super::store::{Late, Way};
 use super::{Lane, Try};
 use anyhow::{Context, Result, ensure};
 use isotherm_tests::history::{Operation, Registers, Violation, violations};
@@ -93,7 +93,7 @@ impl Lane {
     }
 
     /// No client read what was not there, and what was acknowledged is there now that nobody writes. Returns how many reads
-    /// were stale that a store may answer so from a copy which is given up or removed.
+    /// were stale that the store may answer so.
     pub(super) fn histories(
         &self,
         tried: &Try,
@@ -101,8 +101,6 @@ impl Lane {
         registers: &Registers,
         operations: &[Operation],
     ) -> Result<usize> {
-        let given_up = ["FAILED", "CANCELLED"].contains(&phase);
-        let late = if given_up { self.store.reads_of_given_up_copies() } else { Duration::ZERO };
         let spells = self.programs.spells(&tried.id)?;
         let in_phases = |wrong: &Violation| -> Vec<&str> {
             let [begun_us, ended_us] =
@@ -110,11 +108,10 @@ impl Lane {
             let met = spells.iter().filter(|(_, spell)| begun_us < spell.end && spell.start <= ended_us);
             met.map(|(phase, _)| phase.as_str()).collect()
         };
-        let removed = |wrong: &Violation| {
-            self.store.reads_of_retired_copies() && in_phases(wrong).contains(&Phase::Retiring.name())
-        };
         let stale = |wrong: &Violation| {
-            wrong.stale_us.is_some_and(|us| removed(wrong) || Duration::from_micros(us) < late)
+            let (fault, phases) = (tried.row.fault, in_phases(wrong));
+            let by = wrong.stale_us.map(Duration::from_micros);
+            by.is_some_and(|by| self.store.may_be_late(&Late { fault, phases: &phases, ended: phase, by }))
         };
         let (stale, wrong): (Vec<_>, Vec<_>) =
             violations(&self.registers, operations).into_iter().partition(stale);
@@ -153,7 +150,7 @@ fn allowed(tried: &Try) -> &'static [&'static str] {
         (_, Phase::Reversing) => &["REVERSED"],
         (Fault::Occupied | Fault::Keyless, _) => &["FAILED"],
         (Fault::Corrupt, _) => &["FAILED", "REVERSED"],
-        (Fault::KillAnalyzer | Fault::KillAdapter, _) => &["COMPLETED"],
+        (Fault::Nothing | Fault::KillAnalyzer | Fault::KillAdapter, _) => &["COMPLETED"],
         (_, Phase::Switched | Phase::Retiring) => &["COMPLETED"],
         (
             Fault::KillSource

@@ -32,7 +32,8 @@ impl Lane {
             Fault::Occupied => self.store.occupy(tried.target, true)?,
             Fault::Keyless => self.store.keyless(true)?,
             Fault::FullDisk if tried.row.phase == Phase::Preflight => return self.fill(tried, true),
-            Fault::KillAnalyzer
+            Fault::Nothing
+            | Fault::KillAnalyzer
             | Fault::KillAdapter
             | Fault::KillSource
             | Fault::KillTarget
@@ -61,7 +62,8 @@ impl Lane {
             Fault::Occupied => self.store.occupy(tried.target, false),
             Fault::Keyless => self.store.keyless(false),
             Fault::Corrupt => self.store.recover(),
-            Fault::KillAnalyzer
+            Fault::Nothing
+            | Fault::KillAnalyzer
             | Fault::KillAdapter
             | Fault::KillSource
             | Fault::KillTarget
@@ -151,7 +153,7 @@ impl Lane {
             Fault::LoseSource => self.network.cut(target, source),
             Fault::FullDisk => self.fill(tried, true),
             Fault::Corrupt => self.corrupt(tried),
-            Fault::Occupied | Fault::Keyless => Ok(()),
+            Fault::Nothing | Fault::Occupied | Fault::Keyless => Ok(()),
         }
     }
 

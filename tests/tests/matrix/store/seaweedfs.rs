@@ -3,7 +3,8 @@
 //! It has one replica. With two, a server that does not hold the volume any more can pass a write on to one of them alone,
 //! which the other one is given seconds later (docs/adapters-stores.md): reads of it would be stale until then.
 
-use super::{DISK_BYTES, HUB, Session, Sessions, Store, Way};
+use super::super::row::{Fault, Phase};
+use super::{DISK_BYTES, HUB, Late, Session, Sessions, Store, Way};
 use anyhow::{Context, Result, bail, ensure};
 use isotherm_tests::network::Network;
 use isotherm_tests::stores::seaweedfs::{COLLECTION, Layout, Object, Weed};
@@ -24,6 +25,9 @@ const RATE: u64 = 4 << 20;
 
 /// Within the first object.
 const CORRUPT_AT: u64 = 50_000;
+
+/// What a copy lacks that is out of date is no older.
+const LATEST: Duration = Duration::from_secs(30);
 
 /// What lies in the way.
 const STRANGER: &[u8] = b"somebody's";
@@ -183,14 +187,14 @@ impl Store for Cluster {
         Ok(odd)
     }
 
-    /// The master lists a copy from its mounting on (docs/adapters-stores.md).
-    fn reads_of_given_up_copies(&self) -> Duration {
-        Duration::from_secs(30)
-    }
-
-    /// What is not mounted cannot be removed.
-    fn reads_of_retired_copies(&self) -> bool {
-        true
+    /// A copy that is out of date is served (docs/adapters-stores.md) for the moment in which it is removed; by a server that
+    /// starts again, until the next look; and when a write slipped onto it, until it is given up or made anew.
+    fn may_be_late(&self, late: &Late<'_>) -> bool {
+        let is_removed = late.phases.contains(&Phase::Retiring.name());
+        let has_risen = [Fault::KillSource, Fault::KillTarget].contains(&late.fault);
+        let is_given_up = ["FAILED", "CANCELLED"].contains(&late.ended);
+        let is_made_anew = late.phases.contains(&Phase::Reversing.name());
+        late.by < LATEST && (is_removed || has_risen || is_given_up || is_made_anew)
     }
 
     /// A copy takes writes until it is marked, and then differs.

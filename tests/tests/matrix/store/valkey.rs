@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What is acknowledged is on disk, and nobody takes the place of a server that comes back: what replication itself loses
-/// is not what is looked for.
-const SETTINGS: &str = "appendfsync always\ncluster-replica-no-failover yes\n";
+/// is not what is looked for. Who has slots serves them, whoever else is gone.
+const SETTINGS: &str =
+    "appendfsync always\ncluster-replica-no-failover yes\ncluster-require-full-coverage no\n";
 
 /// Keys that nobody changes.
 const KEYS: usize = 3_000;
