@@ -88,6 +88,11 @@ impl Call {
         matches!(self.status, Status::Waiting { .. })
     }
 
+    /// Whether it is known to run.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Whether `number` is the question that is open.
     pub(crate) fn asked(&self, number: u32) -> bool {
         matches!(self.status, Status::Asking { number: open, .. } if open == number)
@@ -210,7 +215,7 @@ impl Call {
     /// Nobody tells of its progress any more. Where the adapter is silent, that is why, and is waited for.
     pub(crate) fn unwatched(&mut self, now: Moment) {
         if let Status::AskAt { .. } = self.status
-            && self.running.is_some()
+            && self.is_running()
             && self.silent == 0
         {
             self.ask(now);

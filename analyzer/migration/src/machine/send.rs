@@ -30,10 +30,7 @@ impl Migration {
                 if let Some(call) = self.call_mut() {
                     call.sent(&policy, now);
                 }
-                let watch =
-                    matches!(request.step, Step::StartReplication { .. }).then(|| self.watch()).flatten();
                 commands.push(Command::Perform { term, request });
-                commands.extend(watch);
             }
             Some((Due::Ask, request)) => {
                 if let Some(call) = self.call_mut() {
@@ -88,24 +85,10 @@ impl Migration {
         }
     }
 
-    /// To follow the progress, where there is a copy that makes any.
+    /// To follow the progress of a call that runs.
     pub(super) fn watch(&self) -> Option<Command> {
         let State::Underway(underway) = &self.state else { return None };
-        let resume = match &underway.doing {
-            Doing::Replicating { call, .. } | Doing::CatchingUp { call, .. } | Doing::Engine { call, .. } => {
-                call.resume_token()
-            }
-            Doing::Preparing { .. }
-            | Doing::Verifying { .. }
-            | Doing::Ready { .. }
-            | Doing::Fencing { .. }
-            | Doing::Unfencing { .. }
-            | Doing::Committing { .. }
-            | Doing::Switched { .. }
-            | Doing::Retiring { .. }
-            | Doing::Aborting { .. }
-            | Doing::Reversing { .. } => return None,
-        };
-        Some(Command::Watch { migration: self.spec.id.clone(), resume })
+        let call = underway.call().filter(|call| call.is_running())?;
+        Some(Command::Watch { migration: self.spec.id.clone(), resume: call.resume_token() })
     }
 }
