@@ -286,7 +286,8 @@ impl Runner<'_> {
         for entry in self.journal.unfinished()? {
             let id = entry.migration.spec().id.clone();
             tracing::info!(migration = %id, phase = %name_of(entry.migration.phase()), "a migration goes on");
-            self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false, asked: None });
+            self.running
+                .insert(id.clone(), Running { entry, pace: Pace::default(), watched: false, asked: None });
             self.happen(&id, Event::Resumed { term }, Vec::new())?;
         }
         self.resume_shifts()?;
@@ -375,7 +376,8 @@ impl Runner<'_> {
         let entry = Entry { migration, about };
         let wanted = Line::own(now_ms, Kind::Wanted, what).of(&id, &partition).by(&by, &reason);
         self.journal.begin(&entry, &[wanted])?;
-        self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false, asked: None });
+        self.running
+            .insert(id.clone(), Running { entry, pace: Pace::default(), watched: false, asked: None });
         Ok(id)
     }
 

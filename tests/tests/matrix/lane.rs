@@ -45,6 +45,8 @@ pub(crate) struct Lane {
 struct Try {
     row: Row,
     id: String,
+    /// All that were begun, that one last.
+    ids: Vec<String>,
     source: usize,
     target: usize,
     /// Why it stopped for an operator, each time.
@@ -117,6 +119,7 @@ impl Lane {
         let mut tried = Try {
             row,
             id: String::new(),
+            ids: Vec::new(),
             source,
             target,
             stops: Vec::new(),
@@ -133,7 +136,7 @@ impl Lane {
         // Who goes straight to a server is refused from the switch on, as it must be.
         let told: Vec<Operation> = operations.iter().filter(|one| one.client != STRAIGHT).cloned().collect();
         ran.felt = felt(&told);
-        ran.stale = self.histories(&tried, &phase, &registers, &operations)?;
+        ran.stale = self.histories(&tried, &registers, &operations)?;
         self.registers = registers;
         Ok(())
     }
@@ -144,6 +147,7 @@ impl Lane {
         self.plant(tried)?;
         for attempt in 1.. {
             tried.id = self.begin(tried)?;
+            tried.ids.push(tried.id.clone());
             let struck = self.strike(tried)?;
             if struck {
                 break;

@@ -159,9 +159,9 @@ impl Job<'_> {
         self.reconcile(&servers, kept).await
     }
 
-    /// Gives the first `to` replicas what only others of all were given. What lacks at one look may be under way; what
-    /// lacks at two does lack.
-    async fn reconcile(&self, servers: &[(Server, u64)], to: usize) -> Result<(), Refusal> {
+    /// Gives the first `to` replicas what only others of all were given, unless they were given something newer. What lacks
+    /// at one look may be under way; what lacks at two does lack.
+    pub(super) async fn reconcile(&self, servers: &[(Server, u64)], to: usize) -> Result<(), Refusal> {
         if servers.len() < 2 {
             return Ok(());
         }
@@ -171,12 +171,33 @@ impl Job<'_> {
         }
         self.pause(UNDER_WAY).await?;
         let second = self.lacking(servers, to).await?;
+        let mut newest: BTreeMap<(usize, u64), (u64, Needle, Vec<u8>)> = BTreeMap::new();
         for (to, from, needle) in second.iter().filter(|lack| first.contains(lack)) {
-            let [(to, _), (from, _)] = [&servers[*to], &servers[*from]];
-            let blob = from.needle(self.volume, *needle).await?;
-            to.put_needle(self.volume, *needle, blob).await?;
+            let blob = servers[*from].0.needle(self.volume, *needle).await?;
+            let appended_ns = index::appended_ns(&blob, needle.size);
+            let known = newest.get(&(*to, needle.key));
+            if known.is_none_or(|(known_ns, ..)| *known_ns < appended_ns) {
+                newest.insert((*to, needle.key), (appended_ns, *needle, blob));
+            }
+        }
+        for ((to, _), (appended_ns, needle, blob)) in newest {
+            let (to, _) = &servers[to];
+            if self.has_newer(to, needle.key, appended_ns).await? {
+                continue;
+            }
+            to.put_needle(self.volume, needle, blob).await?;
         }
         Ok(())
+    }
+
+    /// Whether a replica was given an object after that moment. The clocks of two servers are compared.
+    async fn has_newer(&self, server: &Server, key: u64, appended_ns: u64) -> Result<bool, Refusal> {
+        let status = server.status(self.volume).await?;
+        let index = server.index(self.volume, status.end.idx_bytes).await?;
+        let live = index::live(&index, status.place_bytes)?;
+        let Some(there) = live.into_iter().find(|needle| needle.key == key) else { return Ok(false) };
+        let blob = server.needle(self.volume, there).await?;
+        Ok(index::appended_ns(&blob, there.size) > appended_ns)
     }
 
     /// Who lacks which object, and who has it: by their places in `servers`.

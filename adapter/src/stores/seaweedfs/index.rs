@@ -11,6 +11,10 @@ const ALIGNMENT_BYTES: i64 = 8;
 const KEY_BYTES: usize = 8;
 const SIZE_BYTES: usize = 4;
 
+/// What stands before an object in a volume's file, and behind it, followed by the moment in which it was appended.
+const HEADER_BYTES: usize = 16;
+const CHECKSUM_BYTES: usize = 4;
+
 /// Where an object lies, as both copies know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needle {
@@ -49,6 +53,14 @@ pub(super) fn live(index: &[u8], place_bytes: u32) -> Result<Vec<Needle>, Refusa
     Ok(live.into_values().collect())
 }
 
+/// When an object was appended by its server's clock, in nanoseconds since 1970, as it lies in a volume's file: behind a
+/// header of 16 bytes, what its length counts, and a checksum of 4. 0 in what is too short to say it.
+pub(super) fn appended_ns(blob: &[u8], size: i32) -> u64 {
+    let begin = usize::try_from(size).unwrap_or(0) + HEADER_BYTES + CHECKSUM_BYTES;
+    let bytes = blob.get(begin..begin + size_of::<u64>()).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_be_bytes)
+}
+
 /// `count` of the objects, always the same for the same `seed`, in order of their places; all if there are no more.
 pub(super) fn sample(mut needles: Vec<Needle>, count: usize, seed: u64) -> Vec<Needle> {
     if needles.len() > count {
@@ -66,6 +78,13 @@ mod tests {
     fn entry(key: u64, place: u64, size: i32) -> Vec<u8> {
         let [.., fifth, a, b, c, d] = place.to_be_bytes();
         [key.to_be_bytes().as_slice(), &[a, b, c, d, fifth], &size.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn the_moment_of_an_object_stands_behind_its_checksum() {
+        let blob = [&[0; 16][..], b"abc", &[0; 4], &77u64.to_be_bytes(), &[0; 1]].concat();
+        assert_eq!(appended_ns(&blob, 3), 77);
+        assert_eq!(appended_ns(&blob[..28], 3), 0);
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Memory {
     /// Copies that are served and must not be, since they are out of date or drained: their server has started again, and
     /// serves all that it has. A drained one that nobody else serves does.
     pub(super) fn risen<'a>(&'a self, listing: &'a Listing) -> impl Iterator<Item = (Volume, &'a str)> {
-        let others = |volume: &Volume, name: &String| listing.holders(*volume).keys().any(|other| *other != name.as_str());
+        let others = |volume: &Volume, name: &String| {
+            listing.holders(*volume).keys().any(|other| *other != name.as_str())
+        };
         let drained = self.drained.iter().filter(move |(volume, name)| others(volume, name));
         self.stood_down.iter().chain(drained).filter_map(|(volume, name)| {
             let server = listing.servers.get(name)?;

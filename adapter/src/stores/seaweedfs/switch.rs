@@ -8,13 +8,16 @@
 use super::job::{Job, Note};
 use super::server::{End, Lasts, Presence, Server};
 use crate::contract::Refusal;
-use isotherm_migration::{Fenced, Side};
+use isotherm_migration::{Fenced, Reason, Side};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// A master hears of what is mounted within some milliseconds.
 const HEARD: Duration = Duration::from_secs(20);
+
+/// So often a copy that is brought back may be written to before it is marked.
+const MOST_SLIPS: u32 = 3;
 
 /// Of notes that are there or not.
 const YES: &str = "yes";
@@ -151,15 +154,47 @@ impl Job<'_> {
             return Err(self.conflict("was not switched by this migration"));
         }
         let target = self.target()?;
-        let end = self.stop_writes_of_target(&source, &target).await?;
-        // What is brought back is mounted, and nobody may unmount it as an old copy meanwhile.
-        self.store.stand_down(self.volume, source.name(), false);
-        self.bring_back(&source, &target, end).await?;
+        let mut slips = 0;
+        loop {
+            self.return_what_slipped(&source, &target).await?;
+            let end = self.stop_writes_of_target(&source, &target).await?;
+            // What is brought back is mounted, and nobody may unmount it as an old copy meanwhile.
+            self.store.stand_down(self.volume, source.name(), false);
+            match self.bring_back(&source, &target, end).await {
+                Ok(()) => break,
+                Err(refusal) if refusal.reason == Reason::Conflict && slips < MOST_SLIPS => slips += 1,
+                Err(refusal) => return Err(refusal),
+            }
+        }
         self.stand_up(&source).await?;
         self.stand_down(&target).await?;
         self.let_write(&self.writable()?.unwrap_or_default()).await?;
         self.set(Note::Reversed, YES)?;
         self.set(Note::Writable, "")
+    }
+
+    /// Gives those that serve what was written to the copy that an attempt before this one brought back. They take writes
+    /// for that moment.
+    async fn return_what_slipped(&self, source: &Server, target: &Server) -> Result<(), Refusal> {
+        let Some(fenced) = self.writable()?.filter(|_| self.has(Note::Reversing).unwrap_or(false)) else {
+            return Ok(());
+        };
+        let Some(idx_bytes) = fenced.get(source.name()).copied() else { return Ok(()) };
+        let longer = source.mounted(self.volume).await?.is_some_and(|there| there.end.idx_bytes > idx_bytes);
+        if !longer || target.mounted(self.volume).await?.is_none() {
+            return Ok(());
+        }
+        source.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+        let serving =
+            |name: &String| if name == source.name() { target.name().to_owned() } else { name.clone() };
+        let replicas = fenced.iter().map(|(name, idx_bytes)| (serving(name), *idx_bytes)).collect();
+        self.let_write(&replicas).await?;
+        let mut servers = Vec::new();
+        for (name, idx_bytes) in &replicas {
+            servers.push((self.store.server(name)?, *idx_bytes));
+        }
+        servers.push((source.clone(), idx_bytes));
+        self.reconcile(&servers, replicas.len()).await
     }
 
     async fn stop_writes_of_target(&self, source: &Server, target: &Server) -> Result<End, Refusal> {

@@ -5,7 +5,7 @@ use crate::call::Due;
 use crate::end::{End, Expiry};
 use crate::request::{Command, Question, Step};
 use crate::spec::Path;
-use crate::state::{Doing, FenceHold, Probe, State, Underway};
+use crate::state::{FenceHold, Probe, State, Underway};
 
 impl Migration {
     /// Sends what is due, and notes beforehand what that may leave in the store.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use isotherm_tests::history::{Operation, Registers, Violation, violations};
 use isotherm_tests::process::wait_for;
 use serde_json::Value;
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
@@ -97,25 +98,22 @@ impl Lane {
     pub(super) fn histories(
         &self,
         tried: &Try,
-        phase: &str,
         registers: &Registers,
         operations: &[Operation],
     ) -> Result<usize> {
-        let spells = self.programs.spells(&tried.id)?;
-        let in_phases = |wrong: &Violation| -> Vec<&str> {
-            let [begun_us, ended_us] =
-                [wrong.begun_us, wrong.ended_us].map(|us| i64::try_from(us).unwrap_or(i64::MAX));
-            let met = spells.iter().filter(|(_, spell)| begun_us < spell.end && spell.start <= ended_us);
-            met.map(|(phase, _)| phase.as_str()).collect()
-        };
+        let mut attempts = Vec::new();
+        for id in &tried.ids {
+            attempts.push(self.programs.spells(id)?);
+        }
+        let told = |wrong: &Violation| told_of(&attempts, wrong);
         let stale = |wrong: &Violation| {
-            let (fault, phases) = (tried.row.fault, in_phases(wrong));
+            let (fault, (phases, ended)) = (tried.row.fault, told(wrong));
             let by = wrong.stale_us.map(Duration::from_micros);
-            by.is_some_and(|by| self.store.may_be_late(&Late { fault, phases: &phases, ended: phase, by }))
+            by.is_some_and(|by| self.store.may_be_late(&Late { fault, phases: &phases, ended, by }))
         };
         let (stale, wrong): (Vec<_>, Vec<_>) =
             violations(&self.registers, operations).into_iter().partition(stale);
-        let said = |wrong: Violation| format!("{} (in {})", wrong.what, in_phases(&wrong).join(", "));
+        let said = |wrong: Violation| format!("{} (in {})", wrong.what, told(&wrong).0.join(", "));
         let mut wrong: Vec<String> = wrong.into_iter().map(said).collect();
         let mut session = self.store.sessions()(Way::Told);
         for (key, register) in registers {
@@ -140,6 +138,20 @@ impl Lane {
         ensure!(wrong.is_empty(), "{count} violations: {}", wrong.join("; "));
         Ok(stale.len())
     }
+}
+
+/// When a migration was in which phase.
+type Spells = Vec<(String, Range<i64>)>;
+
+/// The phases that a migration was in while this was read, and the one that it ended in: the last one that had begun.
+fn told_of<'a>(attempts: &'a [Spells], wrong: &Violation) -> (Vec<&'a str>, &'a str) {
+    let [begun_us, ended_us] =
+        [wrong.begun_us, wrong.ended_us].map(|us| i64::try_from(us).unwrap_or(i64::MAX));
+    let had_begun = |spells: &&Spells| spells.first().is_some_and(|(_, spell)| spell.start <= ended_us);
+    let Some(spells) = attempts.iter().rev().find(had_begun) else { return (Vec::new(), "") };
+    let met = spells.iter().filter(|(_, spell)| begun_us < spell.end && spell.start <= ended_us);
+    let ended = spells.last().map_or("", |(phase, _)| phase.as_str());
+    (met.map(|(phase, _)| phase.as_str()).collect(), ended)
 }
 
 /// Ends that a row may have. Whoever kills a program of ours only delays; a store that fails may make its migration
