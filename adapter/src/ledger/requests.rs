@@ -226,7 +226,8 @@ fn followed(
         Done::Replicated if terms.engine => serve(&mut begun, Side::Target),
         Done::Reversed => serve(&mut begun, Side::Source),
         Done::Fenced { .. } => begun.fence = Some(FenceMade { epoch: new, since_ms: now_ms }),
-        Done::Unfenced => begun.fence = None,
+        // Writes go on: what was compared is not what will be switched to.
+        Done::Unfenced => (begun.fence, begun.verified) = (None, None),
         Done::Verified(verification) => begun.verified = Some(verification.clone()),
         Done::Retired | Done::Aborted => (begun.ended_ms, begun.fence) = (Some(now_ms), None),
         Done::Validated(_) | Done::Prepared | Done::Replicated | Done::CaughtUp { .. } => {}

@@ -79,6 +79,13 @@ impl Call {
         Self { request, refusals: 0, throttlings: 0, silent: 0, status, running: None, stale: false }
     }
 
+    /// Puts off a call that has not been made.
+    pub(crate) fn wait_until(&mut self, at: Moment) {
+        if self.is_waiting() {
+            self.status = Status::Waiting { at };
+        }
+    }
+
     pub(crate) fn kind(&self) -> StepKind {
         self.request.step.kind()
     }

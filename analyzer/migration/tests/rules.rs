@@ -260,12 +260,37 @@ fn writes_are_stopped_no_longer_than_the_budget_and_not_too_often() {
         assert_eq!((hand.phase(), hand.now), (Phase::Unfencing, begun.after_ms(10_000)));
         hand.succeed();
         if fence < 3 {
-            assert_eq!(hand.phase(), Phase::Ready);
-            hand.wait().succeed();
+            assert_eq!(hand.phase(), Phase::Verifying);
+            hand.wait().succeed_until(|hand| hand.phase() == Phase::Fencing);
         }
     }
     assert_eq!(hand.migration.cause(), Some(&Cause::FenceBudget));
     assert_eq!(hand.migration.traces().fence, None, "it stops with writes going on");
+}
+
+#[test]
+fn once_writes_have_gone_on_the_copy_is_compared_again() {
+    let mut hand = Hand::at(spec(), Phase::Committing);
+    while hand.phase() == Phase::Committing {
+        hand.refuse(NOT_NOW).wait();
+    }
+    assert_eq!(hand.phase(), Phase::Unfencing);
+    hand.succeed();
+    assert_eq!(hand.phase(), Phase::Verifying);
+    let verified = |hand: &Hand| hand.steps().iter().filter(|step| **step == StepKind::Verify).count();
+    hand.wait();
+    assert_eq!(verified(&hand), 2, "the first comparison counts no longer");
+    hand.succeed_until(|hand| hand.phase() == Phase::Committing);
+    assert_eq!(verified(&hand), 2);
+    // Where all fences are spent it is compared only when somebody says that it is to go on.
+    let mut hand = Hand::at(with_policy(|policy| policy.retry.most_fences = 1), Phase::Fencing);
+    hand.refuse(NOT_NOW).event(Event::Resumed { term: Term(2) });
+    hand.succeed();
+    assert_eq!((hand.phase(), hand.migration.stopped_in()), (Phase::NeedsOperator, Some(Phase::Verifying)));
+    assert_eq!(verified(&hand), 1);
+    assert_eq!(hand.want(Action::Retry), None);
+    hand.succeed_until(|hand| hand.phase() == Phase::Completed);
+    assert_eq!(verified(&hand), 2);
 }
 
 #[test]

@@ -225,12 +225,21 @@ impl Migration {
             Then::Abort(end) => self.abort(underway, end),
             Then::Ready(gate) => {
                 let spent = underway.fences >= self.spec.policy.retry.most_fences;
-                let backoff_ms = self.spec.policy.retry.backoff_ms(underway.fences);
-                let open = match self.spec.policy.switch {
-                    SwitchWhen::AtOnce if !spent => Open::From(self.clock.after_ms(backoff_ms)),
-                    SwitchWhen::AtOnce | SwitchWhen::Told => Open::No,
+                let at = self.clock.after_ms(self.spec.policy.retry.backoff_ms(underway.fences));
+                underway.doing = match (gate, self.spec.policy.switch) {
+                    (gate @ Gate::Copy, SwitchWhen::AtOnce) if !spent => {
+                        Doing::Ready { gate, open: Open::From(at), call: None }
+                    }
+                    (gate @ Gate::Copy, SwitchWhen::AtOnce | SwitchWhen::Told) => {
+                        Doing::Ready { gate, open: Open::No, call: None }
+                    }
+                    // Writes go on that the copy was not compared with.
+                    (Gate::Switch(_), SwitchWhen::AtOnce | SwitchWhen::Told) => {
+                        let mut call = self.call(underway.epochs, Step::Verify);
+                        call.wait_until(at);
+                        Doing::Verifying { call }
+                    }
                 };
-                underway.doing = Doing::Ready { gate, open, call: None };
                 if spent {
                     return State::NeedsOperator { why: Cause::FenceBudget, underway };
                 }

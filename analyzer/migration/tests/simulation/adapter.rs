@@ -7,8 +7,8 @@ use crate::chance::Chance;
 use crate::flaw::AdapterFlaw;
 use crate::store::{Side, Store, WRITE_BYTES};
 use isotherm_migration::{
-    Copies, Done, Epoch, Fate, Fenced, Observation, Outcome, Path, Position, Progress, Question, Reason,
-    Request, RequestId, Side as Served, Step, Term, Told, Validated, Verification, Warrant,
+    Copies, Done, Epoch, Fate, Fenced, MigrationId, Observation, Outcome, Path, Position, Progress, Question,
+    Reason, Request, RequestId, Side as Served, Step, Term, Told, Validated, Verification, Warrant,
 };
 use std::collections::BTreeMap;
 
@@ -35,6 +35,12 @@ const NOT_NOW: Reason = Reason::Transient { retry_after_ms: None };
 impl Adapter {
     pub(crate) fn new(store: Store, path: Path, flaw: AdapterFlaw) -> Self {
         let promised = store.serving;
+        // What an earlier migration of the partition found before it was aborted.
+        let earlier = (flaw == AdapterFlaw::KeepsVerification).then(|| Verification {
+            migration: MigrationId::new("m0").unwrap(),
+            epoch: store.serving,
+            evidence: "all writes".to_owned(),
+        });
         Self {
             store,
             path,
@@ -44,7 +50,7 @@ impl Adapter {
             promised,
             requests: BTreeMap::new(),
             running: None,
-            verified: None,
+            verified: earlier,
             hand_over: 0,
             down: false,
             throttled: false,
@@ -115,6 +121,9 @@ impl Adapter {
             .about
             .as_ref()
             .map(|id| self.requests.get(id).map_or(Fate::Unheard, |(_, fate)| fate.clone()));
+        if self.store.serves == Side::Target {
+            self.store.grounds.looked(self.store.now_ms, self.store.serving);
+        }
         Told::State(Observation {
             fate,
             serving: self.store.serving,
@@ -186,6 +195,16 @@ impl Adapter {
         }
     }
 
+    /// The last stream of progress is over.
+    pub(crate) fn unwatched(&mut self) {
+        if self.flaw == AdapterFlaw::StopsUnwatched
+            && let Some(request) = self.running.take()
+        {
+            self.undo_hand_over();
+            self.settle(&request, Fate::Refused(NOT_NOW));
+        }
+    }
+
     /// Some time passes: what runs goes on.
     pub(crate) fn tick(&mut self, chance: &mut Chance) {
         if self.store.link && !self.throttled {
@@ -239,8 +258,23 @@ impl Adapter {
                 }
             }
             Step::Verify => {
-                if !self.store.equal() && self.flaw != AdapterFlaw::VerifiesBlindly {
+                let compares = match self.flaw {
+                    AdapterFlaw::VerifiesBlindly => false,
+                    AdapterFlaw::KeepsVerification => self.verified.is_none(),
+                    AdapterFlaw::None
+                    | AdapterFlaw::SkipsEpochs
+                    | AdapterFlaw::SkipsTerms
+                    | AdapterFlaw::UnfencesBlindly
+                    | AdapterFlaw::ForgetsRequests
+                    | AdapterFlaw::AbortLeavesSlot
+                    | AdapterFlaw::TakesAnyWarrant
+                    | AdapterFlaw::StopsUnwatched => true,
+                };
+                if compares && !self.store.equal() {
                     return Fate::Refused(Reason::Mismatch);
+                }
+                if compares {
+                    self.store.grounds.passed(&request.id.migration, self.store.serving);
                 }
                 let verification = Verification {
                     migration: request.id.migration.clone(),
@@ -272,8 +306,14 @@ impl Adapter {
         }
         self.hand_over = 0;
         self.store.copy(usize::MAX);
-        self.serve(Side::Target, request);
+        self.switch(request, None);
         Fate::Done(Done::Replicated)
+    }
+
+    /// The target serves from now on.
+    fn switch(&mut self, request: &Request, warrant: Option<&Warrant>) {
+        self.serve(Side::Target, request);
+        self.store.grounds.switched(self.store.now_ms, self.store.serving, warrant);
     }
 
     fn serve(&mut self, side: Side, request: &Request) {
@@ -347,6 +387,9 @@ impl Adapter {
                 if self.store.target.is_none() {
                     return Fate::Refused(Reason::Conflict);
                 }
+                if matches!(request.step, Step::StartReplication { .. }) {
+                    self.void();
+                }
                 self.running = Some(request.clone());
                 return Fate::Running;
             }
@@ -362,6 +405,7 @@ impl Adapter {
                 let Some(source) = &mut self.store.source else { return Fate::Refused(Reason::Conflict) };
                 source.open = true;
                 self.store.fence = None;
+                self.void();
                 Done::Unfenced
             }
             Step::ReverseSwitch => {
@@ -370,14 +414,16 @@ impl Adapter {
                 };
                 source.writes.extend(target.writes.iter().skip(self.store.switched_at));
                 self.serve(Side::Source, request);
+                self.void();
                 Done::Reversed
             }
             Step::RetireSource => {
                 if self.store.serves != Side::Target {
                     self.store.violations.push("the serving copy was retired".to_owned());
                 }
-                if self.verified.is_none() && !self.store.source_lost {
-                    self.store.violations.push("the source was retired without a verification".to_owned());
+                let (store, migration) = (&mut self.store, &request.id.migration);
+                if let Err(violation) = store.grounds.may_retire(store.now_ms, migration, store.serving) {
+                    store.violations.push(violation);
                 }
                 if !self.store.mirrored {
                     self.store.source = None;
@@ -390,6 +436,7 @@ impl Adapter {
                     self.settle(&request, Fate::Refused(Reason::Conflict));
                     self.undo_hand_over();
                 }
+                self.void();
                 self.store.target = None;
                 self.store.slot = self.flaw == AdapterFlaw::AbortLeavesSlot;
                 self.store.link = false;
@@ -397,6 +444,14 @@ impl Adapter {
             }
         };
         Fate::Done(done)
+    }
+
+    /// What was compared counts no longer: the copy is made anew or goes, or writes go on.
+    fn void(&mut self) {
+        self.store.grounds.void();
+        if self.flaw != AdapterFlaw::KeepsVerification {
+            self.verified = None;
+        }
     }
 
     fn undo_hand_over(&mut self) {
@@ -411,9 +466,17 @@ impl Adapter {
     fn commit(&mut self, request: &Request, warrant: &Warrant) -> Fate {
         let new = request.epochs.unwrap().new;
         let verified = match warrant {
-            Warrant::Verified(verification) => self.verified.as_ref() == Some(verification),
+            Warrant::Verified(_) if self.flaw == AdapterFlaw::TakesAnyWarrant => true,
+            Warrant::Verified(verification) => {
+                self.verified.as_ref() == Some(verification) && verification.epoch == self.store.serving
+            }
             Warrant::DataLoss(_) => true,
         };
+        let (store, migration) = (&mut self.store, &request.id.migration);
+        // A good adapter would refuse it; nobody should have asked.
+        if let Err(violation) = store.grounds.may_switch(migration, store.serving, warrant) {
+            store.violations.push(violation);
+        }
         if !verified {
             return Fate::Refused(Reason::Mismatch);
         }
@@ -427,13 +490,13 @@ impl Adapter {
                 return Fate::Refused(NOT_NOW);
             }
             self.store.copy(usize::MAX);
-            self.serve(Side::Target, request);
+            self.switch(request, Some(warrant));
             self.store.mirrored = true;
             if let Some(survivor) = &mut self.store.source {
                 survivor.open = true;
             }
         } else {
-            self.serve(Side::Target, request);
+            self.switch(request, Some(warrant));
         }
         Fate::Done(Done::Committed)
     }

@@ -2,6 +2,7 @@
 //!
 //! Each copy knows by itself only whether it takes writes. That exactly one does is what the migration has to see to.
 
+use crate::grounds::Grounds;
 use isotherm_migration::Epoch;
 use std::collections::BTreeSet;
 
@@ -48,12 +49,15 @@ pub(crate) struct Store {
     /// A write that is not copied as it is, once.
     pub(crate) corrupts: bool,
     pub(crate) acknowledged: BTreeSet<u64>,
+    /// What a switch and a removal may be founded on.
+    pub(crate) grounds: Grounds,
+    pub(crate) now_ms: u64,
     /// What was seen that must never be.
     pub(crate) violations: Vec<String>,
 }
 
 impl Store {
-    pub(crate) fn new(writes: u64) -> Self {
+    pub(crate) fn new(writes: u64, probation_ms: u64) -> Self {
         let acknowledged: BTreeSet<u64> = (0..writes).collect();
         Self {
             serving: Epoch(7),
@@ -70,6 +74,8 @@ impl Store {
             mirrored: false,
             corrupts: false,
             acknowledged,
+            grounds: Grounds::new(probation_ms),
+            now_ms: 0,
             violations: Vec::new(),
         }
     }

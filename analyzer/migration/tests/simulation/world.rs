@@ -2,7 +2,9 @@
 //! replaced, an operator with wishes, clients, and a clock that only this has.
 
 mod operator;
+mod runner;
 mod truth;
+mod watchers;
 
 use crate::adapter::Adapter;
 use crate::chance::Chance;
@@ -10,9 +12,10 @@ use crate::flaw::{AdapterFlaw, RunnerFlaw};
 use crate::scenario::{Scenario, Zombies};
 use crate::store::{Side, Store};
 use isotherm_migration::{
-    Cause, Command, Done, End, Event, Migration, Moment, Outcome, Phase, Reason, Step, Term, Told,
+    Cause, Command, End, Event, Migration, Moment, Origin, Phase, Reason, Step, Term, Told,
 };
 use std::collections::BTreeSet;
+pub(crate) use watchers::{Watchers, Watching};
 
 /// Milliseconds of a tick.
 const TICK_MS: u64 = 5;
@@ -63,6 +66,9 @@ pub(crate) struct World<'a> {
     pub(crate) events: u64,
     /// From which phase to which it went.
     pub(crate) ways: BTreeSet<(Phase, Phase)>,
+    watchers: Watchers,
+    /// All calls with their moments, and the last phase.
+    pub(crate) course: Vec<String>,
 }
 
 impl<'a> World<'a> {
@@ -70,9 +76,14 @@ impl<'a> World<'a> {
         scenario: &'a Scenario,
         chance: Chance,
         flaws: (AdapterFlaw, RunnerFlaw),
+        watchers: Watchers,
         verbose: bool,
     ) -> Self {
-        let mut store = Store::new(scenario.writes);
+        let probation_ms = match scenario.spec.origin {
+            Origin::Move { .. } => scenario.spec.policy.probation_ms,
+            Origin::Repair { .. } => 0,
+        };
+        let mut store = Store::new(scenario.writes, probation_ms);
         store.corrupts = scenario.corrupts;
         let migration = Migration::new(scenario.spec.clone(), Term(1), Moment(0)).unwrap();
         Self {
@@ -92,6 +103,8 @@ impl<'a> World<'a> {
             verbose,
             events: 0,
             ways: BTreeSet::new(),
+            watchers,
+            course: Vec::new(),
         }
     }
 
@@ -100,6 +113,7 @@ impl<'a> World<'a> {
         let mut over_ms = None;
         while self.now_ms < LIMIT_MS && over_ms.is_none_or(|over: u64| self.now_ms < over + DRAIN_MS) {
             self.now_ms += TICK_MS;
+            self.adapter.store.now_ms = self.now_ms;
             self.tick();
             self.adapter.store.check();
             self.check_told();
@@ -110,6 +124,7 @@ impl<'a> World<'a> {
                 over_ms = Some(self.now_ms);
             }
         }
+        self.course.push(format!("{:?}", self.journal.phase()));
         let mut found = std::mem::take(&mut self.adapter.store.violations);
         if found.is_empty() && over_ms.is_none() {
             found.push(format!("it neither ended nor stopped: {:?}", self.journal.phase()));
@@ -151,6 +166,7 @@ impl<'a> World<'a> {
         self.operator();
         self.admit();
         self.wake();
+        self.follow();
     }
 
     fn faults(&mut self) {
@@ -253,11 +269,7 @@ impl<'a> World<'a> {
                 let told = self.adapter.ask(term, &question);
                 self.post(To::Controller { term: from, event: Event::Observed { question, told } });
             }
-            Command::Watch { .. } => {
-                if let Some(progress) = self.adapter.progress() {
-                    self.post(To::Controller { term: from, event: Event::Progressed(progress) });
-                }
-            }
+            Command::Watch { .. } => self.watch(from),
             Command::Replan { .. } => {}
         }
     }
@@ -277,27 +289,9 @@ impl<'a> World<'a> {
         self.net.push(Message { at_ms, to: To::Controller { term: from, event } });
     }
 
-    /// What the runner makes of an unknown outcome.
-    fn taken_for(&self, step: &Step) -> Outcome {
-        match self.flaw {
-            RunnerFlaw::None | RunnerFlaw::CallsBeforeWriting => Outcome::Unknown,
-            RunnerFlaw::UnknownIsRefused => Outcome::Refused(Reason::Unsupported),
-            RunnerFlaw::UnknownIsDone => match step {
-                Step::PrepareTarget => Outcome::Done(Done::Prepared),
-                Step::StartReplication { .. } => Outcome::Done(Done::Replicated),
-                Step::CommitSwitch { .. } => Outcome::Done(Done::Committed),
-                Step::UnfenceSource => Outcome::Done(Done::Unfenced),
-                Step::ReverseSwitch => Outcome::Done(Done::Reversed),
-                Step::RetireSource => Outcome::Done(Done::Retired),
-                Step::Abort => Outcome::Done(Done::Aborted),
-                Step::AwaitCatchup { .. } => Outcome::Done(Done::CaughtUp { lag_bytes: 0 }),
-                Step::ValidateMigration | Step::Verify | Step::FenceSource => Outcome::Unknown,
-            },
-        }
-    }
-
     /// Something is on its way: it may be lost, come twice, come late.
     fn post(&mut self, to: To) {
+        let to = self.looked_away(to);
         let faults = if self.faulty() { self.scenario.network } else { 0 };
         if self.chance.percent(faults) {
             if let To::Adapter { from, command } = &to
@@ -323,9 +317,11 @@ impl<'a> World<'a> {
 
     /// An event comes to the controller of a term, if that is there.
     fn event(&mut self, term: Term, event: Event) {
-        let faulty = self.faulty() && self.scenario.controller > 0;
+        let (faulty, now) = (self.faulty() && self.scenario.controller > 0, self.moment());
+        // A runner does not write what is only told, unless the phase is another one by it.
+        let quiet = matches!(event, Event::Progressed(_));
         if let Some(zombie) = self.zombie.as_mut().filter(|zombie| zombie.term == term) {
-            let next = zombie.migration.handle(event, Moment(self.now_ms));
+            let next = zombie.migration.handle(event, now);
             if self.scenario.zombies == Zombies::Writing {
                 if self.journal.term() > term {
                     // The write is refused: nothing is done.
@@ -345,13 +341,20 @@ impl<'a> World<'a> {
         };
         let ended = controller.migration.end().is_some();
         let before = controller.migration.phase();
-        let next = controller.migration.handle(event.clone(), Moment(self.now_ms));
-        let again = controller.migration.handle(event.clone(), Moment(self.now_ms));
+        let next = controller.migration.handle(event.clone(), now);
+        let again = controller.migration.handle(event.clone(), now);
         assert_eq!(next, again, "the same event on the same migration");
-        self.events += 1;
         controller.migration = next.migration.clone();
         let after = next.migration.phase();
+        if quiet && next.commands.is_empty() {
+            if before != after {
+                self.journal = next.migration;
+            }
+            return;
+        }
+        self.events += 1;
         self.ways.insert((before, after));
+        self.note(&next.commands);
         if before != after || self.verbose {
             self.say(&format!("{before:?} -> {after:?} by {event:?}"));
         }
@@ -389,22 +392,30 @@ impl<'a> World<'a> {
     }
 
     fn wake(&mut self) {
+        let now = self.moment();
         let due = |controller: &Option<Controller>| {
             let controller = controller.as_ref()?;
             let at = controller.migration.deadline()?;
-            (at <= Moment(self.now_ms)).then_some(controller.term)
+            (at <= now).then_some(controller.term)
         };
         let terms = [due(&self.controller), due(&self.zombie)];
         for term in terms.into_iter().flatten() {
             self.event(term, Event::Due);
         }
-        if self.chance.percent(3) {
-            self.post(To::Controller { term: self.newest, event: Event::Unwatched });
-        }
-        if self.chance.percent(5)
-            && let Some(progress) = self.adapter.progress()
-        {
-            self.post(To::Controller { term: self.newest, event: Event::Progressed(progress) });
+    }
+
+    /// Notes what is done. Where a copy can go on is left out: it is told by those who watch it, too.
+    fn note(&mut self, commands: &[Command]) {
+        for command in commands {
+            match command {
+                Command::Perform { term, request } => {
+                    self.course.push(format!("{} {} of {term}", self.now_ms, request.id));
+                    if matches!(request.step, Step::StartReplication { .. }) {
+                        self.watchers.copying = Some(request.id.clone());
+                    }
+                }
+                Command::Ask { .. } | Command::Watch { .. } | Command::Replan { .. } => {}
+            }
         }
     }
 

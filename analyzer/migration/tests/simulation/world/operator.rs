@@ -8,6 +8,9 @@ impl World<'_> {
         let Some(controller) = &self.controller else { return };
         let (permitted, term) = (controller.migration.permits(&action), controller.term);
         let denied = controller.migration.handle(Event::Wanted(action.clone()), Moment(self.now_ms)).denied;
+        if action == Action::Complete && permitted.is_ok() {
+            self.adapter.store.grounds.completed(self.now_ms);
+        }
         // Time passes in one and not in the other, so only a fresh denial can differ.
         if permitted.is_ok() {
             assert_eq!(denied, None, "{action:?} was permitted");
@@ -61,6 +64,7 @@ impl World<'_> {
             && self.journal.permits(&accept).is_ok()
         {
             self.loss_accepted = true;
+            self.adapter.store.grounds.loss_accepted = true;
             self.want(accept);
         } else if self.retries < 12 {
             self.retries += u32::from(!self.faulty());
