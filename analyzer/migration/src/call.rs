@@ -95,11 +95,6 @@ impl Call {
         matches!(self.status, Status::Waiting { .. })
     }
 
-    /// Whether it is known to run.
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
     /// Whether `number` is the question that is open.
     pub(crate) fn asked(&self, number: u32) -> bool {
         matches!(self.status, Status::Asking { number: open, .. } if open == number)
@@ -167,8 +162,8 @@ impl Call {
     }
 
     fn runs(&mut self, policy: &Policy, now: Moment) -> Turn {
-        self.running.get_or_insert_with(|| Watchdog::new(now));
-        self.status = Status::AskAt { at: now.after_ms(policy.poll_ms) };
+        let watchdog = self.running.get_or_insert_with(|| Watchdog::new(now));
+        self.status = Status::AskAt { at: now.after_ms(watchdog.poll_ms(now, policy.poll_ms)) };
         Turn::Wait
     }
 
@@ -216,16 +211,6 @@ impl Call {
     pub(crate) fn progressed(&mut self, progress: &Progress, now: Moment) {
         if let Some(watchdog) = &mut self.running {
             watchdog.look(progress, now);
-        }
-    }
-
-    /// Nobody tells of its progress any more. Where the adapter is silent, that is why, and is waited for.
-    pub(crate) fn unwatched(&mut self, now: Moment) {
-        if let Status::AskAt { .. } = self.status
-            && self.is_running()
-            && self.silent == 0
-        {
-            self.ask(now);
         }
     }
 

@@ -43,8 +43,6 @@ pub enum Event {
     },
     /// The adapter told how far it is.
     Progressed(Progress),
-    /// The stream of progress has ended, so that what ran may have an outcome: it is asked for now.
-    Unwatched,
     /// The moment of [`crate::Migration::deadline`] has come.
     Due,
 }

@@ -22,7 +22,7 @@ mod send;
 mod time;
 mod told;
 
-use crate::answer::{Fate, Outcome, Progress, Reason, Told};
+use crate::answer::{Outcome, Progress, Reason};
 use crate::call::{Call, Turn};
 use crate::end::{Cause, End, Expiry};
 use crate::event::{Denied, Event};
@@ -80,14 +80,14 @@ impl Migration {
     pub fn handle(&self, event: Event, now: Moment) -> Transition {
         let mut next = self.clone();
         next.clock = self.clock.max(now);
-        let runs = says_that_a_call_runs(&event);
+        let resumed = matches!(event, Event::Resumed { .. });
         let denied = next.take(event);
         let mut commands = Vec::new();
         if next.superseded.is_none() {
             next.elapse();
             commands.extend(next.send());
             commands.extend(next.replan().filter(|_| self.end().is_none()));
-            commands.extend(next.watch().filter(|_| runs));
+            commands.extend(next.watch().filter(|_| resumed && next.term != self.term));
         }
         Transition { migration: next, commands, denied }
     }
@@ -110,10 +110,6 @@ impl Migration {
             Event::Answered { request, outcome } => self.answered(&request, outcome),
             Event::Observed { question, told } => self.told(&question, told),
             Event::Progressed(progress) => self.progressed(&progress),
-            Event::Unwatched => {
-                let now = self.clock;
-                self.call_mut().into_iter().for_each(|call| call.unwatched(now));
-            }
             Event::Due => {}
         }
         None
@@ -262,23 +258,6 @@ impl Migration {
             | State::Ended(_) => false,
         };
         self.paused && !urgent
-    }
-}
-
-/// Whether it says that a call is under way at the adapter.
-fn says_that_a_call_runs(event: &Event) -> bool {
-    match event {
-        Event::Answered { outcome, .. } => *outcome == Outcome::Accepted,
-        Event::Observed { told: Told::State(seen), .. } => seen.fate == Some(Fate::Running),
-        Event::Observed { told: Told::Refused(_) | Told::Unknown, .. }
-        | Event::Admitted
-        | Event::Resumed { .. }
-        | Event::TopologyMoved { .. }
-        | Event::WindowOpened
-        | Event::Wanted(_)
-        | Event::Progressed(_)
-        | Event::Unwatched
-        | Event::Due => false,
     }
 }
 

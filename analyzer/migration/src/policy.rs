@@ -28,7 +28,7 @@ pub struct Policy {
     pub bytes_per_s: Option<u64>,
     /// After so long a call's outcome is unknown.
     pub call_timeout_ms: u64,
-    /// How often a step that runs, or an adapter that does not answer, is asked.
+    /// The longest between two questions to a step that runs, or to an adapter that does not answer.
     pub poll_ms: u64,
     /// What is tried again, and how.
     pub retry: Retry,

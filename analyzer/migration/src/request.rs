@@ -26,8 +26,8 @@ pub enum Command {
         /// Which question this is; an answer to an older one is of no interest.
         question: Question,
     },
-    /// Follow WatchProgress, if it is not followed yet. What comes is told as [`crate::Event::Progressed`], and
-    /// the end of the stream as [`crate::Event::Unwatched`]; without either all goes on, later.
+    /// Follow WatchProgress, if it is not followed yet. What comes is told as [`crate::Event::Progressed`]; a stream
+    /// that ends, or never comes, changes nothing.
     Watch {
         /// Of which migration.
         migration: MigrationId,

@@ -7,11 +7,17 @@ use crate::answer::Progress;
 use crate::ids::Moment;
 use serde::{Deserialize, Serialize};
 
+/// The shortest time between two questions.
+const SOONEST_MS: u64 = 100;
+
 /// The timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Watchdog {
     /// The last progress, or the beginning.
     since: Moment,
+    /// When it was first known to run. Absent in what was written before this was noted: then it has run for long.
+    #[serde(default)]
+    begun: Option<Moment>,
     /// The most that was done. Only more is progress: a store that copies in circles gets nowhere.
     done: u64,
     /// The least lag that was told.
@@ -23,12 +29,19 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn new(now: Moment) -> Self {
-        Self { since: now, done: 0, lag_bytes: None, throttled: false, resume: None }
+        Self { since: now, begun: Some(now), done: 0, lag_bytes: None, throttled: false, resume: None }
     }
 
     /// Waits anew, from now on.
     pub(crate) fn restart(&mut self, now: Moment) {
         self.since = now;
+    }
+
+    /// After how long it is asked about again: a quarter of the time that it has run, in bounds. What is over soon is heard
+    /// of soon, since writes may wait for it.
+    pub(crate) fn poll_ms(&self, now: Moment, longest_ms: u64) -> u64 {
+        let ran_ms = self.begun.map_or(u64::MAX, |begun| now.0.saturating_sub(begun.0));
+        (ran_ms / 4).clamp(SOONEST_MS.min(longest_ms), longest_ms)
     }
 
     /// Looks at how far the step is.
@@ -78,6 +91,16 @@ mod tests {
         assert_eq!(watchdog.stalls_at(100), Some(Moment(105)), "done fell, then rose to where it was");
         watchdog.look(&progress(10, Some(49), false), Moment(20));
         assert_eq!(watchdog.stalls_at(100), Some(Moment(120)));
+    }
+
+    #[test]
+    fn what_is_over_soon_is_asked_about_soon() {
+        let watchdog = Watchdog::new(Moment(1_000));
+        let polls = [1_000, 1_400, 3_000, 60_000].map(|now| watchdog.poll_ms(Moment(now), 2_000));
+        assert_eq!(polls, [100, 100, 500, 2_000]);
+        assert_eq!(watchdog.poll_ms(Moment(1_000), 10), 10, "the policy's bound is one");
+        let before = Watchdog { begun: None, ..watchdog };
+        assert_eq!(before.poll_ms(Moment(1_000), 2_000), 2_000);
     }
 
     #[test]

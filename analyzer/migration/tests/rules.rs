@@ -119,18 +119,6 @@ fn a_copy_that_does_not_move_is_given_up() {
 }
 
 #[test]
-fn what_ran_is_asked_about_as_soon_as_nobody_tells_of_it_any_more() {
-    let mut hand = Hand::calling(spec(), StepKind::StartReplication);
-    let asked = |hand: &Hand| hand.questions.len();
-    hand.event(Event::Unwatched);
-    assert_eq!(asked(&hand), 0, "the call itself is not answered yet");
-    hand.answer(Outcome::Accepted).event(Event::Unwatched);
-    assert_eq!(asked(&hand), 1);
-    hand.event(Event::Unwatched);
-    assert_eq!(asked(&hand), 1, "one question at a time");
-}
-
-#[test]
 fn the_next_attempt_goes_on_where_the_last_one_was() {
     let mut hand = Hand::calling(spec(), StepKind::StartReplication);
     hand.answer(Outcome::Accepted).event(Event::Progressed(progress(7, false)));

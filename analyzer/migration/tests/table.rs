@@ -106,7 +106,6 @@ fn events(hand: &Hand) -> Vec<Event> {
         Event::TopologyMoved { revision: Revision(4) },
         Event::WindowOpened,
         Event::Progressed(progress(5, true)),
-        Event::Unwatched,
         Event::Due,
     ]);
     for call in &hand.calls {

@@ -29,16 +29,13 @@ pub use seen::{Board, Eta, Seen};
 pub use shifts::UndoShift;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 /// Messages that wait. Callers wait too once it is full.
 const MESSAGES: usize = 1_024;
-
-/// An adapter is asked because a stream of progress has ended no more often than this.
-const UNWATCHED: Duration = Duration::from_millis(250);
 
 /// What the runner has to be told of the world.
 pub trait Connect: Send + Sync + 'static {
@@ -224,8 +221,6 @@ struct Running {
     entry: Entry,
     pace: Pace,
     watched: bool,
-    /// When its adapter was last asked because a stream had ended.
-    asked: Option<Instant>,
 }
 
 struct Runner<'a> {
@@ -286,8 +281,7 @@ impl Runner<'_> {
         for entry in self.journal.unfinished()? {
             let id = entry.migration.spec().id.clone();
             tracing::info!(migration = %id, phase = %name_of(entry.migration.phase()), "a migration goes on");
-            self.running
-                .insert(id.clone(), Running { entry, pace: Pace::default(), watched: false, asked: None });
+            self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false });
             self.happen(&id, Event::Resumed { term }, Vec::new())?;
         }
         self.resume_shifts()?;
@@ -341,11 +335,6 @@ impl Runner<'_> {
             Message::Unwatched(id) => {
                 if let Some(running) = self.running.get_mut(&id) {
                     running.watched = false;
-                    // An adapter whose streams end at once is not asked without a pause.
-                    if running.asked.is_none_or(|asked| asked.elapsed() >= UNWATCHED) {
-                        running.asked = Some(Instant::now());
-                        self.happen(&id, Event::Unwatched, Vec::new())?;
-                    }
                 }
             }
             Message::Shift(heard) => self.hear_of_shift(heard)?,
@@ -376,8 +365,7 @@ impl Runner<'_> {
         let entry = Entry { migration, about };
         let wanted = Line::own(now_ms, Kind::Wanted, what).of(&id, &partition).by(&by, &reason);
         self.journal.begin(&entry, &[wanted])?;
-        self.running
-            .insert(id.clone(), Running { entry, pace: Pace::default(), watched: false, asked: None });
+        self.running.insert(id.clone(), Running { entry, pace: Pace::default(), watched: false });
         Ok(id)
     }
 
@@ -483,7 +471,7 @@ impl Runner<'_> {
     fn happen(&mut self, id: &MigrationId, event: Event, mut lines: Vec<Line>) -> Result<(), JournalError> {
         let now_ms = self.outside.now_ms();
         let Some(running) = self.running.get_mut(id) else { return Ok(()) };
-        let quiet = matches!(event, Event::Progressed(_) | Event::Unwatched | Event::Due);
+        let quiet = matches!(event, Event::Progressed(_) | Event::Due);
         let before = running.entry.migration.phase();
         let next = running.entry.migration.handle(event, self.journal.now());
         let after = next.migration.phase();

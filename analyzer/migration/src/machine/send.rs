@@ -5,7 +5,7 @@ use crate::call::Due;
 use crate::end::{End, Expiry};
 use crate::request::{Command, Question, Step};
 use crate::spec::Path;
-use crate::state::{FenceHold, Probe, State, Underway};
+use crate::state::{Doing, FenceHold, Probe, State, Underway};
 
 impl Migration {
     /// Sends what is due, and notes beforehand what that may leave in the store.
@@ -30,7 +30,10 @@ impl Migration {
                 if let Some(call) = self.call_mut() {
                     call.sent(&policy, now);
                 }
+                let watch =
+                    matches!(request.step, Step::StartReplication { .. }).then(|| self.watch()).flatten();
                 commands.push(Command::Perform { term, request });
+                commands.extend(watch);
             }
             Some((Due::Ask, request)) => {
                 if let Some(call) = self.call_mut() {
@@ -85,10 +88,24 @@ impl Migration {
         }
     }
 
-    /// To follow the progress of a call that runs.
+    /// To follow the progress, where there is a copy that makes any.
     pub(super) fn watch(&self) -> Option<Command> {
         let State::Underway(underway) = &self.state else { return None };
-        let call = underway.call().filter(|call| call.is_running())?;
-        Some(Command::Watch { migration: self.spec.id.clone(), resume: call.resume_token() })
+        let resume = match &underway.doing {
+            Doing::Replicating { call, .. } | Doing::CatchingUp { call, .. } | Doing::Engine { call, .. } => {
+                call.resume_token()
+            }
+            Doing::Preparing { .. }
+            | Doing::Verifying { .. }
+            | Doing::Ready { .. }
+            | Doing::Fencing { .. }
+            | Doing::Unfencing { .. }
+            | Doing::Committing { .. }
+            | Doing::Switched { .. }
+            | Doing::Retiring { .. }
+            | Doing::Aborting { .. }
+            | Doing::Reversing { .. } => return None,
+        };
+        Some(Command::Watch { migration: self.spec.id.clone(), resume })
     }
 }
