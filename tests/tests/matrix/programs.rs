@@ -136,7 +136,7 @@ impl Programs {
     pub(crate) fn act(&self, verb: &str, id: &str) -> Result<()> {
         let mut last = String::new();
         let yes: &[&str] = match verb {
-            "switch" | "reverse" | "complete" | "accept-loss" => &["--yes"],
+            "approve" | "switch" | "reverse" | "complete" | "retry" | "accept-loss" => &["--yes"],
             _ => &[],
         };
         let done = wait_for(verb, LIMIT, || {
@@ -197,8 +197,9 @@ impl Programs {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let journal = Connection::open_with_flags(self.path("data/migrations.sqlite"), flags)?;
         journal.busy_timeout(LIMIT)?;
-        let mut lines = journal
-            .prepare("SELECT at_ms, what FROM diary WHERE migration = ?1 AND kind = 'phase' ORDER BY number")?;
+        let mut lines = journal.prepare(
+            "SELECT at_ms, what FROM diary WHERE migration = ?1 AND kind = 'phase' ORDER BY number",
+        )?;
         let lines = lines.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(lines.collect::<Result<_, _>>()?)
     }
