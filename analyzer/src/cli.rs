@@ -65,7 +65,7 @@ const VERSION: &str = if cfg!(feature = "failpoints") {
         isotherm forecast FILE.csv          what comes after a column of numbers\n  \
         isotherm plan simulate --help       what would move if a node failed\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, or not all of a plan can be done,\n\
-        5 copy and source differ, 6 it took too long, 8 the analyzer cannot be reached."
+        5 copy and source differ, 6 it took too long, 7 you may not, 8 the analyzer cannot be reached."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -212,6 +212,9 @@ enum Failure {
     /// 6.
     #[error("{0}")]
     TimedOut(String),
+    /// 7.
+    #[error("{0}")]
+    Denied(String),
     /// 8.
     #[error(
         "cannot reach the analyzer at {server} ({cause}); start one with `isotherm serve`, or name another \
@@ -235,6 +238,7 @@ impl Failure {
             Self::Refused(_) => 4,
             Self::Mismatch(_) => 5,
             Self::TimedOut(_) => 6,
+            Self::Denied(_) => 7,
             Self::Unreachable { .. } => 8,
         }
     }
@@ -361,8 +365,9 @@ mod tests {
             Failure::Refused("x".into()).code(),
             Failure::Mismatch("x".into()).code(),
             Failure::TimedOut("x".into()).code(),
+            Failure::Denied("x".into()).code(),
             unreachable.code(),
         ];
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 8]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

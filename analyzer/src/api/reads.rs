@@ -7,10 +7,11 @@ use crate::topology::Topologies;
 use crate::writer::with_causes;
 use isotherm_cycle::record::{Cause, Record};
 use isotherm_migration::{MigrationId, Phase};
+use isotherm_model::PartitionId;
 use isotherm_proto::control::v1 as wire;
 use isotherm_proto::control::v1::read_service_server::ReadService;
 use isotherm_runner::shift::{Stage, Wanted, What, Why};
-use isotherm_runner::{Shift, Trigger, UndoShift};
+use isotherm_runner::{Board, Shift, Trigger, UndoShift};
 use tonic::{Request, Response, Status};
 use wire::shift_reads_request::Shift as Asked;
 
@@ -84,6 +85,7 @@ impl Reads {
         let mut findings: Vec<String> = self.migrations.forbids(&partition).into_iter().collect();
         findings.extend(reads::in_the_way(&topology, &partition, &what));
         let board = self.migrations.handle.board().borrow().clone();
+        findings.extend(held_up(&board, &partition));
         if let Some(other) = board.shifts.iter().find(|shift| shift.partition == partition) {
             findings.push(format!(
                 "its reads are shifted already: {} ({}); `isotherm reads restore {}` undoes that",
@@ -91,14 +93,6 @@ impl Reads {
                 other.state(),
                 other.id
             ));
-        }
-        let moves = board.migrations.iter().map(|seen| &seen.entry.migration);
-        let mut moves = moves.filter(|one| one.phase() != Phase::AwaitingApproval);
-        if let Some(one) = moves.find(|one| one.spec().partition == partition) {
-            findings.push(format!("it is being moved by migration {}", one.spec().id));
-        }
-        if let Some(freeze) = &board.frozen {
-            findings.push(format!("migrations are frozen by {}: {}", freeze.by, freeze.reason));
         }
         let (by, reason) = (words("who", request.who.clone())?, words("reason", request.reason.clone())?);
         let trigger = Trigger::Manual;
@@ -169,11 +163,33 @@ impl ReadService for Reads {
         if let Some(forbidden) = self.migrations.forbids(&shift.partition) {
             return Err(Status::failed_precondition(forbidden));
         }
+        if request.validate_only {
+            shift.clone().approve().map_err(|denied| refused(denied.into()))?;
+            let board = self.migrations.handle.board().borrow().clone();
+            return match held_up(&board, &shift.partition).as_slice() {
+                [] => Ok(Response::new(wire::ApproveShiftResponse { shift: Some(self.told(&shift)) })),
+                held => Err(Status::failed_precondition(held.join("; "))),
+            };
+        }
         let id = shift.id.clone();
         self.migrations.handle.approve_shift(id.as_str(), &by, &reason).await.map_err(refused)?;
         let shift = Some(self.as_written(&id).await?);
         Ok(Response::new(wire::ApproveShiftResponse { shift }))
     }
+}
+
+/// What keeps a shift of a partition from beginning that would go on later.
+fn held_up(board: &Board, partition: &PartitionId) -> Vec<String> {
+    let mut held = Vec::new();
+    let moves = board.migrations.iter().map(|seen| &seen.entry.migration);
+    let mut moves = moves.filter(|one| one.phase() != Phase::AwaitingApproval);
+    if let Some(one) = moves.find(|one| one.spec().partition == *partition) {
+        held.push(format!("it is being moved by migration {}", one.spec().id));
+    }
+    if let Some(freeze) = &board.frozen {
+        held.push(format!("migrations are frozen by {}: {}", freeze.by, freeze.reason));
+    }
+    held
 }
 
 fn render(shift: &Shift, record: Option<&Record>) -> wire::Shift {

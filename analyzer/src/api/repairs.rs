@@ -18,20 +18,23 @@ impl Mending {
     pub(crate) fn new(repairs: Repairs) -> Self {
         Self { repairs }
     }
+}
 
-    async fn turn(&self, system: String, what: Turn, by: String, reason: String) -> Result<(), Status> {
-        let system = match system.as_str() {
-            "" => None,
-            name => Some(
-                SystemId::new(name).map_err(|error| Status::invalid_argument(format!("system: {error}")))?,
-            ),
-        };
-        let (by, reason) = (words("who", by)?, words("reason", reason)?);
-        self.repairs.turn(system, what, by, reason).await.map_err(|denied| match denied {
-            Denied::NoSystem(_) => Status::not_found(denied.to_string()),
-            Denied::Same(_) => Status::failed_precondition(denied.to_string()),
-            Denied::Refused(error) => refused(error),
-        })
+/// A system by its name; none is all of them.
+fn chosen(system: &str) -> Result<Option<SystemId>, Status> {
+    match system {
+        "" => Ok(None),
+        name => SystemId::new(name)
+            .map(Some)
+            .map_err(|error| Status::invalid_argument(format!("system: {error}"))),
+    }
+}
+
+fn told(denied: Denied) -> Status {
+    match denied {
+        Denied::NoSystem(_) => Status::not_found(denied.to_string()),
+        Denied::Same(_) => Status::failed_precondition(denied.to_string()),
+        Denied::Refused(error) => refused(error),
     }
 }
 
@@ -60,7 +63,8 @@ impl RepairService for Mending {
         request: Request<wire::PauseRepairsRequest>,
     ) -> Result<Response<wire::PauseRepairsResponse>, Status> {
         let wire::PauseRepairsRequest { system, reason, who } = request.into_inner();
-        self.turn(system, Turn::Pause, who, reason).await?;
+        let (system, by, reason) = (chosen(&system)?, words("who", who)?, words("reason", reason)?);
+        self.repairs.turn(system, Turn::Pause, by, reason).await.map_err(told)?;
         Ok(Response::new(wire::PauseRepairsResponse {}))
     }
 
@@ -68,14 +72,20 @@ impl RepairService for Mending {
         &self,
         request: Request<wire::ResumeRepairsRequest>,
     ) -> Result<Response<wire::ResumeRepairsResponse>, Status> {
-        let wire::ResumeRepairsRequest { system, reason, who } = request.into_inner();
+        let wire::ResumeRepairsRequest { system, reason, who, validate_only } = request.into_inner();
         if reason.trim().is_empty() {
             return Err(Status::invalid_argument(
                 "reason: whoever lets repairs go on after the breaker must say why",
             ));
         }
-        self.turn(system, Turn::Resume, who, reason).await?;
-        Ok(Response::new(wire::ResumeRepairsResponse {}))
+        let (system, by, reason) = (chosen(&system)?, words("who", who)?, words("reason", reason)?);
+        let turned = if validate_only {
+            self.repairs.would_turn(system, Turn::Resume).await
+        } else {
+            self.repairs.turn(system, Turn::Resume, by, reason).await
+        };
+        let systems = turned.map_err(told)?.iter().map(ToString::to_string).collect();
+        Ok(Response::new(wire::ResumeRepairsResponse { systems }))
     }
 }
 

@@ -140,28 +140,37 @@ impl Client {
     }
 
     /// What a refusal means to the caller of the command.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other codes mean the same: it failed")]
     pub(super) fn failure(&self, status: &Status) -> Failure {
-        // Only what this end made up has a cause: the connection broke, such as by a refused certificate.
-        if status.source().is_some() {
-            return Failure::Unreachable { server: self.server.clone(), cause: root_cause(status) };
+        failure(&self.server, status)
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other codes mean the same: it failed")]
+fn failure(server: &str, status: &Status) -> Failure {
+    let unreachable = |cause| Failure::Unreachable { server: server.to_owned(), cause };
+    // Only what this end made up has a cause: the connection broke, such as by a refused certificate.
+    if status.source().is_some() {
+        return unreachable(root_cause(status));
+    }
+    let words = status.message();
+    match status.code() {
+        Code::NotFound => Failure::NotFound(words.to_owned()),
+        Code::InvalidArgument => Failure::Usage(words.to_owned()),
+        Code::FailedPrecondition => Failure::Refused(words.to_owned()),
+        // A proxy before the analyzer may say so without a word.
+        code @ (Code::PermissionDenied | Code::Unauthenticated) => {
+            let words = if words.is_empty() { code.description() } else { words };
+            Failure::Denied(format!("{server} denies it: {words}"))
         }
-        match status.code() {
-            Code::NotFound => Failure::NotFound(status.message().to_owned()),
-            Code::InvalidArgument => Failure::Usage(status.message().to_owned()),
-            Code::FailedPrecondition => Failure::Refused(status.message().to_owned()),
-            // Cancelled is what the client itself makes of an answer that takes too long.
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
-                let cause = if status.message().is_empty() { "it went away" } else { status.message() };
-                Failure::Unreachable { server: self.server.clone(), cause: cause.to_owned() }
-            }
-            code => Failure::Failed(anyhow::anyhow!(
-                "the analyzer at {} answered {}: {}",
-                self.server,
-                code.description(),
-                status.message()
-            )),
+        // Cancelled is what the client itself makes of an answer that takes too long.
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
+            let cause = if words.is_empty() { "it went away" } else { words };
+            unreachable(cause.to_owned())
         }
+        code => Failure::Failed(anyhow::anyhow!(
+            "the analyzer at {server} answered {}: {words}",
+            code.description()
+        )),
     }
 }
 
@@ -171,4 +180,30 @@ fn root_cause(error: &dyn Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_exit_code() {
+        let code = |status: Status| failure("http://a", &status).code();
+        for (expected, status) in [
+            (2, Status::invalid_argument("id: is empty")),
+            (3, Status::not_found("there is none")),
+            (4, Status::failed_precondition("frozen")),
+            (7, Status::permission_denied("not yours")),
+            (7, Status::unauthenticated("")),
+            (8, Status::unavailable("")),
+            (8, Status::cancelled("Timeout expired")),
+            (1, Status::internal("a bug")),
+        ] {
+            assert_eq!(code(status.clone()), expected, "{status}");
+        }
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert_eq!(code(broken), 8, "the connection broke, whatever the code");
+        let denied = failure("http://a", &Status::unauthenticated("")).to_string();
+        assert!(denied.contains("http://a") && denied.contains("credentials"), "{denied}");
+    }
 }

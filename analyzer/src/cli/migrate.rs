@@ -23,7 +23,7 @@ pub(super) enum MigrateCommand {
     Status(StatusArgs),
     Watch(watch::WatchArgs),
     /// Agree to a migration that waits for approval
-    Approve(act::ActArgs),
+    Approve(act::MovingArgs),
     /// Open the gate before the switch
     ///
     /// Of a migration in READY. Writes are stopped for the moment of the switch, for the fence's budget at the most.
@@ -43,7 +43,7 @@ pub(super) enum MigrateCommand {
     /// Let a paused migration go on
     Resume(act::ActArgs),
     /// Let one that needs an operator try again where it stopped
-    Retry(act::ActArgs),
+    Retry(act::MovingArgs),
     /// Go on without what the copy does not have
     ///
     /// Of a migration that stopped because data would be lost. --reason is needed, and recorded.
@@ -129,14 +129,14 @@ pub(super) async fn run(command: MigrateCommand) -> Result<(), Failure> {
         MigrateCommand::Start(args) => start(args).await,
         MigrateCommand::Status(args) => status(args).await,
         MigrateCommand::Watch(args) => watch::run(args).await,
-        MigrateCommand::Approve(args) => act::run(args, Action::Approve).await,
+        MigrateCommand::Approve(args) => act::moving(args, Action::Approve).await,
         MigrateCommand::Switch(args) => act::moving(args, Action::Switch).await,
         MigrateCommand::Reverse(args) => act::moving(args, Action::Reverse).await,
         MigrateCommand::Complete(args) => act::moving(args, Action::Complete).await,
         MigrateCommand::Cancel(args) => act::run(args, Action::Cancel).await,
         MigrateCommand::Pause(args) => act::run(args, Action::Pause).await,
         MigrateCommand::Resume(args) => act::run(args, Action::Resume).await,
-        MigrateCommand::Retry(args) => act::run(args, Action::Retry).await,
+        MigrateCommand::Retry(args) => act::moving(args, Action::Retry).await,
         MigrateCommand::AcceptLoss(args) => act::moving(args, Action::AcceptDataLoss).await,
         MigrateCommand::Verify(args) => verify::run(args).await,
         MigrateCommand::Scores(args) => scores::run(args).await,

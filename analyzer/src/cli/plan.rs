@@ -37,8 +37,7 @@ pub(super) enum PlanCommand {
     ///
     /// What has switched stays where it is.
     Cancel(kept::ActArgs),
-    /// Begin again what failed of a plan, and what waited for that
-    Retry(kept::ActArgs),
+    Retry(kept::RetryArgs),
     /// Forget a plan
     ///
     /// Not while it is carried out. Migrations that it began stay on record.
@@ -180,7 +179,7 @@ pub(super) fn run(command: PlanCommand) -> Result<(), Failure> {
         PlanCommand::Execute(args) => client(kept::execute(args)),
         PlanCommand::Watch(args) => client(kept::watch(args)),
         PlanCommand::Cancel(args) => client(kept::act(args, Action::Cancel)),
-        PlanCommand::Retry(args) => client(kept::act(args, Action::Retry)),
+        PlanCommand::Retry(args) => client(kept::retry(args)),
         PlanCommand::Rm(args) => client(kept::act(args, Action::Remove)),
         PlanCommand::Simulate(args) => simulate::run(&args),
         PlanCommand::Copysets(args) => copysets::run(&args),

@@ -98,6 +98,8 @@ pub(super) struct RestoreArgs {
 }
 
 /// Agree to a shift that waits for approval
+///
+/// Without --yes it is only said whether it could begin.
 #[derive(Args)]
 pub(super) struct ApproveArgs {
     #[command(flatten)]
@@ -110,6 +112,9 @@ pub(super) struct ApproveArgs {
     reason: String,
     #[command(flatten)]
     who: WhoArgs,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
@@ -214,11 +219,26 @@ async fn restore(args: RestoreArgs) -> Result<(), Failure> {
 
 async fn approve(args: ApproveArgs) -> Result<(), Failure> {
     let mut client = args.client.connect().await?;
-    let request = ApproveShiftRequest { id: args.id, reason: args.reason, who: args.who.name() };
+    let request = ApproveShiftRequest {
+        id: args.id,
+        reason: args.reason,
+        who: args.who.name(),
+        validate_only: !args.yes,
+    };
     let answer = client.reads.approve_shift(request).await;
     let shift = answer.map_err(|status| client.failure(&status))?.into_inner().shift;
     let Some(shift) = shift else { return Ok(()) };
-    settled(&mut client, shift, args.client.output, args.wait.timeout, "IN_FORCE").await
+    if args.yes {
+        return settled(&mut client, shift, args.client.output, args.wait.timeout, "IN_FORCE").await;
+    }
+    match args.client.output {
+        Format::Json => print::json(&shift),
+        Format::Table => print::out(&format!(
+            "{} of {} could begin; nothing was done. Give --yes to do it.\n",
+            what(&shift),
+            shift.partition
+        )),
+    }
 }
 
 /// Waits until the adapter has said what came of it, and tells it.

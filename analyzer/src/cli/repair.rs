@@ -50,7 +50,8 @@ pub(super) struct PauseArgs {
 /// Let repairs begin again after the breaker opened
 ///
 /// Look first why it is open: `isotherm repair status`. The failures there are count no more; a further one can open it
-/// again. What they took is then made again, as the mode allows.
+/// again. What they took is then made again, as the mode allows. Without --yes it is only said whose breaker would be
+/// closed.
 #[derive(Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
@@ -63,6 +64,9 @@ pub(super) struct ResumeArgs {
     reason: String,
     #[command(flatten)]
     who: WhoArgs,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
 }
 
 pub(super) async fn run(command: RepairCommand) -> Result<(), Failure> {
@@ -82,9 +86,22 @@ async fn pause(args: PauseArgs) -> Result<(), Failure> {
 
 async fn resume(args: ResumeArgs) -> Result<(), Failure> {
     let mut client = args.client.connect().await?;
-    let request = ResumeRepairsRequest { system: args.system, reason: args.reason, who: args.who.name() };
-    client.repairs.resume_repairs(request).await.map_err(|status| client.failure(&status))?;
-    print::out("repairs begin again, as far as their mode allows\n")
+    let request = ResumeRepairsRequest {
+        system: args.system,
+        reason: args.reason,
+        who: args.who.name(),
+        validate_only: !args.yes,
+    };
+    let answer = client.repairs.resume_repairs(request).await;
+    let systems = answer.map_err(|status| client.failure(&status))?.into_inner().systems;
+    match (args.client.output, args.yes) {
+        (Format::Json, _) => print::json(&serde_json::json!({ "systems": systems })),
+        (Format::Table, true) => print::out("repairs begin again, as far as their mode allows\n"),
+        (Format::Table, false) => print::out(&format!(
+            "repairs of {} would begin again; nothing was done. Give --yes to do it.\n",
+            systems.join(", ")
+        )),
+    }
 }
 
 async fn status(args: StatusArgs) -> Result<(), Failure> {

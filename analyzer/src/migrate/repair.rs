@@ -63,7 +63,9 @@ struct Wish {
     what: Turn,
     by: String,
     reason: String,
-    reply: oneshot::Sender<Result<(), Denied>>,
+    /// Only say whose breakers would be turned.
+    validate_only: bool,
+    reply: oneshot::Sender<Result<Vec<SystemId>, Denied>>,
 }
 
 /// Which way a breaker is turned by hand.
@@ -92,16 +94,33 @@ impl Repairs {
         self.status.borrow().clone()
     }
 
-    /// Turns the breaker of a system, or of all, by hand.
+    /// Turns the breaker of a system, or of all, by hand. Says whose.
     pub(crate) async fn turn(
         &self,
         system: Option<SystemId>,
         what: Turn,
         by: String,
         reason: String,
-    ) -> Result<(), Denied> {
+    ) -> Result<Vec<SystemId>, Denied> {
+        self.wish(|reply| Wish { system, what, by, reason, validate_only: false, reply }).await
+    }
+
+    /// Says whose breakers would be turned, and turns none.
+    pub(crate) async fn would_turn(
+        &self,
+        system: Option<SystemId>,
+        what: Turn,
+    ) -> Result<Vec<SystemId>, Denied> {
+        let (by, reason) = (String::new(), String::new());
+        self.wish(|reply| Wish { system, what, by, reason, validate_only: true, reply }).await
+    }
+
+    async fn wish(
+        &self,
+        wish: impl FnOnce(oneshot::Sender<Result<Vec<SystemId>, Denied>>) -> Wish,
+    ) -> Result<Vec<SystemId>, Denied> {
         let (reply, answer) = oneshot::channel();
-        let wish = Wish { system, what, by, reason, reply };
+        let wish = wish(reply);
         self.wishes.send(wish).await.map_err(|_| Refused::Away)?;
         answer.await.map_err(|_| Refused::Away)?
     }

@@ -136,7 +136,7 @@ impl Programs {
     pub(crate) fn act(&self, verb: &str, id: &str) -> Result<()> {
         let mut last = String::new();
         let yes: &[&str] = match verb {
-            "switch" | "reverse" | "complete" | "accept-loss" => &["--yes"],
+            "approve" | "switch" | "reverse" | "complete" | "retry" | "accept-loss" => &["--yes"],
             _ => &[],
         };
         let done = wait_for(verb, LIMIT, || {

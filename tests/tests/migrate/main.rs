@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod scene;
 
 use isotherm_model::{Operation, Timestamp, Window};
@@ -194,6 +195,81 @@ fn what_the_adapter_finds_in_the_way_is_said_and_nothing_is_begun() {
     scene.ended_well("p1", "n1");
 }
 
+#[test]
+fn whoever_stops_watching_changes_nothing() {
+    let scene = Scene::new("at_switch", SLOW, "");
+    let (source, target) = scene.way("p1");
+    let id = scene.begin("p1", &source, &target, &[]);
+    let watched = scene.ask(&["migrate", "watch", &id, "--timeout", "300ms"]);
+    assert_eq!(
+        (code(&watched), stderr(&watched).contains("it is only not watched any more")),
+        (Some(6), true)
+    );
+    let told = parsed(&scene.ask(&["migrate", "status", &id, "-o", "json"]));
+    assert!(told["migration"]["ended_ms"].is_null(), "it is under way: {told:#}");
+    let watched = scene.ask(&["migrate", "watch", &id, "--timeout", "90s", "-o", "json"]);
+    assert_eq!(code(&watched), Some(0), "{}", stderr(&watched));
+    scene.ended_well("p1", &target);
+
+    // While it copied, its end was foretold.
+    let told = stdout(&watched);
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let foretold: Vec<(u64, u64)> = told
+        .iter()
+        .filter(|line| line["phase"] == "REPLICATING")
+        .filter_map(|line| Some((line["eta_least_ms"].as_u64()?, line["eta_most_ms"].as_u64()?)))
+        .collect();
+    let sound = |(least, most): &(u64, u64)| least <= most && *most < 600_000;
+    assert!(!foretold.is_empty() && foretold.iter().all(sound), "{foretold:?}");
+    assert!(foretold.iter().any(|(_, most)| *most > 0), "{foretold:?}");
+}
+
+#[test]
+fn a_wrong_copy_that_waits_for_an_operator_is_told_apart_and_tried_again_with_yes_alone() {
+    let scene = Scene::new("engine_atomic", "blocks = 8\nlatency = \"1ms\"\n", "probation = \"10m\"");
+    let (source, target) = scene.way("p1");
+    let id = scene.begin("p1", &source, &target, &[]);
+    let told = || parsed(&scene.ask(&["migrate", "status", &id, "-o", "json"]));
+    scene.until("the copy is verified", || {
+        let told = told();
+        told["migration"]["phase"] == "SWITCHED" && !told["comparisons"].as_array().unwrap().is_empty()
+    });
+    // Somebody writes to the copy behind everybody's back.
+    let write = |data: &str| {
+        let sql = format!("UPDATE block SET data = {data} WHERE part = 'p1' AND node = ?1 AND number = 3");
+        assert_eq!(scene.cluster().execute(&sql, [&target]).unwrap(), 1);
+    };
+    let right: Vec<u8> = scene
+        .cluster()
+        .query_row(
+            "SELECT data FROM block WHERE part = 'p1' AND node = ?1 AND number = 3",
+            [&target],
+            |row| row.get(0),
+        )
+        .unwrap();
+    write("zeroblob(4096)");
+    assert_eq!(code(&scene.ask(&["migrate", "verify", &id])), Some(5));
+    scene.reaches(&id, "NEEDS_OPERATOR");
+    let watched = scene.ask(&["migrate", "watch", &id]);
+    assert_eq!((code(&watched), stderr(&watched).contains("copy and source differ")), (Some(5), true));
+    let comparisons = || told()["comparisons"].as_array().unwrap().clone();
+    let before = comparisons().len();
+
+    let hex: String = right.iter().map(|byte| format!("{byte:02x}")).collect();
+    write(&format!("x'{hex}'"));
+    let tried = scene.ask(&["migrate", "retry", &id]);
+    assert_eq!((code(&tried), stdout(&tried).contains("Give --yes")), (Some(0), true), "{}", stdout(&tried));
+    assert_eq!(told()["migration"]["phase"], "NEEDS_OPERATOR", "without --yes nothing is done");
+    assert_eq!(code(&scene.ask(&["migrate", "retry", &id, "--yes"])), Some(0));
+    scene.until("it is compared again, and equal", || {
+        let comparisons = comparisons();
+        comparisons.len() > before && comparisons.last().unwrap()["equal"] == true
+    });
+    assert_eq!(code(&scene.ask(&["migrate", "complete", &id, "--yes"])), Some(0));
+    scene.reaches(&id, "COMPLETED");
+    scene.ended_well("p1", &target);
+}
+
 /// What a node serves in a second: its share of the reads of each partition.
 fn reads(node: &str) -> Vec<isotherm_model::Row> {
     let number: u64 = node[1..].parse().unwrap();
@@ -262,7 +338,12 @@ async fn what_a_cycle_finds_is_done_as_far_as_the_mode_allows() {
             scene.ended_well(partition, target);
         } else {
             let id = found["id"].as_str().unwrap();
-            assert_eq!(code(&scene.ask(&["migrate", "approve", id, "--reason", "yes"])), Some(0));
+            let approve = ["migrate", "approve", id, "--reason", "yes"];
+            let tried = scene.ask(&approve);
+            assert_eq!((code(&tried), stdout(&tried).contains("nothing was done")), (Some(0), true));
+            let told = parsed(&scene.ask(&["migrate", "status", id, "-o", "json"]));
+            assert_eq!(told["migration"]["phase"], phase, "without --yes it goes on waiting");
+            assert_eq!(code(&scene.ask(&[&approve[..], &["--yes"]].concat())), Some(0));
             scene.reaches(id, "COMPLETED");
             scene.ended_well(partition, target);
         }

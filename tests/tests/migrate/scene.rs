@@ -84,6 +84,11 @@ impl Scene {
         &self.analyzer.as_ref().unwrap().url
     }
 
+    /// Where the adapter listens.
+    pub(crate) fn adapter_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[0])
+    }
+
     /// By SIGKILL.
     pub(crate) fn kill_analyzer(&mut self) {
         self.analyzer.take().unwrap().child.kill();

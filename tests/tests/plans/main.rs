@@ -211,11 +211,17 @@ fn what_fails_is_told_and_begun_again_and_what_is_cancelled_leaves_nothing() {
     assert!(stderr(&watched).contains("1 of 4 moves failed"), "{}", stderr(&watched));
     let failed = show(&scene, &plan);
     assert_eq!((&failed["state"], &failed["done"]), (&"FAILED".into(), &3.into()), "{failed:#}");
-    assert_eq!(code(&scene.ask(&["plan", "retry", &plan])), Some(0));
+    let tried = scene.ask(&["plan", "retry", &plan]);
+    assert_eq!((code(&tried), stdout(&tried).contains("Give --yes")), (Some(0), true), "{}", stdout(&tried));
+    assert_eq!(show(&scene, &plan)["state"], "FAILED", "without --yes nothing is begun");
+    assert_eq!(code(&scene.ask(&["plan", "retry", &plan, "--yes"])), Some(0));
     let watched = scene.ask(&["plan", "watch", &plan, "--timeout", "90s"]);
     assert_eq!(code(&watched), Some(0), "{}{}", stderr(&watched), scene.logs());
     assert!(on(&scene, "n1").is_empty());
-    assert_eq!(code(&scene.ask(&["plan", "retry", &plan])), Some(4), "nothing has failed");
+    for yes in [&[][..], &["--yes"]] {
+        let retried = scene.ask(&[&["plan", "retry", &plan], yes].concat());
+        assert_eq!(code(&retried), Some(4), "nothing has failed");
+    }
 
     let held = on(&scene, "n3").len();
     let plan = begun(&scene, &["--drain", "n3"]);

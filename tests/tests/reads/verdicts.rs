@@ -142,7 +142,15 @@ async fn in_mode_approve_somebody_agrees_first() {
     let mut feed = Feed::new(&scene).await;
     feed.until(&scene, "somebody is asked", || newest(&scene, "p1")["state"] == "AWAITING_APPROVAL").await;
     assert_eq!(truth(&scene, "p1").0, Vec::<String>::new(), "nothing is done before");
-    let agreed = scene.ask(&["reads", "approve", "p1", "--reason", "yes", "--who", "ann"]);
+    let approve = ["reads", "approve", "p1", "--reason", "yes", "--who", "ann"];
+    let tried = scene.ask(&approve);
+    assert!(stdout(&tried).contains("nothing was done"), "{}{}", stdout(&tried), stderr(&tried));
+    assert_eq!(newest(&scene, "p1")["state"], "AWAITING_APPROVAL", "without --yes it goes on waiting");
+    assert_eq!(code(&scene.ask(&["freeze", "--reason", "the fair"])), Some(0));
+    let frozen = scene.ask(&approve);
+    assert_eq!((code(&frozen), stderr(&frozen).contains("the fair")), (Some(4), true), "{}", stderr(&frozen));
+    assert_eq!(code(&scene.ask(&["unfreeze"])), Some(0));
+    let agreed = scene.ask(&[&approve[..], &["--yes"]].concat());
     assert_eq!(code(&agreed), Some(0), "{}", stderr(&agreed));
     assert_eq!(
         (&*truth(&scene, "p1").0, newest(&scene, "p1")["state"].as_str()),

@@ -115,14 +115,22 @@ async fn two_failures_open_the_breaker_until_somebody_closes_it() {
     scene.told(&["would make again what seaweedfs/n4 held", "the breaker of repairs is open"]);
     assert_eq!(scene.migrations(), Vec::<Value>::new(), "{}", scene.logs());
 
-    let mute = scene.ask(&["repair", "resume"]);
+    let mute = scene.ask(&["repair", "resume", "--yes"]);
     assert_eq!(code(&mute), Some(2), "{}", stderr(&mute));
-    scene.done(&["repair", "resume", "--reason", "a switch was replaced", "--who", "ann"]);
+    let resume = ["repair", "resume", "--reason", "a switch was replaced", "--who", "ann"];
+    let tried = stdout(&scene.ask(&resume));
+    assert!(tried.contains("repairs of seaweedfs would begin again; nothing was done"), "{tried}");
+    assert_eq!(scene.status()["breaker"]["open"], true, "without --yes it stays open");
+    let elsewhere = scene.ask(&[&resume[..], &["--system", "nobody"]].concat());
+    assert_eq!(code(&elsewhere), Some(3), "{}", stderr(&elsewhere));
+    scene.done(&[&resume[..], &["--yes"]].concat());
     scene.until("all is made again", || scene.is_whole_without(&["n1", "n4"]));
     scene.told(&["ann", "resume repairs of seaweedfs", "a switch was replaced"]);
-    let again = scene.ask(&["repair", "resume", "--reason", "again"]);
-    assert_eq!(code(&again), Some(4), "{}", stderr(&again));
-    assert!(stderr(&again).contains("closed already"), "{}", stderr(&again));
+    for yes in [&[][..], &["--yes"]] {
+        let again = scene.ask(&[&["repair", "resume", "--reason", "again"], yes].concat());
+        assert_eq!(code(&again), Some(4), "{}", stderr(&again));
+        assert!(stderr(&again).contains("closed already"), "{}", stderr(&again));
+    }
     scene.copies_are_equal();
 }
 
@@ -152,7 +160,7 @@ async fn nothing_is_begun_on_one_signal_nor_on_purpose_nor_while_it_is_paused() 
     scene.until("it has failed", || stands(&scene, "n2") == "confirmed");
     scene.told(&["would make again what seaweedfs/n2 held", "paused: the fair"]);
     assert_eq!(scene.migrations(), Vec::<Value>::new(), "{}", scene.logs());
-    scene.done(&["repair", "resume", "--reason", "it is over"]);
+    scene.done(&["repair", "resume", "--reason", "it is over", "--yes"]);
     scene.until("all is made again", || scene.is_whole_without(&["n2"]));
 }
 

@@ -223,6 +223,31 @@ async fn while_somebody_else_moves_partitions_isotherm_begins_nothing() {
     watched.until(&scene, "isotherm goes on once it is quiet", |scene| own(scene).then_some(())).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_recommended_is_told_once_and_not_begun() {
+    let scene = Scene::new("at_switch", STORE, &acting("recommend", ""));
+    let lies = || (1..=8).map(|number| scene.holders(&format!("p{number}"))).collect::<Vec<_>>();
+    let before = lies();
+    about_to_die(&scene, "n1");
+    let mut watched = Watched::connect(&scene).await;
+    let recommended = |scene: &Scene| -> Vec<Value> {
+        let is =
+            |line: &Value| says(line, "would move it from n1 to") && says(line, "the mode is to recommend");
+        lines(scene, "noticed").into_iter().filter(is).collect()
+    };
+    watched.until(&scene, "a recommendation", |scene| (!recommended(scene).is_empty()).then_some(())).await;
+    // Cycles of several seconds more come to the same.
+    let since = Instant::now();
+    watched.until(&scene, "more cycles", |_| (since.elapsed() > Duration::from_secs(4)).then_some(())).await;
+    let told = recommended(&scene);
+    for line in &told {
+        let same = |other: &&Value| other["partition"] == line["partition"] && other["what"] == line["what"];
+        assert_eq!(told.iter().filter(same).count(), 1, "it is told once: {told:#?}");
+    }
+    assert_eq!(json(&scene, &["migrate", "status", "--all"])["migrations"], Value::Array(Vec::new()));
+    assert_eq!(lies(), before, "nothing has moved");
+}
+
 #[test]
 fn a_copy_is_compared_again_whenever_somebody_asks() {
     let scene = Scene::new("at_switch", "blocks = 8\nlatency = \"1ms\"\n", "probation = \"10m\"");

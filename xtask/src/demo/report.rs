@@ -14,7 +14,7 @@ pub(super) use table::columns;
 use super::answer::EntropyAnswer;
 use super::phase::Measured;
 use super::risk::Risk;
-use super::story::Story;
+use super::story::{Check, Story};
 use device::Device;
 use isotherm_model::entropy::{NodeEntropy, over_nodes};
 use isotherm_tests::load::TrueRequests;
@@ -37,6 +37,8 @@ pub(super) struct Report {
     client_errors_moved: Option<u64>,
     /// Errors that clients of the volumes saw which were not.
     client_errors_held_out: Option<u64>,
+    /// What the story must show, each with what was found; none without a story.
+    pub(super) checks: Vec<Check>,
     /// In the order in which they were played.
     pub(super) phases: Vec<PhaseReport>,
     /// What a cycle made of the volumes; without a truth to hold it against.
@@ -93,15 +95,16 @@ impl Report {
             acked_writes_lost: story.as_ref().map(Story::acked_writes_lost),
             client_errors_moved: story.as_ref().map(Story::client_errors_moved),
             client_errors_held_out: story.as_ref().map(Story::client_errors_held_out),
+            checks: story.as_ref().map(|story| story.checks().to_vec()).unwrap_or_default(),
             phases,
             risks,
             story,
         }
     }
 
-    /// Whether all is equal, and the story went as it should.
+    /// Whether all is equal, and the story showed all that it must.
     pub(super) fn went_well(&self) -> bool {
-        self.equal && self.story.as_ref().is_none_or(Story::went_well)
+        self.equal && self.checks.iter().all(|check| check.ok)
     }
 }
 
@@ -164,6 +167,18 @@ mod tests {
 
     fn row(volume: u32, node: &str, gets: u64) -> TrueRequests {
         TrueRequests { volume, node: node.to_owned(), gets, get_bytes: 0, puts: 0, writes: 0 }
+    }
+
+    #[test]
+    fn one_check_that_fails_is_enough() {
+        let check = |ok| Check { name: "something", ok, found: "nothing".to_owned() };
+        let mut report = Report::of(Vec::new(), Vec::new(), None);
+        report.checks = vec![check(true), check(true)];
+        assert!(report.went_well(), "{report}");
+        report.checks[1] = check(false);
+        assert!(!report.went_well(), "{report}");
+        let told = report.to_string();
+        assert!(told.contains("NO") && told.contains("1 of 2 checks failed"), "{told}");
     }
 
     #[test]

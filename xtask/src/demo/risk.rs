@@ -82,6 +82,16 @@ impl Risk {
         self.forecast_surge == Some(true)
     }
 
+    /// Its exposure, per hour.
+    pub(super) fn exposure_per_hour(&self) -> Option<f64> {
+        self.exposure_per_hour
+    }
+
+    /// What it is expected to lose, per hour.
+    pub(super) fn loss_per_hour(&self) -> Option<f64> {
+        self.loss.as_ref().and_then(|loss| loss.total)
+    }
+
     /// Whether a node holds the volume.
     pub(super) fn leans_on(&self, node: &str) -> bool {
         self.holders.iter().any(|holder| holder.node == node)

@@ -4,8 +4,11 @@
 //! Clients read and write all the time, and every operation of theirs is on record. What isotherm does it does by itself
 //! or through its command line, as an operator would; the story only breaks the server.
 
+mod checks;
 mod said;
 mod table;
+
+pub(super) use checks::Check;
 
 use super::command::isotherm;
 use super::go_on;
@@ -14,13 +17,14 @@ use super::stage::Stage;
 use super::stop::Stop;
 use super::watched::{Signs, Watched};
 use anyhow::{Context, Result, bail};
+use checks::Evidence;
 use isotherm_tests::clients::{Clients, Counts, History, Plan, missing};
 use isotherm_tests::seaweed::holders;
-use said::{Migration, migrations};
+use said::{Migration, all_shifts, migrations};
 use serde::Serialize;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Requests per second of the story's clients.
 const RATE_PER_SECOND: f64 = 200.0;
@@ -66,6 +70,9 @@ pub(super) struct Story {
     lost: Vec<String>,
     /// The first errors that clients saw.
     errors: Vec<String>,
+    /// What must be so at the end; the report has them.
+    #[serde(skip)]
+    checks: Vec<Check>,
 }
 
 /// Something that happened.
@@ -84,12 +91,9 @@ struct Groups {
 }
 
 impl Story {
-    /// Whether it went as it should: nothing lost, no error but with the volumes that were held out, and those there.
-    pub(super) fn went_well(&self) -> bool {
-        self.acked_writes_lost == 0
-            && self.client_errors_moved() == 0
-            && self.client_errors_held_out() > 0
-            && self.migrations.iter().all(Migration::completed)
+    /// What must be so at the end.
+    pub(super) fn checks(&self) -> &[Check] {
+        &self.checks
     }
 
     /// Acknowledged writes that are gone.
@@ -133,7 +137,7 @@ pub(super) fn play(stage: &mut Stage, before: &[Risk], then: &Watched, stop: &St
     let mut teller = Teller { stage, stop, clients, began: Instant::now(), acts: Vec::new() };
     let told = acts(&mut teller);
     let Teller { stage, clients, acts, .. } = teller;
-    let spread = told.with_context(|| {
+    let Ended { spread, died_ms, healthy } = told.with_context(|| {
         let diary = said::diary(&stage.endpoint).unwrap_or_else(|error| error.to_string());
         format!("the story broke off; the diary says\n{diary}")
     })?;
@@ -145,12 +149,32 @@ pub(super) fn play(stage: &mut Stage, before: &[Risk], then: &Watched, stop: &St
         let named = |risk: &&Risk| risk.leans_on(&cast.weak);
         risks.iter().filter(named).cloned().collect()
     };
+    let (before, spread) = (of_weak(before), of_weak(&spread));
+    let signs = then.signs_of(&[&cast.cared_for[..], &cast.held_out].concat());
+    let (migrations, shifts) = (migrations(&stage.endpoint)?, all_shifts(&stage.endpoint)?);
+    let clients = groups(stage, &history);
+    let evidence = Evidence {
+        held_out: &cast.held_out,
+        healthy: &healthy,
+        died_ms,
+        signs: &signs,
+        before: &before,
+        spread: &spread,
+        migrations: &migrations,
+        shifts: &shifts,
+        acked_writes: history.acknowledged.len(),
+        acked_writes_lost: lost.len(),
+        moved_requests: clients.moved.reads + clients.moved.writes,
+        moved_errors: errors(&clients.moved),
+        held_out_errors: errors(&clients.held_out),
+    };
     Ok(Story {
-        before: of_weak(before),
-        signs: then.signs_of(&[&cast.cared_for[..], &cast.held_out].concat()),
-        spread: of_weak(&spread),
-        migrations: migrations(&stage.endpoint)?,
-        clients: groups(stage, &history),
+        checks: evidence.checks(),
+        before,
+        signs,
+        spread,
+        migrations,
+        clients,
         acked_writes: history.acknowledged.len(),
         acked_writes_lost: lost.len(),
         lost: lost.into_iter().take(10).collect(),
@@ -213,7 +237,17 @@ impl Teller<'_> {
     }
 }
 
-fn acts(teller: &mut Teller<'_>) -> Result<Vec<Risk>> {
+/// What the acts leave.
+struct Ended {
+    /// What the cycle made of all volumes that first asked for shifts.
+    spread: Vec<Risk>,
+    /// When the weak server was killed, in milliseconds since 1970.
+    died_ms: u64,
+    /// The others.
+    healthy: Vec<String>,
+}
+
+fn acts(teller: &mut Teller<'_>) -> Result<Ended> {
     let cast = teller.stage.cast.clone();
     let endpoint = teller.stage.endpoint.clone();
     let ours: Vec<String> = cast.cared_for.iter().map(ToString::to_string).collect();
@@ -236,22 +270,24 @@ fn acts(teller: &mut Teller<'_>) -> Result<Vec<Risk>> {
     teller.tell("and has moved their replicas to healthy servers");
     // Whoever still remembers the server asks it once more.
     teller.stage.pause(REMEMBERS + LOOK, teller.stop)?;
+    let died = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let died_ms = u64::try_from(died.as_millis()).context("the clock is far away")?;
     teller.stage.cluster.kill(&cast.weak)?;
     teller.tell(format!("{} dies", cast.weak));
     let nodes: Vec<String> = teller.stage.cluster.nodes().iter().map(|node| node.name.clone()).collect();
-    let alive: Vec<String> = nodes.into_iter().filter(|node| *node != cast.weak).collect();
+    let healthy: Vec<String> = nodes.into_iter().filter(|node| *node != cast.weak).collect();
     let held_out = cast.held_out.clone();
     teller.until("the held-out volumes to be whole again", |stage| {
         let volumes = held_out.clone();
         let found =
             stage.namespace.run(move || volumes.into_iter().map(holders).collect::<Result<Vec<_>>>())?;
-        let whole = |nodes: &Vec<String>| nodes.iter().filter(|node| alive.contains(node)).count() == 2;
+        let whole = |nodes: &Vec<String>| nodes.iter().filter(|node| healthy.contains(node)).count() == 2;
         let open = migrations(&stage.endpoint)?.iter().any(|migration| migration.ended_ms.is_none());
         Ok((found.is_ok_and(|found| found.iter().all(whole)) && !open).then_some(()))
     })?;
     teller.tell("the volumes that were held out have been made whole again on healthy servers");
     teller.stage.pause(EPILOGUE, teller.stop)?;
-    Ok(spread)
+    Ok(Ended { spread, died_ms, healthy })
 }
 
 /// Moves what is cared for off the weak server, as an operator does: a plan that is looked at, approved and carried out.

@@ -22,7 +22,7 @@ pub(in crate::cli) struct ActArgs {
     who: WhoArgs,
 }
 
-/// The same, of what moves or removes data.
+/// The same, of what moves or removes data, or lets that begin.
 #[derive(Args)]
 pub(in crate::cli) struct MovingArgs {
     #[command(flatten)]

@@ -155,3 +155,18 @@ pub(super) fn command(action: MigrationAction) -> &'static str {
         MigrationAction::Verify => "verify",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_foretold_in_whole_seconds_that_are_not_too_few() {
+        let told =
+            |eta_least_ms, eta_most_ms| eta(&Migration { eta_least_ms, eta_most_ms, ..Migration::default() });
+        assert_eq!(told(Some(1_000), Some(61_000)), "1s to 1m 1s");
+        assert_eq!(told(Some(1_001), Some(2_000)), "2s", "both are two seconds");
+        assert_eq!(told(Some(0), Some(1)), "0s to 1s");
+        assert_eq!((told(None, Some(1)), told(Some(1), None)), (String::new(), String::new()), "unknown");
+    }
+}

@@ -6,14 +6,15 @@ use super::super::print::{self, Format};
 use super::show;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use isotherm_migration::Reason;
 use isotherm_proto::control::v1::{Migration, WatchMigrationRequest};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 /// Follow a migration to its end
 ///
-/// To stop watching changes nothing. Exit codes: 0 it is completed, 1 it ended otherwise, 4 it needs an operator, 5 copy
-/// and source differ, 6 --timeout has passed and it goes on.
+/// To stop watching changes nothing. Exit codes: 0 it is completed, 1 it ended otherwise, 4 it needs an operator, 5 it
+/// failed or needs an operator because copy and source differ, 6 --timeout has passed and it goes on.
 #[derive(Args)]
 pub(in crate::cli) struct WatchArgs {
     #[command(flatten)]
@@ -101,16 +102,49 @@ fn end(migration: &Migration) -> Option<Result<(), Failure>> {
     let phase = show::phase(migration);
     let why = show::why(migration);
     let failed = || Failure::Failed(anyhow::anyhow!("{phase}: {why}"));
+    let differ = migration.cause.ends_with(&Reason::Mismatch.to_string());
     Some(match migration.phase.as_str() {
         "COMPLETED" => Ok(()),
-        "NEEDS_OPERATOR" => Err(Failure::Refused(format!(
-            "{phase}: {why}; `isotherm migrate status {}` says what you may do",
-            show::short(&migration.id)
-        ))),
-        "FAILED" if migration.cause.contains("copy and source differ") => {
-            Err(Failure::Mismatch(format!("{phase}: {why}")))
+        "NEEDS_OPERATOR" => {
+            let id = show::short(&migration.id);
+            let text = format!("{phase}: {why}; `isotherm migrate status {id}` says what you may do");
+            Err(if differ { Failure::Mismatch(text) } else { Failure::Refused(text) })
         }
+        "FAILED" if differ => Err(Failure::Mismatch(format!("{phase}: {why}"))),
         _ if migration.ended_ms.is_some() => Err(failed()),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isotherm_migration::{Cause, StepKind};
+
+    fn code(phase: &str, cause: Option<&Cause>, ended_ms: Option<u64>) -> Option<u8> {
+        let migration = Migration {
+            phase: phase.to_owned(),
+            cause: cause.map(ToString::to_string).unwrap_or_default(),
+            ended_ms,
+            ..Migration::default()
+        };
+        end(&migration).map(|end| end.map_or_else(|failure| failure.code(), |()| 0))
+    }
+
+    #[test]
+    fn what_differs_has_a_code_of_its_own_wherever_it_stops() {
+        let differ = Cause::Refused { step: StepKind::Verify, reason: Reason::Mismatch };
+        let conflict = Cause::Refused { step: StepKind::Verify, reason: Reason::Conflict };
+        assert_eq!(code("NEEDS_OPERATOR", Some(&differ), None), Some(5));
+        assert_eq!(code("NEEDS_OPERATOR", Some(&conflict), None), Some(4));
+        assert_eq!(code("FAILED", Some(&differ), Some(1)), Some(5));
+        assert_eq!(code("FAILED", Some(&conflict), Some(1)), Some(1));
+    }
+
+    #[test]
+    fn an_end_that_nobody_wanted_is_a_failure_and_what_goes_on_is_no_end() {
+        assert_eq!(code("COMPLETED", None, Some(1)), Some(0));
+        assert_eq!(code("REVERSED", None, Some(1)), Some(1));
+        assert_eq!(code("ABORTING", None, None), None);
+    }
 }

@@ -134,6 +134,18 @@ pub(in crate::cli) struct ExecuteArgs {
     watch: bool,
 }
 
+/// Begin again what failed of a plan, and what waited for that
+///
+/// Without --yes it is only said whether it could be done.
+#[derive(Args)]
+pub(in crate::cli) struct RetryArgs {
+    #[command(flatten)]
+    act: ActArgs,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Follow a plan that is carried out
 ///
 /// To stop watching changes nothing. Exit codes: 0 it is done, 1 it failed or was cancelled, 6 --timeout has passed and it
@@ -348,6 +360,20 @@ pub(in crate::cli) async fn execute(args: ExecuteArgs) -> Result<(), Failure> {
         format!("plan {id} has begun; `isotherm plan watch {id}` follows it\n", id = plan.id)
     } else {
         format!("plan {} can be carried out; nothing was begun. Give --yes to begin.\n", plan.id)
+    };
+    answered(act.client.output, &plan, &text)
+}
+
+pub(in crate::cli) async fn retry(args: RetryArgs) -> Result<(), Failure> {
+    let RetryArgs { act, yes } = args;
+    let mut client = act.client.connect().await?;
+    let request =
+        ActOnPlanRequest { validate_only: !yes, ..wanted(&act.id, PlanAction::Retry, &act.who, &act.reason) };
+    let plan = done(&mut client, request).await?;
+    let text = if yes {
+        format!("plan {} is {}\n", plan.id, plan.state)
+    } else {
+        format!("what failed of plan {} can be begun again; nothing was. Give --yes to begin.\n", plan.id)
     };
     answered(act.client.output, &plan, &text)
 }

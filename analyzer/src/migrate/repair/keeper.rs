@@ -106,7 +106,7 @@ impl Keeper {
             };
             let done = match &wish {
                 Some(wish) => self.turn(wish).await,
-                None => Ok(()),
+                None => Ok(Vec::new()),
             };
             if let Some(Some(status)) = stop.run_until_cancelled(self.look()).await {
                 publish.send_replace(Arc::new(status));
@@ -300,8 +300,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Turns breakers by hand.
-    async fn turn(&mut self, wish: &Wish) -> Result<(), Denied> {
+    /// Turns breakers by hand, or says which would be.
+    async fn turn(&mut self, wish: &Wish) -> Result<Vec<SystemId>, Denied> {
         let systems = self.systems();
         let chosen: Vec<SystemId> = match &wish.system {
             Some(system) if !systems.contains(system) => return Err(Denied::NoSystem(system.clone())),
@@ -309,7 +309,7 @@ impl Keeper {
             None => systems,
         };
         let now_ms = now().as_ms();
-        let mut turned = false;
+        let mut turned = Vec::new();
         for system in chosen {
             let mut book = self.books.get(&system).cloned().unwrap_or_default();
             let what = match (wish.what, &book.breaker) {
@@ -323,15 +323,17 @@ impl Keeper {
                 }
                 (Turn::Pause, Breaker::Open { .. }) | (Turn::Resume, Breaker::Closed { .. }) => continue,
             };
-            let line = Line::own(now_ms, Kind::Wanted, what).by(&wish.by, &wish.reason);
-            self.write(&system, &book, vec![line]).await?;
-            turned = true;
+            if !wish.validate_only {
+                let line = Line::own(now_ms, Kind::Wanted, what).by(&wish.by, &wish.reason);
+                self.write(&system, &book, vec![line]).await?;
+            }
+            turned.push(system);
         }
         let state = match wish.what {
             Turn::Pause => "open",
             Turn::Resume => "closed",
         };
-        if turned { Ok(()) } else { Err(Denied::Same(state)) }
+        if turned.is_empty() { Err(Denied::Same(state)) } else { Ok(turned) }
     }
 }
 

@@ -24,7 +24,18 @@ impl fmt::Display for Report {
         if let Some(story) = &self.story {
             writeln!(f, "{story}\n")?;
         }
-        write!(f, "{}", if self.equal { "everything equals the truth" } else { "something differs" })
+        let failed = self.checks.iter().filter(|check| !check.ok).count();
+        if !self.checks.is_empty() {
+            let ok = |ok: bool| if ok { "yes" } else { "NO" }.to_owned();
+            let rows =
+                self.checks.iter().map(|check| [check.name.to_owned(), ok(check.ok), check.found.clone()]);
+            writeln!(f, "what must be so:\n{}\n", columns(["CHECK", "OK", "FOUND"], rows))?;
+        }
+        write!(f, "{}", if self.equal { "everything equals the truth" } else { "something differs" })?;
+        match failed {
+            0 => Ok(()),
+            failed => write!(f, "; {failed} of {} checks failed", self.checks.len()),
+        }
     }
 }
 

@@ -27,6 +27,11 @@ impl Migration {
         names(&self.partition, volume)
     }
 
+    /// Whether it goes to a node.
+    pub(super) fn is_to(&self, node: &str) -> bool {
+        names(&self.target, node)
+    }
+
     /// Whether it is over, and did what it was for.
     pub(super) fn completed(&self) -> bool {
         self.phase == "COMPLETED"
@@ -50,6 +55,7 @@ pub(in crate::demo) struct Shift {
     pub(super) partition: String,
     pub(super) node: String,
     pub(super) state: String,
+    pub(super) created_ms: u64,
 }
 
 impl Shift {
@@ -75,9 +81,15 @@ pub(super) fn shifts(endpoint: &str) -> Result<Vec<Shift>> {
     Ok(answer.shifts)
 }
 
-/// Whether a partition is called so, with or without its system.
-fn names(partition: &str, volume: &str) -> bool {
-    partition.rsplit('/').next() == Some(volume)
+/// All shifts there ever were.
+pub(super) fn all_shifts(endpoint: &str) -> Result<Vec<Shift>> {
+    let answer: Shifts = ask(endpoint, &["reads", "status", "--all", "--limit", "10000"])?;
+    Ok(answer.shifts)
+}
+
+/// Whether a partition or node is called so, with or without its system.
+fn names(called: &str, name: &str) -> bool {
+    called.rsplit('/').next() == Some(name)
 }
 
 /// A plan, as `isotherm plan create` has it.
