@@ -50,9 +50,6 @@ pub enum Waits {
         /// What it takes.
         most: u32,
     },
-    /// Nothing new is begun.
-    #[error("migrations are frozen")]
-    Frozen,
 }
 
 impl Default for Limits {

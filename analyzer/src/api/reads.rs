@@ -81,7 +81,7 @@ impl Reads {
             Some(Asked::Drain(name)) => What::Drain { node: node(&topology, &partition, name)? },
             None => return Err(Status::invalid_argument("shift: name a node to lead, or one to drain")),
         };
-        let mut findings: Vec<String> = self.migrations.forbids(&partition).into_iter().collect();
+        let mut findings: Vec<String> = self.migrations.untouchable(&partition).into_iter().collect();
         findings.extend(reads::in_the_way(&topology, &partition, &what));
         let board = self.migrations.handle.board().borrow().clone();
         if let Some(other) = board.shifts.iter().find(|shift| shift.partition == partition) {
@@ -97,9 +97,7 @@ impl Reads {
         if let Some(one) = moves.find(|one| one.spec().partition == partition) {
             findings.push(format!("it is being moved by migration {}", one.spec().id));
         }
-        if let Some(freeze) = &board.frozen {
-            findings.push(format!("migrations are frozen by {}: {}", freeze.by, freeze.reason));
-        }
+        findings.extend(self.migrations.frozen());
         let (by, reason) = (words("who", request.who.clone())?, words("reason", request.reason.clone())?);
         let trigger = Trigger::Manual;
         let wanted = Wanted { partition, what, by, reason, trigger, gray: false, approval_until_ms: None };

@@ -164,9 +164,9 @@ impl Follower {
         let after_ms = ms(self.migrations.config.reads.undo_after);
         let due = |shift: &&Shift| self.gone.get(&shift.id).is_some_and(|since| at_ms >= since + after_ms);
         let due: Vec<&Shift> = open.iter().filter(due).collect();
-        let frozen = self.migrations.handle.board().borrow().frozen.is_some();
+        let frozen = self.migrations.frozen().is_some();
         for shift in due {
-            if !frozen && self.migrations.forbids(&shift.partition).is_none() {
+            if !frozen && self.migrations.untouchable(&shift.partition).is_none() {
                 self.undo_one(shift, Why::CauseGone).await;
             }
         }

@@ -183,6 +183,36 @@ fn limits_freezes_and_partitions_that_are_never_touched_are_kept() {
 }
 
 #[test]
+fn while_the_freeze_file_is_there_what_waits_goes_on_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("freeze");
+    let config = format!("freeze_file = {file:?}\n[migrate.limits]\nmigrations = 1\n");
+    let scene = Scene::new("at_switch", SLOW, &config);
+    let (source, target) = scene.way("p1");
+    let first = scene.begin("p1", &source, &target, &[]);
+    let (source, target) = scene.way("p2");
+    let second = scene.begin("p2", &source, &target, &[]);
+    assert!(!stdout(&scene.ask(&["migrate", "status"])).contains("frozen"));
+
+    std::fs::write(&file, "").unwrap();
+    let words = format!("frozen as long as {} is there", file.display());
+    // It is told at once, though nothing has happened to any migration.
+    let status = stdout(&scene.ask(&["migrate", "status"]));
+    assert!(status.contains(&words), "{status}");
+    scene.reaches(&first, "COMPLETED");
+    std::thread::sleep(Duration::from_millis(1_500));
+    let waits = stdout(&scene.ask(&["migrate", "status", &second]));
+    assert!(waits.contains("PLANNED") && waits.contains(&words), "{waits}");
+    let refused = scene.ask(&["migrate", "start", "p3", "--from", "n3", "--to", "n1", "--yes"]);
+    assert_eq!((code(&refused), stderr(&refused).contains(&words)), (Some(4), true), "{}", stderr(&refused));
+
+    std::fs::remove_file(&file).unwrap();
+    scene.reaches(&second, "COMPLETED");
+    assert!(!stdout(&scene.ask(&["migrate", "status"])).contains("frozen"));
+    scene.nothing_is_lost();
+}
+
+#[test]
 fn what_the_adapter_finds_in_the_way_is_said_and_nothing_is_begun() {
     let scene = Scene::new("at_switch", "down = [\"n4\"]\n", "");
     let tried = scene.ask(&["migrate", "start", "p1", "--from", "n1", "--to", "n4"]);
