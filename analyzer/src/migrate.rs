@@ -3,6 +3,7 @@
 //! The runner ends when it cannot write its journal, and is begun anew after a pause with what the journal has. Where the
 //! journal cannot be used at all, the analyzer goes on without migrations and says so to whoever asks for one.
 
+mod arrivals;
 mod movers;
 mod outside;
 pub(crate) mod reads;
