@@ -3,6 +3,7 @@
 //! The runner ends when it cannot write its journal, and is begun anew after a pause with what the journal has. Where the
 //! journal cannot be used at all, the analyzer goes on without migrations and says so to whoever asks for one.
 
+mod arrivals;
 mod movers;
 mod outside;
 pub(crate) mod reads;
@@ -92,7 +93,7 @@ pub(crate) fn start(
     stop: &CancellationToken,
 ) -> Migrations {
     let (handle, inbox) = handle();
-    let outside = Arc::new(Outside::new(adapters, topologies.clone()));
+    let outside = Arc::new(Outside::new(adapters, topologies.clone(), config.freeze_file.clone()));
     let reading = Reading::new(dir.join(FILE));
     let migrations = Migrations { handle, reading, config: Arc::new(config), outside };
     let (told, ending) = (migrations.handle.clone(), stop.clone());
@@ -194,7 +195,7 @@ impl Migrations {
     }
 
     /// Why nobody may ever touch a partition, if so.
-    fn untouchable(&self, partition: &PartitionId) -> Option<String> {
+    pub(crate) fn untouchable(&self, partition: &PartitionId) -> Option<String> {
         self.config.never_touch.iter().any(|never| never.covers(partition)).then(|| {
             format!("{partition} is never touched, as migrate.never_touch of the configuration says")
         })
@@ -219,10 +220,21 @@ impl Migrations {
 
     /// Why nothing may be begun with a partition, if so.
     pub(crate) fn forbids(&self, partition: &PartitionId) -> Option<String> {
-        if let Some(why) = self.untouchable(partition) {
-            return Some(why);
-        }
-        let file = self.config.freeze_file.as_ref().filter(|file| file.exists())?;
-        Some(format!("migrations are frozen as long as {} is there", file.display()))
+        self.untouchable(partition).or_else(|| self.frozen_outside())
+    }
+
+    /// Why nothing new is begun at this moment, whatever it is of: somebody's freeze, or the freeze file.
+    pub(crate) fn frozen(&self) -> Option<String> {
+        let told = self.handle.board().borrow().frozen.as_ref().map(|freeze| {
+            let why = if freeze.reason.is_empty() { "no reason was given" } else { &freeze.reason };
+            format!("migrations are frozen by {}: {why}", freeze.by)
+        });
+        told.or_else(|| self.frozen_outside())
+    }
+
+    /// The same, of the freeze file alone.
+    pub(crate) fn frozen_outside(&self) -> Option<String> {
+        use isotherm_runner::Connect;
+        self.outside.frozen()
     }
 }

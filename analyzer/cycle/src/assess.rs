@@ -5,7 +5,7 @@
 //! says that nothing is known. Where no capacity is known, headroom is not, and exposures are lower bounds.
 
 use crate::band::Kind;
-use crate::cluster::{Cluster, PartitionFacts, Shift};
+use crate::cluster::{Cluster, Coming, PartitionFacts, Shift};
 use crate::horizon::{Ladder, Table, integrate};
 use crate::names::{ByName, Named};
 use crate::partition::{Ahead, Partition};
@@ -56,6 +56,8 @@ pub struct Placed {
     pub ahead: Ahead,
     /// The shift of its reads that is in force.
     pub shift: Option<Shift>,
+    /// What is on its way.
+    pub coming: Option<Coming>,
 }
 
 impl Placed {
@@ -204,6 +206,7 @@ impl Known<'_> {
             stays: facts.is_none_or(|facts| facts.pinned || facts.moving),
             ahead: partition.ahead(self.state.until_ms),
             shift: facts.and_then(|facts| facts.shift),
+            coming: facts.and_then(|facts| facts.coming),
             subset: holders.into_iter().map(Node).collect(),
         }
     }

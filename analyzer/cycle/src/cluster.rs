@@ -104,6 +104,39 @@ pub struct Shift {
     pub gray: bool,
 }
 
+/// What is begun of a partition, or waits to be, and will have nodes serve what they do not serve yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coming {
+    /// A replica gets another node; positions in [`Cluster::nodes`].
+    Move {
+        /// Who gives it up, or has lost it.
+        from: u32,
+        /// Who gets it, and is no holder yet.
+        to: u32,
+    },
+    /// A holder is to serve no reads.
+    Drain {
+        /// It.
+        from: u32,
+    },
+    /// Another holder is to lead.
+    Lead {
+        /// It.
+        to: u32,
+    },
+}
+
+impl Coming {
+    fn nodes(&self) -> impl Iterator<Item = &u32> {
+        let (one, other) = match self {
+            Self::Move { from, to } => (from, Some(to)),
+            Self::Drain { from: node } | Self::Lead { to: node } => (node, None),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartitionFacts {
@@ -123,6 +156,8 @@ pub struct PartitionFacts {
     pub pinned: bool,
     /// The shift of its reads that is in force, if one is.
     pub shift: Option<Shift>,
+    /// What is on its way.
+    pub coming: Option<Coming>,
 }
 
 impl PartitionFacts {
@@ -209,7 +244,8 @@ impl Cluster {
         for partition in &self.partitions {
             let position = |position: &&u32| **position as usize >= self.nodes.len();
             let shift = partition.shift.as_ref().map(|shift| &shift.node);
-            if let Some(position) = partition.holders.iter().chain(shift).find(position) {
+            let coming = partition.coming.iter().flat_map(Coming::nodes);
+            if let Some(position) = partition.holders.iter().chain(shift).chain(coming).find(position) {
                 return Err(nowhere("partition", &partition.name, "node", *position));
             }
         }

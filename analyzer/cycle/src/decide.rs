@@ -6,6 +6,7 @@
 //! domain of another holder is offered to the gate. Which of many moves are made, and in which order, is the planner's
 //! to say: here is only whether moving helps this partition at all.
 
+mod arriving;
 mod shifted;
 mod words;
 
@@ -34,6 +35,8 @@ struct Nodes {
     hazard_sd_per_hour: Vec<f64>,
     /// Reads per second at each one's busiest hour; absent where no hour is known, or forecasts do not count.
     peak_per_s: Option<Vec<f64>>,
+    /// Reads per second that are on their way to each one; empty where none are.
+    arriving_per_s: Vec<f64>,
 }
 
 impl Nodes {
@@ -43,6 +46,7 @@ impl Nodes {
             hazard_over_class: cluster.nodes.iter().map(|node| node.hazard.over_class).collect(),
             hazard_sd_per_hour: cluster.nodes.iter().map(|node| node.hazard.sd_per_hour).collect(),
             peak_per_s: forecast.then(|| peaks(landscape, cluster.nodes.len())).flatten(),
+            arriving_per_s: arriving::of(landscape, cluster.nodes.len()),
         }
     }
 }
@@ -92,6 +96,7 @@ impl<'a> Ways<'a> {
             hazard_over_class: &nodes.hazard_over_class,
             hazard_sd_per_hour: &nodes.hazard_sd_per_hour,
             peak_per_s: nodes.peak_per_s.as_deref(),
+            arriving_per_s: &[],
             mean_fullness: None,
             risk: &settings.risk,
             gate: &settings.gate,
@@ -101,7 +106,8 @@ impl<'a> Ways<'a> {
             .map(|at| landscape.failing.get(at).is_some_and(|failing| *failing > 0.0))
             .collect();
         let up = || (0_u32..).map(Node).zip(&cluster.nodes).filter(|(_, facts)| facts.state == NodeState::Up);
-        let fullness = |node: Node| candidates.destination(node, 0.0).peak_over_capacity;
+        let coming = Candidates { arriving_per_s: &nodes.arriving_per_s, ..candidates };
+        let fullness = |node: Node| coming.destination(node, 0.0).peak_over_capacity;
         let mut destinations: Vec<(f64, Node)> = up()
             .filter(|(node, facts)| {
                 facts.hazard.over_class <= settings.gate.hazard_ratio && !suspected[node.at()]
@@ -114,10 +120,15 @@ impl<'a> Ways<'a> {
             .filter(|all| !all.is_empty())
             .map(|all| (all.iter().sum::<f64>(), all.iter().copied().fold(0.0, f64::max)));
         let load: f64 = up().map(|(node, _)| field.load_per_s(node)).sum();
-        let at_peak: Option<f64> =
-            up().map(|(node, _)| Some(fullness(node)? * field.capacity_per_s(node)?)).sum();
+        // What is on its way is in the load of its source still.
+        let at_peak: Option<f64> = up()
+            .map(|(node, _)| {
+                Some(candidates.destination(node, 0.0).peak_over_capacity? * field.capacity_per_s(node)?)
+            })
+            .sum();
         candidates.mean_fullness =
             sums.zip(at_peak).map(|((sum, _), load)| load / sum).filter(|mean| *mean > 0.0);
+        candidates.arriving_per_s = &nodes.arriving_per_s;
         Self {
             candidates,
             cluster,
@@ -146,12 +157,21 @@ impl<'a> Ways<'a> {
         situation.risk = record.calibrated.or(record.exposure.as_ref().map(|exposure| exposure.risk));
         let gate = &self.settings.gate;
         if decide(&situation, gate).has_cause() {
-            situation.shift = self.shift(&lying, placed);
-            situation.best_move = self.best_move(&lying, placed);
+            let candidates = self.candidates_of(placed);
+            situation.shift = self.shift(&candidates, &lying, placed);
+            situation.best_move = self.best_move(&candidates, &lying, placed);
         }
         let decision = decide(&situation, gate);
         (record.verdict, record.reason) = self.words(&decision, &situation);
         record.action = self.action(&decision, &situation).map(Box::new);
+    }
+
+    /// What candidates of a partition are judged with. Of one that something is begun of, what comes is its own.
+    fn candidates_of(&self, placed: &Placed) -> Candidates<'a> {
+        match placed.coming {
+            Some(_) => Candidates { arriving_per_s: &[], ..self.candidates },
+            None => self.candidates,
+        }
     }
 
     /// What the gate is told, but for what could be done.
@@ -200,7 +220,7 @@ impl<'a> Ways<'a> {
     }
 
     /// The best shift. One at a time: what is in force is undone before another is made.
-    fn shift(&self, lying: &Lying<'_>, placed: &Placed) -> Option<Shift> {
+    fn shift(&self, candidates: &Candidates<'_>, lying: &Lying<'_>, placed: &Placed) -> Option<Shift> {
         if placed.shift.is_some() {
             return None;
         }
@@ -227,10 +247,10 @@ impl<'a> Ways<'a> {
         };
         let since_last_h = placed.ahead.changed_ago_h;
         let shifted = Shifted { action, subset: held.subset, shares: &shares, moved, since_last_h };
-        self.candidates.shift(lying, &shifted)
+        candidates.shift(lying, &shifted)
     }
 
-    fn best_move(&self, lying: &Lying<'_>, placed: &Placed) -> Option<Move> {
+    fn best_move(&self, candidates: &Candidates<'_>, lying: &Lying<'_>, placed: &Placed) -> Option<Move> {
         let subset = lying.held.subset;
         let from = self.worst(&lying.held)?;
         let leaving = subset[from];
@@ -241,9 +261,19 @@ impl<'a> Ways<'a> {
                 && self.cluster.nodes[to.at()].system == self.cluster.nodes[leaving.at()].system
                 && !others().any(|other| innermost(*other).is_some() && innermost(*other) == innermost(*to))
         };
-        let to = self.destinations.iter().copied().filter(allowed).take(LOOKED_AT);
         let (bytes, drift_per_hour) = (placed.size_bytes?, placed.ahead.drift_per_hour);
         let back = shifted::back(placed);
-        self.candidates.best_move_back(lying, &back, from, bytes, drift_per_hour, to)
+        let more_per_s = lying.held.reads_per_s * back[from];
+        // What is on its way to a node is in no loss yet: it would be chosen as if it were empty, and refused then.
+        let free = |to: &Node| {
+            candidates.arriving_per_s.get(to.at()).is_none_or(|arriving| *arriving <= 0.0)
+                || candidates.destination(*to, more_per_s).passes(&self.settings.gate)
+        };
+        let all = self.destinations.iter().copied().filter(allowed);
+        let mut to: Vec<Node> = all.clone().filter(free).take(LOOKED_AT).collect();
+        if to.is_empty() {
+            to.extend(all.take(LOOKED_AT));
+        }
+        candidates.best_move_back(lying, &back, from, bytes, drift_per_hour, to.into_iter())
     }
 }

@@ -3,9 +3,10 @@
 use isotherm_migration::Spec;
 use isotherm_model::NodeId;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// Bounds of what is under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Migrations at a time. Default 4.
@@ -18,6 +19,10 @@ pub struct Limits {
     pub node_bytes_per_s: Option<u64>,
     /// Migrations that isotherm begins by itself in 24 hours. Default 50. What people begin is not counted.
     pub per_day: u32,
+    /// Share of a system's bytes, of all replicas, that isotherm begins to copy by itself in 24 hours; more than 0, and
+    /// infinite for no bound. Default .01: at that, most of a cluster stays where it is for months, and copying is
+    /// nothing beside what clients read.
+    pub bytes_share_per_day: f64,
 }
 
 /// A limit that cannot be.
@@ -50,14 +55,18 @@ pub enum Waits {
         /// What it takes.
         most: u32,
     },
-    /// Nothing new is begun.
-    #[error("migrations are frozen")]
-    Frozen,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { migrations: 4, per_node: 1, bytes_per_s: None, node_bytes_per_s: None, per_day: 50 }
+        Self {
+            migrations: 4,
+            per_node: 1,
+            bytes_per_s: None,
+            node_bytes_per_s: None,
+            per_day: 50,
+            bytes_share_per_day: 0.01,
+        }
     }
 }
 
@@ -71,7 +80,11 @@ impl Limits {
             ("node_bytes_per_s", self.node_bytes_per_s.unwrap_or(1)),
         ];
         let zero = numbers.into_iter().find(|(_, value)| *value == 0);
-        zero.map_or(Ok(()), |(field, _)| Err(LimitsError { field }))
+        let zero = zero.map(|(field, _)| field);
+        // What is no number is not more than 0 either.
+        let none = !matches!(self.bytes_share_per_day.partial_cmp(&0.0), Some(Ordering::Greater));
+        let zero = zero.or(none.then_some("bytes_share_per_day"));
+        zero.map_or(Ok(()), |field| Err(LimitsError { field }))
     }
 
     /// The rate of one migration, so that as many as may be keep the budgets together; `None` for no bound.
@@ -166,8 +179,14 @@ mod tests {
         assert_eq!(all.rate(), Some(25));
         assert_eq!(Limits { node_bytes_per_s: Some(30), ..all }.rate(), Some(15));
         assert_eq!(
-            Limits { bytes_per_s: Some(0), ..limits }.check(),
+            Limits { bytes_per_s: Some(0), ..limits.clone() }.check(),
             Err(LimitsError { field: "bytes_per_s" })
         );
+        for (share, right) in
+            [(0.01, true), (f64::INFINITY, true), (0.0, false), (-0.1, false), (f64::NAN, false)]
+        {
+            let checked = Limits { bytes_share_per_day: share, ..limits.clone() }.check();
+            assert_eq!(checked.is_ok(), right, "{share}");
+        }
     }
 }

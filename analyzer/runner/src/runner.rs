@@ -37,6 +37,9 @@ use tonic::transport::Channel;
 /// Messages that wait. Callers wait too once it is full.
 const MESSAGES: usize = 1_024;
 
+/// How often it is looked whether the world lets anything begin again, while something waits for that.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the runner has to be told of the world.
 pub trait Connect: Send + Sync + 'static {
     /// A connection to the adapter of a system, or why there is none.
@@ -47,6 +50,10 @@ pub trait Connect: Send + Sync + 'static {
 
     /// The revision of the topology, if what a migration was decided on is not so any more.
     fn moved(&self, spec: &Spec) -> Option<Revision>;
+
+    /// Why nothing new may begin at this moment, apart from a freeze that the journal has; a sentence. `None` if it may.
+    /// Asked before anything begins, so it must be quick.
+    fn frozen(&self) -> Option<String>;
 
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
@@ -85,6 +92,9 @@ pub enum Refused {
         /// Why.
         reason: String,
     },
+    /// Nothing new is begun, as the world says.
+    #[error("{0}")]
+    Withheld(String),
     /// Nothing is frozen, or it is already.
     #[error("{0}")]
     Freeze(&'static str),
@@ -231,6 +241,8 @@ struct Runner<'a> {
     calls: Calls,
     running: BTreeMap<MigrationId, Running>,
     shifts: BTreeMap<MigrationId, shifts::Held>,
+    /// Something could have begun, but for what the world said when it was asked last.
+    withheld: bool,
     board: &'a watch::Sender<Arc<Board>>,
 }
 
@@ -250,7 +262,8 @@ pub fn run(
     let frozen = journal.frozen()?;
     let (running, shifts) = (BTreeMap::new(), BTreeMap::new());
     let board = &inbox.board;
-    let mut runner = Runner { journal, frozen, limits, outside, calls, running, shifts, board };
+    let mut runner =
+        Runner { journal, frozen, limits, outside, calls, running, shifts, withheld: false, board };
     runner.resume()?;
     loop {
         runner.admit()?;
@@ -343,9 +356,7 @@ impl Runner<'_> {
     }
 
     fn start(&mut self, start: Start) -> Result<MigrationId, Refused> {
-        if let Some(Freeze { by, reason, .. }) = self.frozen.clone() {
-            return Err(Refused::Frozen { by, reason });
-        }
+        self.not_frozen()?;
         let now_ms = self.outside.now_ms();
         let Start { spec, by, reason, trigger } = start;
         let id = spec.id.clone();
@@ -387,6 +398,14 @@ impl Runner<'_> {
         }
     }
 
+    /// Refuses while nothing new may begin.
+    fn not_frozen(&self) -> Result<(), Refused> {
+        if let Some(Freeze { by, reason, .. }) = self.frozen.clone() {
+            return Err(Refused::Frozen { by, reason });
+        }
+        self.outside.frozen().map_or(Ok(()), |why| Err(Refused::Withheld(why)))
+    }
+
     fn freeze(&mut self, freeze: Option<Freeze>, line: Line) -> Result<(), Refused> {
         match (&self.frozen, &freeze) {
             (Some(_), Some(_)) => return Err(Refused::Freeze("migrations are frozen already")),
@@ -414,9 +433,6 @@ impl Runner<'_> {
 
     /// Lets those begin that there is room for: repairs after a failure first, then by their creation.
     fn admit(&mut self) -> Result<(), JournalError> {
-        if self.frozen.is_some() {
-            return Ok(());
-        }
         let phase = |running: &Running| running.entry.migration.phase();
         let mut waiting: Vec<_> = self
             .running
@@ -425,6 +441,11 @@ impl Runner<'_> {
             .map(|(id, running)| (running.entry.about.turn(), id.clone()))
             .collect();
         waiting.sort();
+        let frozen = !waiting.is_empty() && self.not_frozen().is_err();
+        self.withheld = frozen && self.frozen.is_none();
+        if frozen {
+            return Ok(());
+        }
         // Those that wait for their reads have their room already.
         let mut next: Vec<Spec> = Vec::new();
         for (_, id) in waiting {
@@ -464,7 +485,8 @@ impl Runner<'_> {
         let next = self.running.values().filter_map(|running| running.entry.migration.deadline());
         let next = next.chain(self.shifts_due()).min();
         let Moment(next) = next.unwrap_or(now.after_ms(60_000));
-        Duration::from_millis(next.saturating_sub(now.0).clamp(1, 60_000))
+        let wait = Duration::from_millis(next.saturating_sub(now.0).clamp(1, 60_000));
+        if self.withheld { wait.min(LOOK_AGAIN) } else { wait }
     }
 
     /// Something happened to a migration: what follows is written, and then done. One that has ended hears no more.
@@ -532,9 +554,11 @@ impl Runner<'_> {
 
     fn publish(&self) {
         let seen = |running: &Running| running.pace.seen(running.entry.clone());
+        let planned = |running: &Running| running.entry.migration.phase() == Phase::Planned;
+        let frozen = self.running.values().any(planned).then(|| self.not_frozen().err()).flatten();
         let waits = |running: &Running| {
-            if self.frozen.is_some() {
-                return Some(crate::limits::Waits::Frozen.to_string());
+            if let Some(frozen) = &frozen {
+                return Some(frozen.to_string());
             }
             let spec = running.entry.migration.spec();
             if let Some(waits) = self.waits_for_reads(spec) {
@@ -546,9 +570,9 @@ impl Runner<'_> {
             let takes = self.outside.takes(spec.partition.system());
             self.limits.admit(spec, others.map(Migration::spec), takes).err().map(|waits| waits.to_string())
         };
-        let migrations = self.running.values().map(|running| {
-            let planned = running.entry.migration.phase() == Phase::Planned;
-            Seen { waits: planned.then(|| waits(running)).flatten(), ..seen(running) }
+        let migrations = self.running.values().map(|running| Seen {
+            waits: planned(running).then(|| waits(running)).flatten(),
+            ..seen(running)
         });
         let migrations = migrations.collect();
         let shifts = self.shifts.values().map(|held| held.shift.clone()).collect();

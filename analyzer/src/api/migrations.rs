@@ -197,10 +197,11 @@ impl MigrationService for Moves {
         migrations.sort_by_key(|migration| std::cmp::Reverse(migration.created_ms));
         migrations.truncate(limit(request.limit) as usize);
         let freeze = Some(render::freeze(board.frozen.as_ref()));
+        let frozen_outside = self.migrations.frozen_outside().unwrap_or_default();
         let quiet = self.migrations.config.trust.other_movers_quiet;
         let held = self.read(isotherm_runner::journal::Reading::distrust).await?;
         let distrust = held.iter().map(|one| trust::distrust(one, quiet)).collect();
-        Ok(Response::new(wire::ListMigrationsResponse { migrations, freeze, distrust }))
+        Ok(Response::new(wire::ListMigrationsResponse { migrations, freeze, frozen_outside, distrust }))
     }
 
     async fn get_migration(
@@ -417,6 +418,7 @@ pub(super) fn refused(error: Refused) -> Status {
         | Refused::Denied(_)
         | Refused::Shift(_)
         | Refused::Frozen { .. }
+        | Refused::Withheld(_)
         | Refused::Freeze(_) => Status::failed_precondition(error.to_string()),
         Refused::Journal(error) => Status::internal(with_causes(&error)),
     }

@@ -108,9 +108,8 @@ impl Planning {
             Standing::Planned | Standing::Failed(_) | Standing::Held(_) => true,
             Standing::UnderWay | Standing::Switched | Standing::Done => false,
         });
-        if let Some(freeze) = &self.plans.migrations.handle.board().borrow().frozen {
-            let why = if freeze.reason.is_empty() { "no reason was given" } else { &freeze.reason };
-            return Ok(Some(format!("migrations are frozen by {}: {why}", freeze.by)));
+        if let Some(frozen) = self.plans.migrations.frozen() {
+            return Ok(Some(frozen));
         }
         let moment = self.moment().await?;
         let stale = self.plans.stale(&moment, &found.plan, &left, begun).map_err(|error| not_made(&error))?;
@@ -396,6 +395,7 @@ fn refused(error: Refused) -> Status {
         | Refused::NotFound(_)
         | Refused::Denied(_)
         | Refused::Frozen { .. }
+        | Refused::Withheld(_)
         | Refused::Freeze(_)
         | Refused::Shift(_) => Status::failed_precondition(error.to_string()),
     }

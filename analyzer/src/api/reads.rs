@@ -67,6 +67,15 @@ impl Reads {
         read.map_err(|error| Status::internal(with_causes(&error)))
     }
 
+    /// What keeps a shift of a partition from beginning that would go on later.
+    fn held_up(&self, board: &Board, partition: &PartitionId) -> Vec<String> {
+        let moves = board.migrations.iter().map(|seen| &seen.entry.migration);
+        let mut moves = moves.filter(|one| one.phase() != Phase::AwaitingApproval);
+        let moved = moves.find(|one| one.spec().partition == *partition);
+        let moved = moved.map(|one| format!("it is being moved by migration {}", one.spec().id));
+        moved.into_iter().chain(self.migrations.frozen()).collect()
+    }
+
     fn told(&self, shift: &Shift) -> wire::Shift {
         let cycled = self.cycles.borrow().clone();
         let record = cycled.as_ref().and_then(|cycled| reads::record_of(&cycled.records, &shift.partition));
@@ -82,10 +91,10 @@ impl Reads {
             Some(Asked::Drain(name)) => What::Drain { node: node(&topology, &partition, name)? },
             None => return Err(Status::invalid_argument("shift: name a node to lead, or one to drain")),
         };
-        let mut findings: Vec<String> = self.migrations.forbids(&partition).into_iter().collect();
+        let mut findings: Vec<String> = self.migrations.untouchable(&partition).into_iter().collect();
         findings.extend(reads::in_the_way(&topology, &partition, &what));
         let board = self.migrations.handle.board().borrow().clone();
-        findings.extend(held_up(&board, &partition));
+        findings.extend(self.held_up(&board, &partition));
         if let Some(other) = board.shifts.iter().find(|shift| shift.partition == partition) {
             findings.push(format!(
                 "its reads are shifted already: {} ({}); `isotherm reads restore {}` undoes that",
@@ -166,7 +175,7 @@ impl ReadService for Reads {
         if request.validate_only {
             shift.clone().approve().map_err(|denied| refused(denied.into()))?;
             let board = self.migrations.handle.board().borrow().clone();
-            return match held_up(&board, &shift.partition).as_slice() {
+            return match self.held_up(&board, &shift.partition).as_slice() {
                 [] => Ok(Response::new(wire::ApproveShiftResponse { shift: Some(self.told(&shift)) })),
                 held => Err(Status::failed_precondition(held.join("; "))),
             };
@@ -176,20 +185,6 @@ impl ReadService for Reads {
         let shift = Some(self.as_written(&id).await?);
         Ok(Response::new(wire::ApproveShiftResponse { shift }))
     }
-}
-
-/// What keeps a shift of a partition from beginning that would go on later.
-fn held_up(board: &Board, partition: &PartitionId) -> Vec<String> {
-    let mut held = Vec::new();
-    let moves = board.migrations.iter().map(|seen| &seen.entry.migration);
-    let mut moves = moves.filter(|one| one.phase() != Phase::AwaitingApproval);
-    if let Some(one) = moves.find(|one| one.spec().partition == *partition) {
-        held.push(format!("it is being moved by migration {}", one.spec().id));
-    }
-    if let Some(freeze) = &board.frozen {
-        held.push(format!("migrations are frozen by {}: {}", freeze.by, freeze.reason));
-    }
-    held
 }
 
 fn render(shift: &Shift, record: Option<&Record>) -> wire::Shift {

@@ -215,11 +215,16 @@ async fn status(args: StatusArgs) -> Result<(), Failure> {
     let answer = client.migrations.list_migrations(request).await;
     let answer = answer.map_err(|status| client.failure(&status))?.into_inner();
     match args.client.output {
-        Format::Json => {
-            print::json(&serde_json::json!({ "migrations": answer.migrations, "distrust": answer.distrust }))
-        }
+        Format::Json => print::json(&serde_json::json!({
+            "migrations": answer.migrations,
+            "frozen_outside": answer.frozen_outside,
+            "distrust": answer.distrust,
+        })),
         Format::Table => {
             show::all(&answer.migrations, answer.freeze.as_ref())?;
+            if !answer.frozen_outside.is_empty() {
+                print::out(&format!("\n{}\n", answer.frozen_outside))?;
+            }
             print::out(&scores::held(&answer.distrust))
         }
     }

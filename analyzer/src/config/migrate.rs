@@ -19,6 +19,7 @@
 //! bytes_per_s = 200000000                        # of all together; default: no bound
 //! node_bytes_per_s = 50000000                    # from and to a node; default: no bound
 //! per_day = 50                                   # that isotherm begins by itself
+//! bytes_share_per_day = 0.01                     # of a system's bytes, likewise
 //! [migrate.reads]                                # shifts of reads that it makes by itself
 //! cool_down = "2d"                               # after one has begun or ended, before the next of a partition
 //! undo_after = "1h"                              # how long its cause must have been gone

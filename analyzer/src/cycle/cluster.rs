@@ -7,7 +7,8 @@ use crate::topology::Topology;
 use isotherm_cycle::cluster::{
     Cluster, DomainFacts, Hazard, HazardSource, Kept, NodeFacts, NodeState, PartitionFacts, Shift,
 };
-use isotherm_model::{NodeId, Timestamp};
+use isotherm_migration::Spec;
+use isotherm_model::{NodeId, PartitionId, Timestamp};
 use isotherm_proto::Health;
 use isotherm_risk::{Basis, HazardError, HazardPolicy, Hazards, NodeClass, Override, OverrideRate, Tally};
 use isotherm_runner::shift::What;
@@ -31,8 +32,48 @@ pub(crate) struct Sources<'a> {
     pub(crate) counts: &'a StepCounts,
     /// Shifts of reads that are in force, by partition.
     pub(crate) shifts: &'a [isotherm_runner::Shift],
+    /// What was begun, and is in no count yet. Of a partition the first counts.
+    pub(crate) coming: &'a [Coming],
     pub(crate) policy: &'a HazardPolicy,
     pub(crate) now: Timestamp,
+}
+
+/// Something that was begun of a partition, or waits to be.
+#[derive(Debug, Clone)]
+pub(crate) enum Coming {
+    /// A replica of it is moved, or made again.
+    Move(Spec),
+    /// Its reads are shifted.
+    Shift(isotherm_runner::Shift),
+}
+
+impl Coming {
+    fn partition(&self) -> &PartitionId {
+        match self {
+            Self::Move(spec) => &spec.partition,
+            Self::Shift(shift) => &shift.partition,
+        }
+    }
+
+    /// As a cycle takes it. `None` of a move whose target is a holder already, so that its reads are counted, and where
+    /// nobody knows the nodes.
+    fn fact(
+        &self,
+        holders: &[u32],
+        place: impl Fn(&NodeId) -> Option<u32>,
+    ) -> Option<isotherm_cycle::cluster::Coming> {
+        use isotherm_cycle::cluster::Coming as Fact;
+        Some(match self {
+            Self::Move(spec) => {
+                let to = place(&spec.target).filter(|to| !holders.contains(to))?;
+                Fact::Move { from: place(spec.origin.node())?, to }
+            }
+            Self::Shift(shift) => match &shift.what {
+                What::Lead { to } => Fact::Lead { to: place(to)? },
+                What::Drain { node } => Fact::Drain { from: place(node)? },
+            },
+        })
+    }
 }
 
 /// Puts a cluster together.
@@ -213,7 +254,11 @@ fn partitions(sources: &Sources<'_>, ids: &[&NodeId]) -> Vec<PartitionFacts> {
     for (id, counts) in counted {
         all.insert(id, counts);
     }
-    let facts = |(id, counts): (&isotherm_model::PartitionId, Option<&isotherm_store::PartitionCounts>)| {
+    let mut coming: BTreeMap<&PartitionId, &Coming> = BTreeMap::new();
+    for one in sources.coming {
+        coming.entry(one.partition()).or_insert(one);
+    }
+    let facts = |(id, counts): (&PartitionId, Option<&isotherm_store::PartitionCounts>)| {
         let more = sources.topology.partitions.get(id);
         let holders: Vec<u32> = match sources.topology.subsets.get(id) {
             Some(subset) => {
@@ -234,6 +279,7 @@ fn partitions(sources: &Sources<'_>, ids: &[&NodeId]) -> Vec<PartitionFacts> {
             system: id.system().to_string(),
             name: id.name().to_owned(),
             replicas: u8::try_from(holders.len()).unwrap_or(u8::MAX),
+            coming: coming.get(id).and_then(|coming| coming.fact(&holders, place)),
             holders,
             size_bytes: more.and_then(|more| more.size_bytes),
             moving: counts.is_some_and(|counts| counts.moving),
@@ -255,4 +301,39 @@ fn shift(shift: &isotherm_runner::Shift, place: impl Fn(&NodeId) -> Option<u32>)
         What::Drain { .. } => Kept::Drained,
     };
     Some(Shift { node: place(&shift.undo.as_ref()?.0)?, kept, since_ms: shift.since_ms?, gray: shift.gray })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isotherm_cycle::cluster::Coming as Fact;
+    use isotherm_migration::{Capabilities, Fence, MigrationId, Origin, Policy, Revision, Switch};
+    use isotherm_model::SystemId;
+
+    #[test]
+    fn a_move_is_on_its_way_until_its_target_is_a_holder() {
+        let system = SystemId::new("s").unwrap();
+        let node = |name: &str| NodeId::new(system.clone(), name).unwrap();
+        let place =
+            |id: &NodeId| ["a", "b", "c"].iter().position(|name| *name == id.name()).map(|at| at as u32);
+        let coming = |target: &str| {
+            Coming::Move(Spec {
+                id: MigrationId::new("m").unwrap(),
+                partition: PartitionId::new(system.clone(), "p").unwrap(),
+                origin: Origin::Repair { dead: node("a") },
+                target: node(target),
+                revision: Revision(1),
+                capabilities: Capabilities {
+                    switch: Switch::Gated,
+                    fence: Fence::AtSwitch,
+                    repair_from_replica: true,
+                    reverse: false,
+                },
+                policy: Policy::default(),
+            })
+        };
+        assert_eq!(coming("c").fact(&[0, 1], place), Some(Fact::Move { from: 0, to: 2 }));
+        assert_eq!(coming("c").fact(&[1, 2], place), None);
+        assert_eq!(coming("elsewhere").fact(&[0, 1], place), None);
+    }
 }

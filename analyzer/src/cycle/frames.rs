@@ -6,6 +6,7 @@
 //! [kept](crate::topology::kept). What cannot be made again: a minute without windows that came later than they are
 //! waited for.
 
+use super::cluster::Coming;
 use super::{Config, cluster, counts, schedule, tables};
 use crate::topology::Topology;
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use isotherm_cycle::frame::{Frame, Incident, Purpose};
 use isotherm_cycle::input::StepLength;
 use isotherm_model::{NodeId, Timestamp};
 use isotherm_proto::Health;
+use isotherm_runner::JournalError;
 use isotherm_runner::journal::{FILE, Reading};
 use isotherm_runner::shift::{Shift, What};
 use isotherm_store::{
@@ -52,7 +54,7 @@ pub(crate) struct Made {
 /// Makes frames, one after the other.
 pub(crate) struct Frames<'a> {
     config: &'a Config,
-    /// Where shifts of reads are.
+    /// Where moves and shifts of reads are.
     journal: Reading,
     /// What was seen to serve partitions, so that a node that falls silent is not forgotten.
     seen: Subsets,
@@ -77,6 +79,7 @@ impl<'a> Frames<'a> {
         let end = moment.end;
         let shifts =
             self.journal.shifts_in_force(end.as_ms()).context("cannot read which reads are shifted")?;
+        let coming = self.coming(end).context("cannot read what is being moved")?;
         let minute = self.counts(StepLength::Minute, end, topology, &shifts)?;
         self.remember(&minute);
         let settle_ms = u64::try_from(self.config.settle.as_millis()).unwrap_or(u64::MAX);
@@ -89,6 +92,7 @@ impl<'a> Frames<'a> {
             words: &words,
             counts: &minute,
             shifts: &shifts,
+            coming: &coming,
             policy: &self.config.hazard,
             now: end,
         })
@@ -110,6 +114,14 @@ impl<'a> Frames<'a> {
             purpose: moment.purpose,
         };
         Ok(Made { frame, entropy, systems: minute.systems })
+    }
+
+    /// What had been begun when the minute ended, and is in no count yet.
+    fn coming(&self, end: Timestamp) -> Result<Vec<Coming>, JournalError> {
+        let moves = self.journal.migrations_open(end.as_ms())?;
+        let shifts = self.journal.shifts_coming(end.as_ms())?;
+        let moves = moves.into_iter().map(|entry| Coming::Move(entry.migration.spec().clone()));
+        Ok(moves.chain(shifts.into_iter().map(Coming::Shift)).collect())
     }
 
     /// Who is drained does not serve, for all of a step that ends while it is.

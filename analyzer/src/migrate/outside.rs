@@ -1,4 +1,4 @@
-//! What the runner is told of the cluster: adapters, and whether the topology has moved.
+//! What the runner is told of the world: adapters, whether the topology has moved, and whether the freeze file is there.
 
 use crate::topology::{Adapter, Freshness, Topologies, connect};
 use crate::writer::now;
@@ -7,17 +7,20 @@ use isotherm_migration::{Origin, Revision, Spec};
 use isotherm_model::SystemId;
 use isotherm_runner::Connect;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use tonic::transport::Channel;
 
 pub(super) struct Outside {
     adapters: BTreeMap<SystemId, Adapter>,
     topologies: Topologies,
+    /// While this file is there, nothing new is begun.
+    freeze_file: Option<PathBuf>,
 }
 
 impl Outside {
-    pub(super) fn new(adapters: Vec<Adapter>, topologies: Topologies) -> Self {
+    pub(super) fn new(adapters: Vec<Adapter>, topologies: Topologies, freeze_file: Option<PathBuf>) -> Self {
         let adapters = adapters.into_iter().map(|adapter| (adapter.system.clone(), adapter)).collect();
-        Self { adapters, topologies }
+        Self { adapters, topologies, freeze_file }
     }
 
     pub(super) fn systems(&self) -> Vec<SystemId> {
@@ -57,6 +60,18 @@ impl Connect for Outside {
                 && (subset.contains(spec.origin.node()) || matches!(spec.origin, Origin::Repair { .. }))
         });
         (!fits).then_some(Revision(topology.revision))
+    }
+
+    /// A file that cannot be looked for is taken to be there: somebody meant to be able to stop everything.
+    fn frozen(&self) -> Option<String> {
+        let file = self.freeze_file.as_ref()?;
+        match file.try_exists() {
+            Ok(false) => None,
+            Ok(true) => Some(format!("migrations are frozen as long as {} is there", file.display())),
+            Err(error) => {
+                Some(format!("migrations are frozen, as nobody can look for {}: {error}", file.display()))
+            }
+        }
     }
 
     fn now_ms(&self) -> u64 {

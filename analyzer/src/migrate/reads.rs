@@ -7,6 +7,7 @@
 mod lately;
 
 use super::Migrations;
+use super::arrivals::{self, Arrivals};
 use crate::cycle::{Cycled, Cycles};
 use crate::topology::{Freshness, Topologies, Topology};
 use crate::writer::now;
@@ -164,9 +165,9 @@ impl Follower {
         let after_ms = ms(self.migrations.config.reads.undo_after);
         let due = |shift: &&Shift| self.gone.get(&shift.id).is_some_and(|since| at_ms >= since + after_ms);
         let due: Vec<&Shift> = open.iter().filter(due).collect();
-        let frozen = self.migrations.handle.board().borrow().frozen.is_some();
+        let frozen = self.migrations.frozen().is_some();
         for shift in due {
-            if !frozen && self.migrations.forbids(&shift.partition).is_none() {
+            if !frozen && self.migrations.untouchable(&shift.partition).is_none() {
                 self.undo_one(shift, Why::CauseGone).await;
             }
         }
@@ -197,39 +198,46 @@ impl Follower {
             Rule::Gate => Trigger::Gate,
             Rule::Threshold => Trigger::Threshold,
         };
+        // Of what this cycle has begun; the board may not have it yet.
+        let mut arrivals = Arrivals::default();
         for verdict in &verdicts {
             if lately.is_open(&verdict.partition) {
                 continue;
             }
-            match self.begin(verdict, &lately, topology, trigger).await {
-                Ok(()) => lately.begun(),
+            let gaining = arrivals::gaining(topology, &verdict.partition, &verdict.what);
+            let since =
+                Arrivals::since(&self.migrations.handle.board().borrow(), topology, cycled.at.as_ms());
+            let free = arrivals.permit(&gaining).and_then(|()| since.permit(&gaining));
+            match self.begin(verdict, &lately, topology, trigger, free).await {
+                Ok(()) => {
+                    lately.begun();
+                    arrivals.bring(gaining);
+                }
                 Err(why) => self.tell(verdict, why).await,
             }
         }
     }
 
+    /// Begins a shift, or has it wait for approval. `free` is whether those who would serve more may be brought more.
     async fn begin(
         &self,
         verdict: &Verdict<'_>,
         lately: &Lately,
         topology: &Topology,
         trigger: Trigger,
+        free: Result<(), String>,
     ) -> Result<(), String> {
-        let (partition, policy) = (verdict.partition.clone(), &self.migrations.config.reads);
-        let approval = match verdict.action.standing {
-            Standing::Recorded | Standing::Recommended => {
-                return Err("the mode is to recommend".to_owned());
-            }
-            Standing::AwaitsApproval => Some(now().as_ms() + ms(policy.approve_within)),
-            Standing::Carried => None,
-        };
+        let (partition, config) = (verdict.partition.clone(), &self.migrations.config);
+        let asks = asks(verdict.action.standing, lately.demoted(partition.system()))?;
+        let approval = asks.then(|| now().as_ms() + ms(config.reads.approve_within));
         if let Some(why) = self.migrations.withholds(&partition) {
             return Err(why);
         }
-        lately.permits(&partition, policy)?;
+        lately.permits(&partition, config)?;
         if let Some(finding) = in_the_way(topology, &partition, &verdict.what).pop() {
             return Err(finding);
         }
+        free?;
         let wanted = Wanted {
             partition,
             what: verdict.what.clone(),
@@ -257,6 +265,16 @@ impl Follower {
         line.why = why;
         self.migrations.handle.note(line).await;
         self.told.insert(verdict.partition.clone(), text);
+    }
+}
+
+/// Whether somebody has to agree to a shift first: by the mode, or as the system is demoted. An error where nothing is
+/// begun.
+fn asks(standing: Standing, demoted: bool) -> Result<bool, String> {
+    match standing {
+        Standing::Recorded | Standing::Recommended => Err("the mode is to recommend".to_owned()),
+        Standing::AwaitsApproval => Ok(true),
+        Standing::Carried => Ok(demoted),
     }
 }
 

@@ -1,12 +1,18 @@
 //! What the last cycle would have done, done as far as the mode allows: told, put to somebody, or begun.
 //!
+//! What saves the most for each byte that it copies comes first.
+//!
 //! Whatever is not done though a verdict asks for it goes into the diary with the reason, once for as long as nothing
 //! changes about it.
 
+mod budget;
+
+use super::arrivals::Arrivals;
 use super::{Asked, Migrations, specify, trust};
 use crate::cycle::{Cycled, Cycles};
 use crate::topology::{Topologies, Topology};
 use crate::writer::now;
+use budget::{Budget, size_bytes};
 use isotherm_cycle::record::{Action, How, Record};
 use isotherm_migration::{Approval, MigrationId};
 use isotherm_model::{NodeId, PartitionId, SystemId};
@@ -34,6 +40,15 @@ struct Wanted<'a> {
     partition: PartitionId,
     record: &'a Record,
     action: &'a Action,
+    /// Of the replica; `None` if nobody says.
+    bytes: Option<u64>,
+}
+
+impl Wanted<'_> {
+    /// Client-minutes that are saved at the least for each byte. What has no size comes last.
+    fn saved_per_byte(&self) -> f64 {
+        self.bytes.map_or(f64::NEG_INFINITY, |bytes| self.action.benefit_lower / bytes.max(1) as f64)
+    }
 }
 
 /// Follows cycles until `stop`.
@@ -47,7 +62,7 @@ pub(super) async fn follow(
     while let Some(Ok(())) = stop.run_until_cancelled(cycles.changed()).await {
         let Some(cycled) = cycles.borrow_and_update().clone() else { continue };
         let topology = topologies.borrow().clone();
-        let wanted = wanted(&cycled);
+        let wanted = wanted(&cycled.records, &topology);
         told.retain(&wanted);
         if !wanted.is_empty() {
             act(&migrations, &topology, &cycled, &wanted, &mut told).await;
@@ -55,23 +70,23 @@ pub(super) async fn follow(
     }
 }
 
-/// Moves that may be acted on, what saves the most first. Shifts of reads are another's: [`super::reads`].
-fn wanted(cycled: &Cycled) -> Vec<Wanted<'_>> {
+/// Moves that may be acted on, what saves the most for each byte first. Shifts of reads are another's: [`super::reads`].
+fn wanted<'a>(records: &'a [Record], topology: &Topology) -> Vec<Wanted<'a>> {
     let may = |record: &'_ &Record| {
         let is_move = |action: &Action| matches!(action.how, How::Move { .. });
         record.action.as_ref().is_some_and(|one| one.standing != Standing::Recorded && is_move(one))
     };
-    let mut all: Vec<Wanted<'_>> = cycled
-        .records
+    let mut all: Vec<Wanted<'_>> = records
         .iter()
         .filter(may)
         .filter_map(|record| {
             let system = SystemId::new(record.system.clone()).ok()?;
             let partition = PartitionId::new(system, record.partition.clone()).ok()?;
-            Some(Wanted { partition, record, action: record.action.as_deref()? })
+            let bytes = size_bytes(topology, &partition);
+            Some(Wanted { partition, record, action: record.action.as_deref()?, bytes })
         })
         .collect();
-    all.sort_by(|a, b| b.action.benefit_lower.total_cmp(&a.action.benefit_lower));
+    all.sort_by(|a, b| b.saved_per_byte().total_cmp(&a.saved_per_byte()));
     all
 }
 
@@ -99,19 +114,54 @@ async fn act(
     let now_ms = now().as_ms();
     // Repairs after a failure have a cap of their own.
     let own = |entry: &&Entry| matches!(entry.about.trigger, Trigger::Gate | Trigger::Threshold);
-    let mut today =
-        past.recent.iter().filter(own).filter(|entry| entry.about.created_ms + DAY_MS > now_ms).count();
+    let lately: Vec<&PartitionId> = past
+        .recent
+        .iter()
+        .filter(own)
+        .filter(|entry| entry.about.created_ms + DAY_MS > now_ms)
+        .map(|entry| &entry.migration.spec().partition)
+        .collect();
+    let share = migrations.config.limits.bytes_share_per_day;
+    let mut day = Day {
+        begun: lately.len(),
+        budget: Budget::new(topology, share, lately),
+        arrivals: Arrivals::default(),
+    };
     for one in wanted {
-        let why_not = match undone(migrations, &past, one, today, now_ms) {
+        let why_not = match undone(migrations, &past, one, &day, now_ms) {
             Undone::Moving => continue,
             Undone::Because(why) => Some(why),
-            Undone::No => begin(migrations, topology, one, trigger, past.asks(one)).await.err(),
+            Undone::No => {
+                let asks = past.asks(one);
+                let judged = Judged { trigger, asks, at_ms: cycled.at.as_ms() };
+                begin(migrations, topology, one, judged, &mut day.arrivals).await.err()
+            }
         };
         match why_not {
             Some(why) => told.tell(migrations, one, &why).await,
-            None => today += 1,
+            None => {
+                day.begun += 1;
+                day.budget.begin(one.partition.system(), one.bytes);
+            }
         }
     }
+}
+
+/// What isotherm has begun by itself within a day.
+struct Day {
+    begun: usize,
+    budget: Budget,
+    /// Of what this cycle has begun; the board may not have it yet.
+    arrivals: Arrivals,
+}
+
+/// How a verdict came about, and what it needs.
+struct Judged {
+    trigger: Trigger,
+    /// Somebody has to agree.
+    asks: bool,
+    /// The moment of the cluster that it was judged on, milliseconds since 1970.
+    at_ms: u64,
 }
 
 /// What the journal says of what was.
@@ -136,7 +186,7 @@ enum Undone {
     Because(String),
 }
 
-fn undone(migrations: &Migrations, past: &Past, wanted: &Wanted<'_>, today: usize, now_ms: u64) -> Undone {
+fn undone(migrations: &Migrations, past: &Past, wanted: &Wanted<'_>, day: &Day, now_ms: u64) -> Undone {
     let partition = &wanted.partition;
     let of_it = || past.recent.iter().filter(|entry| entry.migration.spec().partition == *partition);
     if of_it().any(|entry| entry.about.ended_ms.is_none()) {
@@ -160,33 +210,42 @@ fn undone(migrations: &Migrations, past: &Past, wanted: &Wanted<'_>, today: usiz
         return Undone::Because("a migration that isotherm began of it has ended within a day".to_owned());
     }
     let most = migrations.config.limits.per_day as usize;
-    if today >= most {
+    if day.begun >= most {
+        let begun = day.begun;
         return Undone::Because(format!(
-            "isotherm has begun {today} migrations within a day, as many as it may"
+            "isotherm has begun {begun} migrations within a day, as many as it may"
         ));
     }
-    Undone::No
+    match day.budget.permits(partition.system(), wanted.bytes) {
+        Err(why) => Undone::Because(why),
+        Ok(()) => Undone::No,
+    }
 }
 
-/// Begins a migration, or lets it wait for approval.
+/// Begins a migration, or lets it wait for approval. Not where something else is on its way to its target that the
+/// cycle did not know of: what was begun before in this one is among that.
 async fn begin(
     migrations: &Migrations,
     topology: &Topology,
     wanted: &Wanted<'_>,
-    trigger: Trigger,
-    asks: bool,
+    judged: Judged,
+    arrivals: &mut Arrivals,
 ) -> Result<(), String> {
+    let Judged { trigger, asks, at_ms } = judged;
     let How::Move { from, to } = &wanted.action.how else {
         return Err("reads are shifted beside this".to_owned());
     };
     let partition = wanted.partition.clone();
     let node = |name: &str| NodeId::new(partition.system().clone(), name).map_err(|error| error.to_string());
+    let target = node(to)?;
+    arrivals.permit([&target])?;
+    Arrivals::since(&migrations.handle.board().borrow(), topology, at_ms).permit([&target])?;
     let id = uuid::Uuid::new_v4().simple().to_string();
     let asked = Asked {
         id: MigrationId::new(id).map_err(|error| error.to_string())?,
         source: Some(node(from)?),
         repair: false,
-        target: node(to)?,
+        target: target.clone(),
         gated: false,
         probation_ms: None,
         bytes_per_s: None,
@@ -200,7 +259,10 @@ async fn begin(
     let reason = wanted.record.reason.clone();
     let start = Start { spec, by: "isotherm".to_owned(), reason, trigger };
     match migrations.handle.start(start).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            arrivals.bring([target]);
+            Ok(())
+        }
         Err(Refused::Away) => Err("migrations stand still; the log says why".to_owned()),
         Err(refused) => Err(refused.to_string()),
     }
@@ -235,3 +297,6 @@ impl Told {
         self.0.insert(wanted.partition.clone(), text);
     }
 }
+
+#[cfg(test)]
+mod tests;

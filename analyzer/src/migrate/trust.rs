@@ -33,6 +33,17 @@ pub(super) fn other_mover<'a>(
     known.iter().find(of_it).filter(|one| until_ms(one, quiet).is_some_and(|until_ms| until_ms > now_ms))
 }
 
+/// Why isotherm begins nothing by itself on a system at this moment, if so.
+pub(super) fn stands_back(
+    known: &[Distrust],
+    system: &SystemId,
+    now_ms: u64,
+    settings: &Settings,
+) -> Option<String> {
+    let mover = other_mover(known, system, now_ms, settings.other_movers_quiet)?;
+    Some(format!("somebody else moves partitions of {system}: {}", mover.why))
+}
+
 /// Whether what isotherm would do by itself on a system waits for approval.
 pub(super) fn demoted(known: &[Distrust], system: &SystemId) -> bool {
     known.iter().any(|one| one.system == system.as_str() && one.cause == Cause::Demoted)
@@ -50,8 +61,7 @@ pub(crate) fn until_ms(distrust: &Distrust, quiet: Duration) -> Option<u64> {
 impl Migrations {
     /// Why isotherm begins nothing by itself on a system at this moment, if so.
     pub(super) fn stands_back(&self, known: &[Distrust], system: &SystemId, now_ms: u64) -> Option<String> {
-        let mover = other_mover(known, system, now_ms, self.config.trust.other_movers_quiet)?;
-        Some(format!("somebody else moves partitions of {system}: {}", mover.why))
+        stands_back(known, system, now_ms, &self.config.trust)
     }
 }
 

@@ -128,6 +128,7 @@ async fn step(
             | Refused::NotFound(_)
             | Refused::Denied(_)
             | Refused::Frozen { .. }
+            | Refused::Withheld(_)
             | Refused::Freeze(_)
             | Refused::Shift(_)),
         ) => {
@@ -162,7 +163,11 @@ async fn begin(plans: &Plans, plan: &Plan, at: usize) -> Result<(), NotBegun> {
     match plans.migrations.handle.start(start).await {
         Ok(_) => Ok(()),
         Err(
-            refused @ (Refused::Frozen { .. } | Refused::Away | Refused::Journal(_) | Refused::Freeze(_)),
+            refused @ (Refused::Frozen { .. }
+            | Refused::Withheld(_)
+            | Refused::Away
+            | Refused::Journal(_)
+            | Refused::Freeze(_)),
         ) => Err(NotBegun::Waits(refused.to_string())),
         Err(refused @ (Refused::Spec(_) | Refused::NotFound(_) | Refused::Denied(_) | Refused::Shift(_))) => {
             Err(NotBegun::Refused(refused.to_string()))

@@ -102,6 +102,50 @@ fn whatever_is_killed_migrations_come_to_their_end() {
 }
 
 #[test]
+fn what_nobody_remembers_is_named_as_an_orphan() {
+    for (kind, stopped) in [("at_switch", false), ("before_copy", true)] {
+        let mut scene = Scene::new(kind, SLOW, "");
+        let orphans = |scene: &Scene| {
+            let told = parsed(&scene.ask(&["migrate", "orphans", "-o", "json"]));
+            assert_eq!(told["unasked"], Value::Array(Vec::new()), "{told:#}");
+            told["orphans"].as_array().unwrap().clone()
+        };
+        let (source, target) = scene.way("p1");
+        let id = scene.begin("p1", &source, &target, &[]);
+        let copied = |scene: &Scene| -> i64 {
+            let blocks = "SELECT count(*) FROM block WHERE part = 'p1' AND node = ?1";
+            scene.cluster().query_row(blocks, [&target], |row| row.get(0)).unwrap()
+        };
+        scene.until("some of it is copied", || copied(&scene) > 0);
+        assert!(orphans(&scene).is_empty(), "{kind}: the analyzer has it in its journal");
+
+        scene.forget();
+        scene.restore();
+        let all = parsed(&scene.ask(&["migrate", "status", "--all", "-o", "json"]));
+        assert_eq!(all["migrations"], Value::Array(Vec::new()), "{kind}: nobody remembers it");
+        let found = orphans(&scene);
+        let [orphan] = &found[..] else { panic!("{kind}: {found:#?}{}", scene.logs()) };
+        let text = |field: &str| orphan[field].as_str().unwrap();
+        assert_eq!(
+            ["system", "migration_id", "partition", "source", "target"].map(text),
+            ["seaweedfs", &id, "p1", &source, &target],
+            "{kind}"
+        );
+        assert_eq!(orphan["writes_stopped"], stopped, "{kind}: {orphan:#}");
+        let objects = orphan["objects"].as_array().unwrap();
+        assert!(objects.iter().any(|one| one.as_str().unwrap().contains(&target)), "{kind}: {orphan:#}");
+        assert!(copied(&scene) > 0, "{kind}: it is there, as the cluster itself says");
+
+        // The adapter knows it from its ledger and its store, not from its memory.
+        scene.kill_adapter();
+        scene.restore();
+        scene.until("the adapter has looked", || orphans(&scene).len() == 1);
+        let words = stdout(&scene.ask(&["migrate", "orphans"]));
+        assert!(words.contains(&id) && words.contains("stopped") == stopped, "{kind}: {words}");
+    }
+}
+
+#[test]
 fn people_hold_it_up_take_it_back_and_give_it_up() {
     let scene = Scene::new("at_switch", SLOW, "probation = \"10m\"");
     let act = |verb: &str, id: &str, more: &[&str]| scene.ask(&[&["migrate", verb, id], more].concat());
@@ -180,6 +224,36 @@ fn limits_freezes_and_partitions_that_are_never_touched_are_kept() {
     for line in ["freeze", "the fair", "unfreeze", "move seaweedfs/p1"] {
         assert!(diary.contains(line), "{line}: {diary}");
     }
+    scene.nothing_is_lost();
+}
+
+#[test]
+fn while_the_freeze_file_is_there_what_waits_goes_on_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("freeze");
+    let config = format!("freeze_file = {file:?}\n[migrate.limits]\nmigrations = 1\n");
+    let scene = Scene::new("at_switch", SLOW, &config);
+    let (source, target) = scene.way("p1");
+    let first = scene.begin("p1", &source, &target, &[]);
+    let (source, target) = scene.way("p2");
+    let second = scene.begin("p2", &source, &target, &[]);
+    assert!(!stdout(&scene.ask(&["migrate", "status"])).contains("frozen"));
+
+    std::fs::write(&file, "").unwrap();
+    let words = format!("frozen as long as {} is there", file.display());
+    // It is told at once, though nothing has happened to any migration.
+    let status = stdout(&scene.ask(&["migrate", "status"]));
+    assert!(status.contains(&words), "{status}");
+    scene.reaches(&first, "COMPLETED");
+    std::thread::sleep(Duration::from_millis(1_500));
+    let waits = stdout(&scene.ask(&["migrate", "status", &second]));
+    assert!(waits.contains("PLANNED") && waits.contains(&words), "{waits}");
+    let refused = scene.ask(&["migrate", "start", "p3", "--from", "n3", "--to", "n1", "--yes"]);
+    assert_eq!((code(&refused), stderr(&refused).contains(&words)), (Some(4), true), "{}", stderr(&refused));
+
+    std::fs::remove_file(&file).unwrap();
+    scene.reaches(&second, "COMPLETED");
+    assert!(!stdout(&scene.ask(&["migrate", "status"])).contains("frozen"));
     scene.nothing_is_lost();
 }
 

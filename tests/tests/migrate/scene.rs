@@ -94,6 +94,15 @@ impl Scene {
         self.analyzer.take().unwrap().child.kill();
     }
 
+    /// Kills the analyzer, and takes its journal away, as where a disk is lost.
+    pub(crate) fn forget(&mut self) {
+        self.kill_analyzer();
+        for part in ["", "-wal", "-shm"] {
+            let file = self.path("data").join(format!("migrations.sqlite{part}"));
+            assert!(fs::remove_file(file).is_ok() || !part.is_empty(), "there was no journal");
+        }
+    }
+
     /// By SIGKILL.
     pub(crate) fn kill_adapter(&mut self) {
         self.adapter.take().unwrap().kill();

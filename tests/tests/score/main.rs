@@ -23,7 +23,7 @@ use watched::Watched;
 /// Everything is judged by the second, and whatever has a risk is moved.
 fn acting(mode: &str, more: &str) -> String {
     format!(
-        "probation = \"300ms\"\n{more}\n[cycle]\nsettle = \"3s\"\n[cycle.policy]\nstep_ms = 1000\nmode = \"{mode}\"\n\
+        "probation = \"300ms\"\n{more}\n[migrate.limits]\nbytes_share_per_day = 1.0\n[cycle]\nsettle = \"3s\"\n[cycle.policy]\nstep_ms = 1000\nmode = \"{mode}\"\n\
          [cycle.policy.gate]\ntrigger = \"threshold\"\nrisk_threshold = 0.01\n"
     )
 }

@@ -98,6 +98,7 @@ mod tests {
             stays: false,
             ahead: Ahead::default(),
             shift,
+            coming: None,
         }
     }
 

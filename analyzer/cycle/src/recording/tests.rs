@@ -42,6 +42,7 @@ fn frame(number: u64, names: &[&str], reads: &[Option<u64>], moving: bool) -> Fr
         moving,
         pinned: false,
         shift: None,
+        coming: None,
     };
     Frame {
         gaps: number % 3,

@@ -52,6 +52,7 @@ pub(crate) fn cluster(nodes: u32, partitions: u32) -> Cluster {
                 moving: false,
                 pinned: false,
                 shift: None,
+                coming: None,
             })
             .collect(),
     }

@@ -23,6 +23,9 @@ pub struct Candidates<'a> {
     pub hazard_sd_per_hour: &'a [f64],
     /// Reads per second that each node serves at its peak; absent where no peak is known, and the present load counts.
     pub peak_per_s: Option<&'a [f64]>,
+    /// Reads per second that each node will serve beside, of what was begun and cannot be seen in its load yet, by node;
+    /// empty where nothing was.
+    pub arriving_per_s: &'a [f64],
     /// Load over capacity of all nodes together; absent where a capacity is unknown.
     pub mean_fullness: Option<f64>,
     /// What failures and actions cost.
@@ -47,7 +50,7 @@ pub struct Shifted<'s> {
 }
 
 impl Candidates<'_> {
-    /// A node as one that would serve so much more.
+    /// A node as one that would serve so much more, beside what is on its way to it.
     ///
     /// # Panics
     /// Here and below: if there is no such node.
@@ -55,7 +58,8 @@ impl Candidates<'_> {
     pub fn destination(&self, node: Node, more_per_s: f64) -> Destination {
         let field = self.surroundings.field();
         let peak = self.peak_per_s.map_or(0.0, |peak| peak[node.at()]).max(field.load_per_s(node));
-        let over = field.capacity_per_s(node).map(|capacity| (peak + more_per_s) / capacity);
+        let arriving = self.arriving_per_s.get(node.at()).copied().unwrap_or(0.0);
+        let over = field.capacity_per_s(node).map(|capacity| (peak + arriving + more_per_s) / capacity);
         Destination {
             peak_over_capacity: over,
             peak_over_mean: over.zip(self.mean_fullness).map(|(over, mean)| over / mean),
@@ -205,6 +209,7 @@ mod tests {
                 hazard_over_class: &[11.0, 1.0, 1.0, 2.0, 1.0],
                 hazard_sd_per_hour: &[0.0; 5],
                 peak_per_s,
+                arriving_per_s: &[],
                 mean_fullness: Some(0.02),
                 risk: &risk,
                 gate: &gate,
@@ -258,6 +263,17 @@ mod tests {
         });
         assert_eq!(at.peak_over_capacity, Some(0.75));
         assert_eq!(held.peak_over_capacity, Some(0.02), "no peak is below the present load");
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_a_destination_counts_there() {
+        let (there, elsewhere) = look(None, |candidates, lying| {
+            let candidates = Candidates { arriving_per_s: &[0.0, 0.0, 0.0, 0.0, 800.0], ..*candidates };
+            let best = candidates.best_move(lying, 0, 1 << 30, Some(0.0), [Node(4)].into_iter()).unwrap();
+            (best.destination, candidates.destination(Node(3), 50.0))
+        });
+        assert_eq!(there.peak_over_capacity, Some(0.85));
+        assert_eq!(elsewhere.peak_over_capacity, Some(0.05));
     }
 
     #[test]

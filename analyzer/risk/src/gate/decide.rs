@@ -233,6 +233,14 @@ fn judge_move(best: &Move, situation: &Situation, policy: &GatePolicy, for_hazar
     Judged { benefit, benefit_lower, cost: best.cost, checks }
 }
 
+impl Destination {
+    /// Whether it is what the gate asks of a destination.
+    #[must_use]
+    pub fn passes(&self, policy: &GatePolicy) -> bool {
+        judge_destination(self, policy).iter().all(|check| check.passed)
+    }
+}
+
 fn judge_destination(destination: &Destination, policy: &GatePolicy) -> Vec<Check> {
     let mut checks = Vec::new();
     if policy.factors.headroom {

@@ -96,6 +96,20 @@ impl Reading {
         entries(&self.database()?, &self.path, sql, params![asked.ended, asked.limit])
     }
 
+    /// Those that were begun at a moment, milliseconds since 1970, or waited to be, and had not ended, as far as it is
+    /// written; by system and partition. None where there is no journal.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn migrations_open(&self, at_ms: u64) -> Result<Vec<Entry>> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT about, migration FROM migrations
+                   WHERE created_ms <= ?1 AND (ended_ms IS NULL OR ended_ms > ?1) ORDER BY system, partition";
+        entries(&self.database()?, &self.path, sql, params![at_ms as i64])
+    }
+
     /// One of them.
     pub fn migration(&self, id: &str) -> Result<Option<Entry>> {
         let sql = "SELECT about, migration FROM migrations WHERE id = ?1";

@@ -116,6 +116,19 @@ impl Reading {
     /// # Errors
     /// The journal cannot be read.
     pub fn shifts_in_force(&self, at_ms: u64) -> Result<Vec<Shift>> {
+        self.shifts_where("since_ms <= ?1", at_ms)
+    }
+
+    /// The same of those that were to come into force: called for, or waiting for somebody to agree.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn shifts_coming(&self, at_ms: u64) -> Result<Vec<Shift>> {
+        self.shifts_where("created_ms <= ?1 AND (since_ms IS NULL OR since_ms > ?1)", at_ms)
+    }
+
+    /// Those that had not ended at a moment, by system and partition.
+    fn shifts_where(&self, which: &'static str, at_ms: u64) -> Result<Vec<Shift>> {
         if !self.path.exists() {
             return Ok(Vec::new());
         }
@@ -125,9 +138,11 @@ impl Reading {
         if !there.map_err(|source| JournalError::Database { path: self.path.clone(), source })? {
             return Ok(Vec::new());
         }
-        let sql = "SELECT shift FROM shifts WHERE since_ms <= ?1 AND (ended_ms IS NULL OR ended_ms > ?1)
-                   ORDER BY system, partition";
-        read(&database, &self.path, sql, params![at_ms as i64])
+        let sql = format!(
+            "SELECT shift FROM shifts WHERE {which} AND (ended_ms IS NULL OR ended_ms > ?1)
+             ORDER BY system, partition"
+        );
+        read(&database, &self.path, &sql, params![at_ms as i64])
     }
 }
 
@@ -200,6 +215,8 @@ mod tests {
         journal.write_shift(&one, &[]).unwrap();
         let at = |ms| journal.reading().shifts_in_force(ms).unwrap().len();
         assert_eq!([9, 10, 19, 20].map(at), [0, 1, 1, 0]);
+        let coming = |ms| journal.reading().shifts_coming(ms).unwrap().len();
+        assert_eq!([4, 5, 9, 10, 20].map(coming), [0, 1, 1, 0, 0]);
         // A journal of before there were shifts.
         journal.database.execute_batch("DROP TABLE shifts").unwrap();
         assert_eq!(at(15), 0);

@@ -163,3 +163,23 @@ fn what_is_remembered_of_repairs_is_replaced_and_outlives_a_start() {
     let since = |ms| newer.reading().repaired_since(ms).unwrap();
     assert_eq!((since(9), since(10)), (vec![repair], vec![]), "only what a failure began counts");
 }
+
+#[test]
+fn what_was_open_at_a_moment_is_told_as_it_was_then() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Reading::new(dir.path().join("none")).migrations_open(7).unwrap().is_empty());
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let [mut one, other] = ["q", "p"].map(|partition| entry(partition, partition, journal.term()));
+    journal.begin(&one, &[]).unwrap();
+    journal.begin(&other, &[]).unwrap();
+    one.migration = one.migration.handle(Event::Wanted(Action::Cancel), journal.now()).migration;
+    one.about.ended_ms = Some(20);
+    journal.write(&one, &[]).unwrap();
+    let open = |at_ms| -> Vec<String> {
+        let entries = journal.reading().migrations_open(at_ms).unwrap();
+        entries.iter().map(|entry| entry.migration.spec().partition.name().to_owned()).collect()
+    };
+    assert!(open(4).is_empty(), "none was begun");
+    assert_eq!([open(5), open(19)], [["p", "q"], ["p", "q"]]);
+    assert_eq!(open(20), ["p"]);
+}

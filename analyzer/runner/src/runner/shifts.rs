@@ -343,13 +343,6 @@ impl Runner<'_> {
         if self.shifts.contains_key(&found) { Ok(found) } else { Err(missing().into()) }
     }
 
-    fn not_frozen(&self) -> Result<(), Refused> {
-        match self.frozen.clone() {
-            Some(freeze) => Err(Refused::Frozen { by: freeze.by, reason: freeze.reason }),
-            None => Ok(()),
-        }
-    }
-
     /// Refuses while a migration of the partition is in one of these phases.
     fn not_moving(&self, partition: &PartitionId, phases: impl Fn(Phase) -> bool) -> Result<(), Refused> {
         let moves =

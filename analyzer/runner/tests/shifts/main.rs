@@ -6,14 +6,16 @@ mod fake;
 
 use fake::{Fake, Fault};
 use futures::future::BoxFuture;
-use isotherm_migration::{Capabilities, Fence, MigrationId, Origin, Policy, Reason, Revision, Spec, Switch};
+use isotherm_migration::{
+    Action, Approval, Capabilities, Fence, MigrationId, Origin, Phase, Policy, Reason, Revision, Spec, Switch,
+};
 use isotherm_model::{NodeId, PartitionId, SystemId};
 use isotherm_runner::journal::{Diary, FILE, Freeze, Reading};
 use isotherm_runner::shift::{Wanted, What, Why};
 use isotherm_runner::{
     Connect, Handle, Journal, Kind, Limits, Line, Shift, Start, Trigger, UndoShift, handle, run,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -22,11 +24,15 @@ use tonic::transport::{Channel, Endpoint};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-struct Outside(String);
+/// An adapter's address, and why nothing may begin, if so.
+struct Outside {
+    url: String,
+    frozen: Arc<Mutex<Option<String>>>,
+}
 
 impl Connect for Outside {
     fn connect(&self, _: &SystemId) -> BoxFuture<'static, Result<Channel, String>> {
-        let endpoint = Endpoint::from_shared(self.0.clone()).unwrap();
+        let endpoint = Endpoint::from_shared(self.url.clone()).unwrap();
         Box::pin(async move { endpoint.connect().await.map_err(|error| error.to_string()) })
     }
 
@@ -36,6 +42,10 @@ impl Connect for Outside {
 
     fn moved(&self, _: &Spec) -> Option<Revision> {
         None
+    }
+
+    fn frozen(&self) -> Option<String> {
+        self.frozen.lock().unwrap().clone()
     }
 
     fn now_ms(&self) -> u64 {
@@ -61,6 +71,7 @@ struct Scene {
     folder: TempDir,
     fake: Fake,
     url: String,
+    frozen: Arc<Mutex<Option<String>>>,
     runner: Option<(Handle, CancellationToken, std::thread::JoinHandle<()>)>,
 }
 
@@ -69,7 +80,8 @@ impl Scene {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.unwrap();
         let (fake, url) = Fake::serve(runtime.handle());
-        let mut scene = Self { runtime, folder: tempfile::tempdir().unwrap(), fake, url, runner: None };
+        let (folder, frozen) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut scene = Self { runtime, folder, fake, url, frozen, runner: None };
         scene.start();
         scene
     }
@@ -77,7 +89,8 @@ impl Scene {
     fn start(&mut self) {
         let (handle, mut inbox) = handle();
         let (stop, journal) = (CancellationToken::new(), Journal::open(self.folder.path()).unwrap());
-        let (until, outside) = (stop.clone(), Arc::new(Outside(self.url.clone())));
+        let outside = Outside { url: self.url.clone(), frozen: Arc::clone(&self.frozen) };
+        let (until, outside) = (stop.clone(), Arc::new(outside));
         let runtime = self.runtime.handle().clone();
         let thread = std::thread::spawn(move || {
             run(journal, Limits::default(), outside, &mut inbox, &runtime, &until).unwrap();
@@ -365,5 +378,48 @@ fn nothing_is_restored_on_a_node_that_is_lost_or_that_only_leads_no_more() {
     assert_eq!(scene.shift("s1").state(), "IN_FORCE");
     let refused = scene.undo("s1", false).unwrap_err();
     assert!(refused.contains("is being moved"), "nothing is undone meanwhile: {refused}");
+    scene.die();
+}
+
+#[test]
+fn what_waits_does_not_begin_while_the_world_says_no_and_goes_on_by_itself_afterwards() {
+    let mut scene = Scene::new();
+    let said = "the file is there";
+    let mut asks = spec("m1", Origin::Move { source: node("a") });
+    asks.policy.approval = Approval::Within { ms: 60_000 };
+    let start = Start { spec: asks, by: "isotherm".into(), reason: "hazard".into(), trigger: Trigger::Gate };
+    scene.runtime.block_on(scene.handle().start(start)).unwrap();
+    *scene.frozen.lock().unwrap() = Some(said.to_owned());
+
+    // Somebody agrees meanwhile.
+    let (handle, id) = (scene.handle(), MigrationId::new("m1").unwrap());
+    scene.runtime.block_on(handle.act(id, Action::Approve { revision: Revision(1) }, "ann", "go")).unwrap();
+    let waits = || {
+        let board = handle.board().borrow().clone();
+        let seen = &board.migrations[0];
+        (seen.entry.migration.phase(), seen.waits.clone())
+    };
+    scene.until("it waits", || waits() == (Phase::Planned, Some(said.to_owned())));
+    let refused = scene.want(drain(), "s1").unwrap_err();
+    assert_eq!(refused, said, "reads are not shifted either");
+    let other = Start {
+        spec: Spec { partition: partition("q"), ..spec("m2", Origin::Move { source: node("a") }) },
+        by: "ann".into(),
+        reason: String::new(),
+        trigger: Trigger::Manual,
+    };
+    assert_eq!(scene.runtime.block_on(handle.start(other)).unwrap_err().to_string(), said);
+    // Nor after a start.
+    drop(handle);
+    scene.die();
+    scene.start();
+    let handle = scene.handle();
+    let planned = || handle.board().borrow().migrations.first().is_some_and(|seen| seen.waits.is_some());
+    scene.until("it waits again", planned);
+    assert!(!scene.validated() && scene.fake.world().heard.is_empty());
+
+    // Nobody tells the runner: it looks again.
+    *scene.frozen.lock().unwrap() = None;
+    scene.until("it moves", || scene.validated());
     scene.die();
 }

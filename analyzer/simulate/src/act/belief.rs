@@ -182,6 +182,7 @@ impl<'a> Belief<'a> {
             hazard_sd_per_hour: &self.hazards.deviation_per_h,
             // The field is that of the busiest hour.
             peak_per_s: None,
+            arriving_per_s: &[],
             mean_fullness: Some(self.mean_fullness),
             risk: &self.policy,
             gate: self.gate(urgent),

@@ -36,6 +36,7 @@ fn cluster() -> Cluster {
         moving: false,
         pinned: false,
         shift: None,
+        coming: None,
     };
     let (nodes, partitions) = (["a", "b", "c"].map(node).to_vec(), ["p", "q"].map(partition).to_vec());
     Cluster { revision: 1, nodes, domains: Vec::new(), partitions }

@@ -1,9 +1,11 @@
-//! What was shifted lately, and what that forbids.
+//! What was shifted lately, who is distrusted, and what that forbids.
 
-use super::{Policy, ms};
-use crate::migrate::Migrations;
+use super::ms;
+use crate::migrate::{Config, Migrations, trust};
 use crate::writer::{now, with_causes};
-use isotherm_model::PartitionId;
+use isotherm_model::{PartitionId, SystemId};
+use isotherm_runner::JournalError;
+use isotherm_runner::journal::trust::Distrust;
 use isotherm_runner::shift::{End, Stage, Why};
 use isotherm_runner::{Shift, Trigger};
 
@@ -12,9 +14,10 @@ const DAY_MS: u64 = 86_400_000;
 /// Shifts that are looked through.
 const LOOKED_AT: u32 = 10_000;
 
-/// Shifts that there were, the newest first, and how many of a day isotherm has begun.
+/// Shifts that there were, the newest first, how many of a day isotherm has begun, and what is thought of systems.
 pub(super) struct Lately {
     shifts: Vec<Shift>,
+    distrust: Vec<Distrust>,
     today: usize,
     now_ms: u64,
 }
@@ -22,15 +25,18 @@ pub(super) struct Lately {
 impl Lately {
     pub(super) async fn read(migrations: &Migrations) -> Result<Self, String> {
         let reading = migrations.reading.clone();
-        let read = tokio::task::spawn_blocking(move || reading.shifts(true, LOOKED_AT)).await;
-        let shifts = read.map_err(|error| error.to_string())?.map_err(|error| with_causes(&error))?;
-        Ok(Self::of(shifts, now().as_ms()))
+        let read = tokio::task::spawn_blocking(move || {
+            Ok::<_, JournalError>((reading.shifts(true, LOOKED_AT)?, reading.distrust()?))
+        });
+        let read = read.await.map_err(|error| error.to_string())?;
+        let (shifts, distrust) = read.map_err(|error| with_causes(&error))?;
+        Ok(Self::of(shifts, distrust, now().as_ms()))
     }
 
-    pub(super) fn of(shifts: Vec<Shift>, now_ms: u64) -> Self {
+    pub(super) fn of(shifts: Vec<Shift>, distrust: Vec<Distrust>, now_ms: u64) -> Self {
         let own = |shift: &&Shift| shift.trigger != Trigger::Manual && shift.created_ms + DAY_MS > now_ms;
         let today = shifts.iter().filter(own).count();
-        Self { shifts, today, now_ms }
+        Self { shifts, distrust, today, now_ms }
     }
 
     /// Whether the partition has a shift that has not ended.
@@ -43,8 +49,18 @@ impl Lately {
         self.today += 1;
     }
 
+    /// Whether somebody has to agree to what isotherm would do by itself, whatever the mode.
+    pub(super) fn demoted(&self, system: &SystemId) -> bool {
+        trust::demoted(&self.distrust, system)
+    }
+
     /// Whether a shift of the partition may begin, or why not.
-    pub(super) fn permits(&self, partition: &PartitionId, policy: &Policy) -> Result<(), String> {
+    pub(super) fn permits(&self, partition: &PartitionId, config: &Config) -> Result<(), String> {
+        let policy = &config.reads;
+        if let Some(why) = trust::stands_back(&self.distrust, partition.system(), self.now_ms, &config.trust)
+        {
+            return Err(why);
+        }
         let most = policy.per_day as usize;
         if self.today >= most {
             let today = self.today;

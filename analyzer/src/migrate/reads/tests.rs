@@ -1,5 +1,7 @@
 use super::*;
+use crate::migrate::Config;
 use isotherm_proto::NodeFacts;
+use isotherm_runner::journal::trust::{Cause as Distrusted, Distrust};
 use isotherm_runner::shift::{End, Named};
 use std::sync::Arc;
 
@@ -13,6 +15,10 @@ fn node(name: &str) -> NodeId {
 
 fn partition(name: &str) -> PartitionId {
     PartitionId::new(system(), name).unwrap()
+}
+
+fn config(reads: Policy) -> Config {
+    Config { reads, ..Config::default() }
 }
 
 fn drained(id: &str, of: &str, created_ms: u64, trigger: Trigger) -> Shift {
@@ -38,29 +44,51 @@ fn ended(mut shift: Shift, end: End, at_ms: u64) -> Shift {
 
 #[test]
 fn a_shift_is_not_followed_by_another_before_its_time() {
-    let policy = Policy { cool_down: Duration::from_secs(10), ..Policy::default() };
+    let config = config(Policy { cool_down: Duration::from_secs(10), ..Policy::default() });
     let cause_gone = End::Undone(Why::CauseGone);
     let at = |now_ms, end| {
         let shifts = vec![ended(drained("1", "p", 0, Trigger::Gate), end, 5_000)];
-        Lately::of(shifts, now_ms).permits(&partition("p"), &policy)
+        Lately::of(shifts, Vec::new(), now_ms).permits(&partition("p"), &config)
     };
     assert!(at(14_999, cause_gone).unwrap_err().contains("within 10s, migrate.reads.cool_down"));
     assert_eq!(at(15_000, cause_gone), Ok(()));
     assert_eq!(at(6_000, End::Undone(Why::Move)), Ok(()), "it was undone for a move");
-    let other = Lately::of(vec![drained("1", "q", 0, Trigger::Gate)], 1);
-    assert!(other.permits(&partition("p"), &policy).is_ok() && !other.is_open(&partition("p")));
+    let other = Lately::of(vec![drained("1", "q", 0, Trigger::Gate)], Vec::new(), 1);
+    assert!(other.permits(&partition("p"), &config).is_ok() && !other.is_open(&partition("p")));
     assert!(other.is_open(&partition("q")));
 }
 
 #[test]
 fn what_isotherm_begins_in_a_day_is_counted_and_what_people_begin_is_not() {
-    let policy = Policy { per_day: 1, ..Policy::default() };
+    let config = config(Policy { per_day: 1, ..Policy::default() });
     let permits = |trigger, now_ms| {
-        Lately::of(vec![drained("1", "q", 0, trigger)], now_ms).permits(&partition("p"), &policy)
+        let shifts = vec![drained("1", "q", 0, trigger)];
+        Lately::of(shifts, Vec::new(), now_ms).permits(&partition("p"), &config)
     };
     assert!(permits(Trigger::Gate, 1).unwrap_err().contains("1 shifts of reads within a day"));
     assert_eq!(permits(Trigger::Manual, 1), Ok(()));
     assert_eq!(permits(Trigger::Gate, 86_400_000), Ok(()));
+}
+
+#[test]
+fn reads_are_trusted_to_isotherm_as_far_as_moves_are() {
+    let distrust = |cause, why: &str| Distrust { system: "s".into(), cause, at_ms: 1_000, why: why.into() };
+    let known =
+        vec![distrust(Distrusted::Demoted, "a rollback"), distrust(Distrusted::OtherMover, "p3 left n1")];
+    let config = config(Policy::default());
+    let quiet_ms = ms(config.trust.other_movers_quiet);
+    let at = |now_ms| Lately::of(Vec::new(), known.clone(), now_ms);
+    let why = at(1_000).permits(&partition("p"), &config).unwrap_err();
+    assert_eq!(why, "somebody else moves partitions of s: p3 left n1");
+    assert_eq!(at(1_000 + quiet_ms).permits(&partition("p"), &config), Ok(()));
+    let elsewhere = PartitionId::new(SystemId::new("t").unwrap(), "p").unwrap();
+    assert_eq!(at(1_000).permits(&elsewhere, &config), Ok(()));
+
+    let demoted = |name: &str| at(1_000).demoted(&SystemId::new(name).unwrap());
+    assert!(demoted("s") && !demoted("t"));
+    assert_eq!([true, false].map(|demoted| asks(Standing::Carried, demoted)), [Ok(true), Ok(false)]);
+    assert_eq!(asks(Standing::AwaitsApproval, false), Ok(true));
+    assert!(asks(Standing::Recommended, true).is_err());
 }
 
 fn topology(shift_reads: ShiftReads, health: [Health; 2]) -> Topology {

@@ -53,7 +53,7 @@ impl Keeper {
         let board = self.parts.migrations.handle.board().borrow().clone();
         self.withdraw(&mut scene, &board).await?;
         let mut sorted = self.sort(&scene, &board);
-        let hold = self.hold(&scene, &board);
+        let hold = self.hold(&scene);
         let begun = scene.begun_within_hour();
         let mut still = BTreeSet::new();
         if hold.is_none() && !sorted.repairs.is_empty() {
@@ -120,7 +120,7 @@ impl Keeper {
                 standings: &scene.standings,
                 repairs: &scene.repairs,
                 moving: moving.contains(&lack.partition),
-                forbidden: self.parts.migrations.forbids(&lack.partition),
+                forbidden: self.parts.migrations.untouchable(&lack.partition),
                 somebody_agrees: self.settings.mode == Mode::Approve,
                 settings: &self.settings,
                 now_ms: scene.now_ms,
@@ -142,7 +142,7 @@ impl Keeper {
     }
 
     /// Why nothing at all is begun, if so.
-    fn hold(&self, scene: &Scene, board: &Board) -> Option<String> {
+    fn hold(&self, scene: &Scene) -> Option<String> {
         if let Breaker::Open { cause, .. } = &scene.book.breaker {
             return Some(format!(
                 "the breaker of repairs is open: {cause}; `isotherm repair resume` closes it"
@@ -151,8 +151,7 @@ impl Keeper {
         if self.settings.mode == Mode::Observe {
             return Some("the mode of repairs is to observe".to_owned());
         }
-        let freeze = board.frozen.as_ref()?;
-        Some(format!("migrations are frozen by {}: {}", freeze.by, freeze.reason))
+        self.parts.migrations.frozen()
     }
 
     /// Begins repairs, or says where they would go. What could not be begun is then among those that are not.
