@@ -111,6 +111,10 @@ impl Connect for Outside {
         None
     }
 
+    fn frozen(&self) -> Option<String> {
+        None
+    }
+
     fn now_ms(&self) -> u64 {
         // Whatever is written has a time, which is asked for before.
         self.deaths.before_write.count();
