@@ -220,17 +220,27 @@ pub(crate) fn whole(seed: u64) -> Vec<Row> {
 /// Of how many rows of a store and a fault a sample has one.
 const EVERY: usize = 3;
 
-/// What each run of the tests tries: of a store and a fault every third phase, by the seed. What lasts for minutes, and
-/// what has not ended well in every phase yet, is not among it: `cargo xtask soak migration` tries all.
+/// What each run of the tests tries: of a store and a fault every third phase, by the seed. What lasts for minutes is not
+/// among it: `cargo xtask soak migration` tries all.
 fn sampled(kind: Kind) -> &'static [Fault] {
     match kind {
-        Kind::SeaweedFs => &[Fault::Occupied, Fault::Corrupt],
-        Kind::Postgres => {
-            &[Fault::KillAnalyzer, Fault::KillAdapter, Fault::Occupied, Fault::Keyless, Fault::Corrupt]
+        Kind::SeaweedFs => {
+            &[Fault::Nothing, Fault::KillAnalyzer, Fault::KillAdapter, Fault::Occupied, Fault::Corrupt]
         }
-        Kind::Valkey => &[
+        Kind::Postgres => &[
+            Fault::Nothing,
             Fault::KillAnalyzer,
             Fault::KillAdapter,
+            Fault::KillSource,
+            Fault::Occupied,
+            Fault::Keyless,
+            Fault::Corrupt,
+        ],
+        Kind::Valkey => &[
+            Fault::Nothing,
+            Fault::KillAnalyzer,
+            Fault::KillAdapter,
+            Fault::KillSource,
             Fault::KillTarget,
             Fault::CutAdapter,
             Fault::CutSource,

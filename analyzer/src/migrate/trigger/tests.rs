@@ -47,8 +47,10 @@ fn record(name: &str, how: How, benefit_lower: f64, standing: Standing) -> Recor
 fn what_saves_the_most_for_each_byte_comes_first_and_what_has_no_size_last() {
     let mut topology = Topology::default();
     for (name, size_bytes) in [("large", Some(1_000)), ("small", Some(10)), ("unsized", None)] {
-        let partition = PartitionId::new(SystemId::new("s").unwrap(), name).unwrap();
-        let facts = PartitionFacts { size_bytes, nodes: Vec::new(), epoch: 0, locators: Vec::new() };
+        let system = SystemId::new("s").unwrap();
+        let nodes = vec![NodeId::new(system.clone(), "a").unwrap()];
+        let partition = PartitionId::new(system, name).unwrap();
+        let facts = PartitionFacts { size_bytes, nodes, epoch: 0, locators: Vec::new() };
         topology.set_partition(partition, facts);
     }
     let to = || How::Move { from: "a".to_owned(), to: "b".to_owned() };

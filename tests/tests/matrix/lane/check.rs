@@ -24,11 +24,12 @@ impl Lane {
     /// The end is one that the fault may have; what is told of it is so; the store is as it says, and nothing is left.
     pub(super) fn ended(&self, tried: &Try, phase: &str) -> Result<()> {
         let (allowed, told) = (allowed(tried), self.programs.status(&tried.id)?);
-        let right = allowed.contains(&phase) || self.is_to_begin_anew(phase, &told);
+        let anew = self.is_to_begin_anew(phase, &told);
+        let right = allowed.contains(&phase) || anew;
         ensure!(right, "it ended {phase}, which is none of {allowed:?}: {told}");
         ensure!(told["has_objects"] == false && told["writes_stopped"] == false, "something is left: {told}");
         let watched = self.watched(&tried.id)?;
-        let mismatch = tried.row.fault == Fault::Corrupt && phase == "FAILED";
+        let mismatch = tried.row.fault == Fault::Corrupt && phase == "FAILED" && !anew;
         let expected = if phase == "COMPLETED" {
             0
         } else if mismatch {
