@@ -111,8 +111,10 @@ pub(crate) fn start(
     let (limits, outside, stop) =
         (migrations.config.limits.clone(), Arc::clone(&migrations.outside), stop.clone());
     let runtime = tokio::runtime::Handle::current();
+    // Whoever reads it finds its tables.
+    let journal = Journal::open(&dir);
     let begun = std::thread::Builder::new().name("migrations".to_owned());
-    let begun = begun.spawn(move || run(&dir, &limits, &outside, inbox, &runtime, &stop));
+    let begun = begun.spawn(move || run(journal, &dir, &limits, &outside, inbox, &runtime, &stop));
     if let Err(error) = begun {
         tracing::error!(%error, "there are no migrations: cannot start their thread");
     }
@@ -120,6 +122,7 @@ pub(crate) fn start(
 }
 
 fn run(
+    mut journal: Result<Journal, JournalError>,
     dir: &std::path::Path,
     limits: &Limits,
     outside: &Arc<Outside>,
@@ -128,7 +131,7 @@ fn run(
     stop: &CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let ended = Journal::open(dir).and_then(|journal| {
+        let ended = journal.and_then(|journal| {
             isotherm_runner::run(journal, limits.clone(), outside.clone(), &mut inbox, runtime, stop)
         });
         match ended {
@@ -142,6 +145,7 @@ fn run(
         }
         let _ = runtime.block_on(tokio::time::timeout(PAUSE, stop.cancelled()));
         inbox.turn_away();
+        journal = Journal::open(dir);
     }
 }
 

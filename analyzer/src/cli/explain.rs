@@ -123,6 +123,7 @@ fn tables(answer: &NodeDownResponse) -> Result<(), Failure> {
         Column::Number("BY OVERLOAD"),
         Column::Text("OVERLOADED"),
         Column::Number("PARTITIONS"),
+        Column::Number("UNKNOWN"),
         Column::Number("NO QUORUM"),
         Column::Number("NO DATA"),
         Column::Text("MOVING"),
@@ -134,19 +135,31 @@ fn tables(answer: &NodeDownResponse) -> Result<(), Failure> {
 
 fn row(down: &NodeDown) -> Vec<String> {
     let dash = || "-".to_owned();
+    // What some partitions do not tell is a lower bound, what none tells is not known.
+    let told = |value: String| match (down.partitions, down.unknown_partitions) {
+        (_, 0) => value,
+        (0, _) => dash(),
+        (_, _) => format!(">= {value}"),
+    };
+    let failover = format!("{:.2}", down.failover_client_minutes);
     let all = down.overload_client_minutes.map(|overload| overload + down.failover_client_minutes);
     vec![
         format!("{}/{}", down.system, down.node),
-        all.map_or_else(|| format!(">= {:.2}", down.failover_client_minutes), |all| format!("{all:.2}")),
-        format!("{:.2}", down.failover_client_minutes),
-        down.overload_client_minutes.map_or_else(dash, |overload| format!("{overload:.2}")),
+        match all {
+            Some(all) => told(format!("{all:.2}")),
+            None if down.partitions == 0 && down.unknown_partitions > 0 => dash(),
+            None => format!(">= {failover}"),
+        },
+        told(failover),
+        down.overload_client_minutes.map_or_else(dash, |overload| told(format!("{overload:.2}"))),
         match down.overload_client_minutes {
-            Some(_) => down.overloaded.len().to_string(),
+            Some(_) => told(down.overloaded.len().to_string()),
             None => dash(),
         },
         down.partitions.to_string(),
-        down.without_quorum.to_string(),
-        down.without_data.to_string(),
+        down.unknown_partitions.to_string(),
+        told(down.without_quorum.to_string()),
+        told(down.without_data.to_string()),
         down.verdict.clone(),
     ]
 }
@@ -186,5 +199,15 @@ mod tests {
         assert_eq!(row(&down)[1..5], [">= 2.00", "2.00", "-", "-"]);
         let known = NodeDown { overload_client_minutes: Some(3.0), ..down };
         assert_eq!(row(&known)[1..5], ["5.00", "2.00", "3.00", "0"]);
+    }
+
+    #[test]
+    fn partitions_that_are_not_known_are_not_taken_for_nothing() {
+        let known = NodeDown { overload_client_minutes: Some(3.0), partitions: 4, ..NodeDown::default() };
+        assert_eq!(row(&known)[5..9], ["4", "0", "0", "0"]);
+        let in_part = NodeDown { unknown_partitions: 2, ..known };
+        assert_eq!(row(&in_part)[1..9], [">= 3.00", ">= 0.00", ">= 3.00", ">= 0", "4", "2", ">= 0", ">= 0"]);
+        let not = NodeDown { partitions: 0, ..in_part };
+        assert_eq!(row(&not)[1..9], ["-", "-", "-", "-", "0", "2", "-", "-"]);
     }
 }

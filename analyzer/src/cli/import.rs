@@ -36,7 +36,7 @@ pub(super) enum ImportCommand {
 /// offsets speaks. A trace that breaks off and goes on was not watched in between only if a file ends there. Files
 /// are read side by side, in the order of time; lines may be out of order by one window.
 ///
-///   isotherm import trace `hm_0.csv` --layout msr --data-dir trace/
+///   isotherm import trace msr.csv --layout msr --data-dir trace/
 ///   zcat io.csv.gz | isotherm import trace - --layout alibaba --begin 2020-01-01T00:00:00Z --data-dir trace/
 ///   isotherm import trace d1.csv d2.csv --columns time,op,size,lbn --block-bytes 512 --data-dir trace/
 #[derive(Args)]

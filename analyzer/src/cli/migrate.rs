@@ -186,8 +186,10 @@ fn validated(args: &StartArgs, findings: &[String]) -> Result<(), Failure> {
     match args.client.output {
         Format::Json => print::json(&serde_json::json!({ "findings": findings })),
         Format::Table => print::out(&format!(
-            "{} can be moved to {}; nothing was begun. Give --yes to begin.\n",
-            args.partition, args.to
+            "{} can be {} {}; nothing was begun. Give --yes to begin.\n",
+            args.partition,
+            if args.dead.is_some() { "made again on" } else { "moved to" },
+            args.to
         )),
     }
 }

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 ///
 ///   isotherm replay incident.isorec
 ///   isotherm replay incident.isorec --partition 7 --at 2026-01-31T12:05:00Z
-///   isotherm replay incident.isorec --policy strict.toml       # such as: gate = { `hazard_trigger` = 3.0 }
+///   isotherm replay incident.isorec --policy strict.toml       # such as: gate = { trigger = "threshold" }
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct ReplayArgs {

@@ -20,7 +20,7 @@ const MAX_CONCURRENT: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The masters, such as `10.0.0.9:9333`, or `10.0.0.9:9333.19333` where the gRPC port is not the other plus 10,000.
+    /// The masters, such as `10.0.0.9:9333`, or `10.0.0.9:9333.19000` where the gRPC port is not the other plus 10,000.
     /// Asked in order until one answers.
     pub master: Vec<Address>,
     /// Objects of a volume that are compared byte by byte; all of a volume that has no more.

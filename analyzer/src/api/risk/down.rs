@@ -67,7 +67,13 @@ fn told(
             client_minutes: one.client_minutes,
         }
     };
+    let unknown = cycled
+        .landscape
+        .placed
+        .iter()
+        .filter(|placed| placed.holding().is_none() && placed.subset.contains(&down.node));
     NodeDown {
+        unknown_partitions: unknown.count() as u64,
         system: facts.system.clone(),
         node: facts.name.clone(),
         failover_client_minutes: down.failover + down.unserved,
@@ -121,6 +127,11 @@ pub(super) fn words(cycled: &Cycled, at: usize, facts: &NodeRecord, down: &NodeD
             )
         },
     );
+    let minutes = match (down.partitions, down.unknown_partitions) {
+        (_, 0) => minutes,
+        (0, unknown) => format!("not known, as the reads of its {unknown} partitions are not"),
+        (_, unknown) => format!("{minutes}, without {unknown} partitions whose reads are not known"),
+    };
     let overloaded: Vec<&str> = down.overloaded.iter().map(|survivor| survivor.node.as_str()).collect();
     let overloaded = if overloaded.is_empty() {
         String::new()
