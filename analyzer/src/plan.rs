@@ -24,7 +24,7 @@ use make::{Known, MakeError};
 use stale::Begun;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Migrations that are looked through for what moved lately.
@@ -43,6 +43,8 @@ pub(crate) struct Plans {
     /// What moves wait for, by the ids of their migrations.
     waits: watch::Sender<BTreeMap<String, String>>,
     wake: Arc<Notify>,
+    /// Held from reading cordons until they are told: what is older never comes last.
+    refreshing: Arc<Mutex<()>>,
 }
 
 /// What the journal says at one moment, for a plan to be made or looked at.
@@ -68,6 +70,7 @@ pub(crate) fn start(
         cordoned: watch::Sender::default(),
         waits: watch::Sender::default(),
         wake: Arc::default(),
+        refreshing: Arc::default(),
     };
     servers.spawn(execute::run(plans.clone(), stop.clone()));
     plans
@@ -155,7 +158,9 @@ impl Plans {
         self.cordoned.borrow().contains(node)
     }
 
-    async fn refresh_cordons(&self) -> Result<(), JournalError> {
+    /// Tells what the journal has of cordons now.
+    pub(crate) async fn refresh_cordons(&self) -> Result<(), JournalError> {
+        let _one = self.refreshing.lock().await;
         let known = Arc::new(nodes(&self.read(Reading::cordons).await?));
         self.cordoned.send_if_modified(|before| {
             let news = *before != known;

@@ -169,9 +169,11 @@ impl Planning {
             Some(cordon) => journal.cordon(&cordon, &[line]),
             None => journal.uncordon(&system, &name, &[line]),
         });
-        let kept = kept.await.map_err(refused);
+        kept.await.map_err(refused)?;
+        // Whoever is answered may go on from it.
+        let told = self.plans.refresh_cordons().await;
         self.plans.wake();
-        kept
+        told.map_err(|error| Status::internal(with_causes(&error)))
     }
 }
 
