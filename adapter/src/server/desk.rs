@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Streams at a time: of topology and of progress. A few analyzers and people need a few each.
 const STREAMS: usize = 256;
@@ -147,6 +147,14 @@ impl Desk {
         }
         Ok(Seen { moment, holders })
     }
+}
+
+/// Asks the store in a task of its own, so that a panic of it is a refusal, and nothing else ends by it.
+pub(super) async fn guarded<T: Send + 'static>(
+    asked: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    let task = AbortOnDropHandle::new(tokio::spawn(asked));
+    task.await.unwrap_or_else(|error| Err(Refusal::not_now(format!("the adapter failed: {error}"))))
 }
 
 /// Waits for a small answer of the store, but not for ever.

@@ -1,6 +1,6 @@
 //! Shifts of reads.
 
-use super::desk::{Desk, within};
+use super::desk::{Desk, guarded, within};
 use super::now_ms;
 use crate::contract::{AskedShift, Refusal};
 use crate::ledger::LedgerError;
@@ -71,7 +71,7 @@ impl Desk {
         });
     }
 
-    async fn shifted(&self, request: &str, made: &ShiftMade) {
+    async fn shifted(self: &Arc<Self>, request: &str, made: &ShiftMade) {
         let system = &self.capabilities.system;
         let (Ok(partition), Ok(node)) =
             (PartitionId::new(system.clone(), &made.partition), NodeId::new(system.clone(), &made.node))
@@ -83,7 +83,10 @@ impl Desk {
             ShiftKind::Drain => Shift::Drain(node),
             ShiftKind::Restore => Shift::Restore(node),
         };
-        let outcome = self.store.shift(&partition, &shift).await;
+        let outcome = {
+            let (desk, partition) = (Arc::clone(self), partition.clone());
+            guarded(async move { desk.store.shift(&partition, &shift).await }).await
+        };
         if outcome.is_err() && self.closing.is_cancelled() {
             return;
         }

@@ -1,6 +1,6 @@
 //! Steps: heard, done beside their callers, and settled.
 
-use super::desk::{Desk, Run, within};
+use super::desk::{Desk, Run, guarded, within};
 use super::{WAIT, now_ms};
 use crate::contract::{Answer, Asked, Refusal};
 use crate::ledger::{Admitted, LedgerError};
@@ -117,7 +117,10 @@ impl Desk {
         tracing::info!(%request, partition = %asked.migration.partition, target = %asked.migration.target, "begins {step}");
         let task = self.task(&asked.migration, run.stop.clone(), Arc::new(Rising(tell)));
         let result = match self.ledger.still_expected(asked).map_err(Refusal::from) {
-            Ok(Ok(())) => guarded(Arc::clone(self), task, asked.clone()).await,
+            Ok(Ok(())) => {
+                let (desk, asked) = (Arc::clone(self), asked.clone());
+                guarded(async move { desk.step(&task, &asked).await }).await
+            }
             Ok(Err(refusal)) | Err(refusal) => Err(refusal),
         };
         let answer = match result {
@@ -236,12 +239,6 @@ impl Desk {
 
 /// The adapter ends.
 struct Closing;
-
-/// Does a step so that a bug in it does not take its settlement away.
-async fn guarded(desk: Arc<Desk>, task: Task, asked: Asked) -> Result<Done, Refusal> {
-    let step = tokio::spawn(async move { desk.step(&task, &asked).await });
-    step.await.unwrap_or_else(|error| Err(Refusal::not_now(format!("the adapter failed: {error}"))))
-}
 
 /// Passes progress on; within a step it does not fall.
 struct Rising(watch::Sender<Option<Told>>);

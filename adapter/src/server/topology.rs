@@ -6,7 +6,7 @@
 
 mod diff;
 
-use super::desk::Desk;
+use super::desk::{Desk, guarded};
 use super::now_ms;
 use super::progress::heartbeat;
 use crate::contract::Refusal;
@@ -75,7 +75,7 @@ impl Topology {
         let poked = Arc::clone(&poke);
         tasks.spawn(async move {
             loop {
-                let seen = look(&*store, &ledger).await;
+                let seen = look(&store, &ledger).await;
                 publish.send_modify(|view| take(view, seen));
                 let next = async {
                     tokio::time::sleep(PACE).await;
@@ -96,9 +96,10 @@ impl Topology {
     }
 }
 
-async fn look(store: &dyn Store, ledger: &Ledger) -> Result<Cluster, Refusal> {
+async fn look(store: &Arc<dyn Store>, ledger: &Ledger) -> Result<Cluster, Refusal> {
     let moment = ledger.moment();
-    let mut cluster = tokio::time::timeout(LONGEST, store.cluster())
+    let asked = Arc::clone(store);
+    let mut cluster = tokio::time::timeout(LONGEST, guarded(async move { asked.cluster().await }))
         .await
         .unwrap_or_else(|_| Err(Refusal::not_now(format!("no answer within {} s", LONGEST.as_secs()))))?;
     let looks: Vec<_> = cluster

@@ -1,7 +1,7 @@
 //! What is told of the cluster, and what is found before a move.
 
 use super::steps::{adapter, migration, node, partition};
-use crate::lab::{A, B, Lab, PARTITION, ROUTER};
+use crate::lab::{A, B, COLUMNS, Lab, PARTITION, ROUTER};
 use isotherm_model::PartitionId;
 use isotherm_proto::Health;
 
@@ -30,6 +30,37 @@ async fn the_cluster_is_told_as_it_is() {
     assert_eq!(cluster.partitions[&partition(PARTITION)].size_bytes, None);
     lab.kill(ROUTER).unwrap();
     store.cluster().await.expect_err("without the router nobody knows what lies where");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_look_falls_between_two_states_of_the_router() {
+    let lab = Lab::start().await.unwrap();
+    let store = adapter(&lab).await;
+    // As switches do it, and the removals after them.
+    let exchanges = format!(
+        "DO $$ BEGIN LOOP
+            CREATE FOREIGN TABLE other {COLUMNS} SERVER pg_b OPTIONS (table_name 'orders_1');
+            COMMIT;
+            ALTER TABLE orders DETACH PARTITION orders_1;
+            ALTER FOREIGN TABLE orders_1 RENAME TO aside;
+            ALTER FOREIGN TABLE other RENAME TO orders_1;
+            ALTER TABLE orders ATTACH PARTITION orders_1 FOR VALUES FROM (0) TO (1000000);
+            COMMIT;
+            DROP FOREIGN TABLE aside;
+            COMMIT;
+        END LOOP; END $$"
+    );
+    let looks = async {
+        for look in 0..50 {
+            let cluster = store.cluster().await.unwrap();
+            let names: Vec<&str> = cluster.partitions.keys().map(PartitionId::name).collect();
+            assert_eq!(names, [PARTITION, "public.orders_2"], "look {look}");
+        }
+    };
+    tokio::select! {
+        ended = lab.run_on(ROUTER, &exchanges) => panic!("the exchanges do not end by themselves: {ended:?}"),
+        () = looks => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ const TABLE: &str = "(id bigint PRIMARY KEY, version bigint NOT NULL DEFAULT 0, 
     twice bigint GENERATED ALWAYS AS (version * 2) STORED, tags text[], at timestamptz DEFAULT now(), \
     CONSTRAINT positive CHECK (version >= 0))";
 
-const COLUMNS: &str = "(id bigint NOT NULL, version bigint NOT NULL DEFAULT 0, \"the Note\" text COLLATE \"C\", \
+pub(crate) const COLUMNS: &str = "(id bigint NOT NULL, version bigint NOT NULL DEFAULT 0, \"the Note\" text COLLATE \"C\", \
     twice bigint GENERATED ALWAYS AS (version * 2) STORED, tags text[], at timestamptz DEFAULT now())";
 
 /// The servers.

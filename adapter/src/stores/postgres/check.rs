@@ -1,14 +1,13 @@
 //! What stands in the way of a move, found before anything is made.
 
 use super::Postgres;
-use super::link::Link;
+use super::link::{Link, Row};
 use super::moving::Moving;
 use super::names::Table;
 use super::schema;
 use crate::contract::{Migration, Refusal};
 use crate::store::Findings;
 use isotherm_migration::{Copies, Side};
-use tokio_postgres::Row;
 
 /// PostgreSQL 15, as the server counts.
 const LEAST_VERSION: i32 = 150_000;
@@ -86,7 +85,7 @@ impl Postgres {
                 AND coalesce(o.dbname, current_database()) = $3 ORDER BY s.srvname LIMIT 1";
         let (at, database) = (&self.servers.nodes[node].at, &self.servers.database);
         let rows = router.rows(sql, &[&at.host, &at.port.to_string(), database]).await?;
-        Ok(rows.first().map(|row| row.get(0)))
+        rows.first().map(|row| row.get(0)).transpose()
     }
 
     async fn on_router(&self, moving: &Moving, findings: &mut Vec<String>) -> Result<(), Refusal> {
@@ -110,7 +109,7 @@ impl Postgres {
         for row in moving.router.rows(UNMAPPED, &[from, &to]).await? {
             findings.push(format!(
                 "{} has no user mapping for server {to} on the router, and has one for {from}; CREATE USER MAPPING",
-                row.get::<_, &str>(0)
+                row.get::<&str>(0)?
             ));
         }
         Ok(())
@@ -121,14 +120,14 @@ impl Postgres {
 async fn server(link: &Link, findings: &mut Vec<String>) -> Result<(), Refusal> {
     let row = link.row(SERVER, &[]).await?;
     let name = &link.name;
-    if row.get::<_, i32>(0) < LEAST_VERSION {
+    if row.get::<i32>(0)? < LEAST_VERSION {
         findings.push(format!("{name} is older than PostgreSQL 15; upgrade it"));
     }
-    if row.get::<_, &str>(1) != "logical" {
+    if row.get::<&str>(1)? != "logical" {
         findings
-            .push(format!("wal_level of {name} is {}; set it to logical and restart", row.get::<_, &str>(1)));
+            .push(format!("wal_level of {name} is {}; set it to logical and restart", row.get::<&str>(1)?));
     }
-    if row.get::<_, &str>(2) == "-1" {
+    if row.get::<&str>(2)? == "-1" {
         findings.push(format!(
             "max_slot_wal_keep_size of {name} is unbounded: a copy that stops would fill its disk; set it"
         ));
@@ -137,11 +136,11 @@ async fn server(link: &Link, findings: &mut Vec<String>) -> Result<(), Refusal> 
     for (at, setting) in
         [(3, "max_replication_slots"), (4, "max_wal_senders"), (6, "max_logical_replication_workers")]
     {
-        if row.get::<_, i64>(at) < 2 {
+        if row.get::<i64>(at)? < 2 {
             findings.push(format!("{name} has fewer than two left of {setting}; raise it"));
         }
     }
-    if !row.get::<_, Option<bool>>(5).unwrap_or(false) {
+    if !row.get::<Option<bool>>(5)?.unwrap_or(false) {
         findings
             .push(format!("the adapter's user is no superuser on {name}, and cannot subscribe; make it one"));
     }
@@ -155,27 +154,27 @@ async fn table(link: &Link, table: &Table, findings: &mut Vec<String>) -> Result
         findings.push(format!("{} has no table {table}; mend the router's foreign table", link.name));
         return Ok(());
     };
-    let keyed = row.get::<_, bool>(4) || row.get::<_, &str>(3) == "f";
-    let is = |row: &Row, at: usize| row.get::<_, bool>(at);
+    let keyed = row.get::<bool>(4)? || row.get::<&str>(3)? == "f";
+    let is = |row: &Row, at: usize| row.get::<bool>(at);
     let wrong = [
-        (row.get::<_, &str>(0) != "r", "is no plain table; move what it stands for"),
-        (is(row, 1), "is itself partitioned, a partition or inherited from; move its parts"),
-        (row.get::<_, &str>(2) != "p", "is unlogged or temporary, and not replicated; SET LOGGED"),
+        (row.get::<&str>(0)? != "r", "is no plain table; move what it stands for"),
+        (is(row, 1)?, "is itself partitioned, a partition or inherited from; move its parts"),
+        (row.get::<&str>(2)? != "p", "is unlogged or temporary, and not replicated; SET LOGGED"),
         (
             !keyed,
             "has no primary key and no replica identity, so its updates would fail as soon as it is copied; \
             add a key, or ALTER TABLE ... REPLICA IDENTITY",
         ),
-        (is(row, 5), "has triggers, which are not copied; drop them, or move it by hand"),
-        (is(row, 6), "has foreign keys, or is referred to by one; drop them, or move it by hand"),
+        (is(row, 5)?, "has triggers, which are not copied; drop them, or move it by hand"),
+        (is(row, 6)?, "has foreign keys, or is referred to by one; drop them, or move it by hand"),
         (
-            is(row, 7),
+            is(row, 7)?,
             "takes numbers from a sequence, which is not replicated; have the router give the numbers, and \
             drop the default",
         ),
-        (is(row, 8), "has row security, which is not copied; disable it, or move it by hand"),
-        (is(row, 9), "has rules, which are not copied; drop them, or move it by hand"),
-        (is(row, 10), "is published to others, who would not follow it; take it out of their publications"),
+        (is(row, 8)?, "has row security, which is not copied; disable it, or move it by hand"),
+        (is(row, 9)?, "has rules, which are not copied; drop them, or move it by hand"),
+        (is(row, 10)?, "is published to others, who would not follow it; take it out of their publications"),
     ];
     findings
         .extend(wrong.iter().filter(|(is, _)| *is).map(|(_, why)| format!("{table} on {} {why}", link.name)));
@@ -193,9 +192,9 @@ async fn room(link: &Link, table: &Table, findings: &mut Vec<String>) -> Result<
     }
     let name = table.to_string();
     let kind = "SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass($1::text)";
-    let rows = if link.row(kind, &[&name]).await?.get(0) {
+    let rows = if link.row(kind, &[&name]).await?.get(0)? {
         let sql = format!("SELECT EXISTS (SELECT FROM {table})");
-        if link.row(&sql, &[]).await?.get(0) { "with rows" } else { "without rows" }
+        if link.row(&sql, &[]).await?.get(0)? { "with rows" } else { "without rows" }
     } else {
         "which is no table"
     };

@@ -29,7 +29,9 @@ impl Postgres {
         let mut left = Vec::new();
         for link in [&source, &target] {
             let rows = link.rows(LEFT, &[&forth, &back, &fence, &copies]).await?;
-            left.extend(rows.iter().map(|row| format!("{} on {}", row.get::<_, &str>(0), link.name)));
+            for row in rows {
+                left.push(format!("{} on {}", row.get::<&str>(0)?, link.name));
+            }
         }
         if schema::is_marked(&target, moving.data(), &moving.names).await? {
             left.push(format!("table {} on {}", moving.data(), target.name));

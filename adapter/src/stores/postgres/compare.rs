@@ -24,7 +24,7 @@ impl Content {
             "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM ONLY {table} AS t"
         );
         let row = link.row(&sql, &[]).await?;
-        Ok(Self { rows: row.get(0), sum: row.get(1) })
+        Ok(Self { rows: row.get(0)?, sum: row.get(1)? })
     }
 }
 

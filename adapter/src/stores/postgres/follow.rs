@@ -85,10 +85,10 @@ impl Postgres {
         };
         let estimate =
             "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass($1::text)";
-        let total: i64 = source.row(estimate, &[&moving.data().to_string()]).await?.get(0);
-        let state: &str = row.get(0);
+        let total: i64 = source.row(estimate, &[&moving.data().to_string()]).await?.get(0)?;
+        let state: &str = row.get(0)?;
         // A copy that has begun and is in no progress view any more has been read to its end.
-        let done = match (state, row.get::<_, Option<i64>>(1)) {
+        let done = match (state, row.get::<Option<i64>>(1)?) {
             (_, Some(rows)) => rows,
             ("i" | "d", None) => 0,
             (_, None) => total,
@@ -160,7 +160,7 @@ impl Postgres {
 async fn failures(target: &Link, name: &str) -> Result<i64, Refusal> {
     let sql =
         "SELECT apply_error_count + sync_error_count FROM pg_stat_subscription_stats WHERE subname = $1";
-    Ok(target.rows(sql, &[&name]).await?.first().map_or(0, |row| row.get(0)))
+    target.rows(sql, &[&name]).await?.first().map_or(Ok(0), |row| row.get(0))
 }
 
 /// Whether a refusal may pass by itself.

@@ -4,8 +4,8 @@ use super::names::quoted;
 use crate::contract::Refusal;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error, NoTls, Row};
+use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::{Client, Config, Error, NoTls};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -28,6 +28,23 @@ pub(super) struct Login {
     pub(super) database: String,
     pub(super) user: String,
     pub(super) password: Option<String>,
+}
+
+/// A row of an answer.
+pub(super) struct Row {
+    server: String,
+    row: tokio_postgres::Row,
+}
+
+impl Row {
+    /// A value of it. Where NULL is none, what the row tells of went away while it was read: the catalog's own functions
+    /// say NULL of what is gone, although the row is still seen.
+    pub(super) fn get<'a, T: FromSql<'a>>(&'a self, column: usize) -> Result<T, Refusal> {
+        self.row.try_get(column).map_err(|error| {
+            let (server, error) = (&self.server, chain(&error));
+            Refusal::not_now(format!("an answer of {server} has no such value any more: {error}"))
+        })
+    }
 }
 
 /// A session. It ends, and with it what it had not committed, when it is dropped.
@@ -63,12 +80,18 @@ impl Link {
     }
 
     pub(super) async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Refusal> {
-        self.client.query(sql, values).await.map_err(|error| refusal(&self.name, &error))
+        let rows = self.client.query(sql, values).await.map_err(|error| refusal(&self.name, &error))?;
+        Ok(rows.into_iter().map(|row| self.named(row)).collect())
     }
 
     /// The only row of an answer.
     pub(super) async fn row(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Row, Refusal> {
-        self.client.query_one(sql, values).await.map_err(|error| refusal(&self.name, &error))
+        let row = self.client.query_one(sql, values).await;
+        row.map(|row| self.named(row)).map_err(|error| refusal(&self.name, &error))
+    }
+
+    fn named(&self, row: tokio_postgres::Row) -> Row {
+        Row { server: self.name.clone(), row }
     }
 
     /// Whether there is such a row.
@@ -83,7 +106,7 @@ impl Link {
 
     /// Where the server's log of writes ends.
     pub(super) async fn position(&self) -> Result<String, Refusal> {
-        Ok(self.row("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0))
+        self.row("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0)
     }
 
     /// Has every statement take the time it needs: the work on whole tables.
@@ -93,7 +116,7 @@ impl Link {
 
     /// The server's process of this session.
     pub(super) async fn process(&self) -> Result<i32, Refusal> {
-        Ok(self.row("SELECT pg_backend_pid()", &[]).await?.get(0))
+        self.row("SELECT pg_backend_pid()", &[]).await?.get(0)
     }
 }
 

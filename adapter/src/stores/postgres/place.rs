@@ -1,7 +1,7 @@
 //! Where partitions lie, as the router has it, and the cluster as a whole.
 
 use super::Postgres;
-use super::link::{Endpoint, Link};
+use super::link::{Endpoint, Link, Row};
 use super::names::Table;
 use crate::contract::Refusal;
 use crate::store::Cluster;
@@ -10,22 +10,26 @@ use isotherm_model::{NodeId, PartitionId};
 use isotherm_proto::{Health, Locator, NodeFacts, PartitionFacts, Relation};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio_postgres::Row;
 
 /// How long a node may take to say that it is there.
 const ALIVE: Duration = Duration::from_secs(2);
 
-/// Leaves of the partitioned tables, and where the router finds each.
+/// Leaves of the partitioned tables, and where the router finds each. All of it is of one moment, `pg_get_expr` excepted,
+/// which knows nothing of tables that were dropped since; `pg_partition_tree` would be of a later moment than the rest.
 const LEAVES: &str = "
+    WITH RECURSIVE tree AS (
+        SELECT tc.oid, NULL::oid AS parent FROM unnest($1::text[], $2::text[]) AS t(schema_name, table_name)
+        JOIN pg_namespace tn ON tn.nspname = t.schema_name
+        JOIN pg_class tc ON tc.relnamespace = tn.oid AND tc.relname = t.table_name
+        UNION ALL
+        SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+        WHERE NOT i.inhdetachpending)
     SELECT n.nspname, c.relname, pn.nspname, p.relname, pg_get_expr(c.relpartbound, c.oid), c.oid, s.srvname,
         coalesce(o.host, o.hostaddr, 'localhost'), coalesce(o.port, '5432'), coalesce(o.dbname, current_database()),
         coalesce(f.schema_name, n.nspname), coalesce(f.table_name, c.relname)
-    FROM unnest($1::text[], $2::text[]) AS t(schema_name, table_name)
-    JOIN pg_namespace tn ON tn.nspname = t.schema_name
-    JOIN pg_class tc ON tc.relnamespace = tn.oid AND tc.relname = t.table_name
-    CROSS JOIN LATERAL pg_partition_tree(tc.oid) AS tree
-    JOIN pg_class c ON c.oid = tree.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_class p ON p.oid = tree.parentrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
+    FROM tree
+    JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class p ON p.oid = tree.parent JOIN pg_namespace pn ON pn.oid = p.relnamespace
     LEFT JOIN pg_foreign_table ft ON ft.ftrelid = c.oid LEFT JOIN pg_foreign_server s ON s.oid = ft.ftserver
     LEFT JOIN LATERAL (SELECT max(option_value) FILTER (WHERE option_name = 'host') AS host,
         max(option_value) FILTER (WHERE option_name = 'hostaddr') AS hostaddr,
@@ -35,7 +39,7 @@ const LEAVES: &str = "
     LEFT JOIN LATERAL (SELECT max(option_value) FILTER (WHERE option_name = 'schema_name') AS schema_name,
         max(option_value) FILTER (WHERE option_name = 'table_name') AS table_name
         FROM pg_options_to_table(ft.ftoptions)) AS f ON true
-    WHERE tree.isleaf";
+    WHERE c.relispartition AND c.relkind <> 'p'";
 
 /// A partition, as the router has it.
 #[derive(Debug, Clone)]
@@ -44,8 +48,8 @@ pub(super) struct Place {
     pub(super) table: Table,
     /// Of what it is a partition.
     pub(super) parent: Table,
-    /// Of which rows, as `ATTACH PARTITION` takes it.
-    pub(super) bound: String,
+    /// Of which rows, as `ATTACH PARTITION` takes it; `None` if the table was dropped while this was read.
+    pub(super) bound: Option<String>,
     /// The router's number of it.
     pub(super) oid: u32,
     /// The router's foreign server of it; `None` where it lies on the router itself.
@@ -75,26 +79,26 @@ impl Postgres {
                 tables.join(", ")
             )));
         }
-        Ok(rows.iter().map(|row| self.place_of(row)).collect())
+        rows.iter().map(|row| self.place_of(row)).collect()
     }
 
-    fn place_of(&self, row: &Row) -> Place {
-        let server: Option<String> = row.get(6);
-        let text = |at: usize| row.get::<_, String>(at);
+    fn place_of(&self, row: &Row) -> Result<Place, Refusal> {
+        let server: Option<String> = row.get(6)?;
+        let text = |at: usize| row.get::<String>(at);
         let (at, local) = match &server {
-            Some(_) => (Endpoint { host: text(7), port: text(8).parse().unwrap_or(0) }, false),
+            Some(_) => (Endpoint { host: text(7)?, port: text(8)?.parse().unwrap_or(0) }, false),
             None => (self.servers.router.clone(), true),
         };
-        let known = local || text(9) == self.servers.database;
-        Place {
-            table: Table::new(text(0), text(1)),
-            parent: Table::new(text(2), text(3)),
-            bound: text(4),
-            oid: row.get(5),
+        let known = local || text(9)? == self.servers.database;
+        Ok(Place {
+            table: Table::new(text(0)?, text(1)?),
+            parent: Table::new(text(2)?, text(3)?),
+            bound: row.get(4)?,
+            oid: row.get(5)?,
             server,
             node: self.servers.nodes.iter().position(|listed| known && listed.at == at),
-            remote: Table::new(text(10), text(11)),
-        }
+            remote: Table::new(text(10)?, text(11)?),
+        })
     }
 
     /// Where a partition lies.
@@ -173,11 +177,13 @@ impl Postgres {
             let sql = "SELECT pg_total_relation_size(to_regclass(name)) FROM unnest($1::text[]) WITH ORDINALITY \
                 AS t(name, place) ORDER BY place";
             let rows = link.rows(sql, &[&tables]).await?;
-            let sizes = rows.iter().map(|row| row.get::<_, Option<i64>>(0));
-            let sizes = numbers.into_iter().zip(sizes);
-            Ok::<_, Refusal>(
-                sizes.filter_map(|(number, size)| Some((number, u64::try_from(size?).ok()?))).collect(),
-            )
+            let mut sizes = BTreeMap::new();
+            for (number, row) in numbers.into_iter().zip(rows) {
+                if let Some(size) = row.get::<Option<i64>>(0)? {
+                    sizes.extend(u64::try_from(size).ok().map(|size| (number, size)));
+                }
+            }
+            Ok::<_, Refusal>(sizes)
         };
         tokio::time::timeout(ALIVE, sizes).await.ok()?.ok()
     }

@@ -48,10 +48,10 @@ pub(super) async fn copy(source: &Link, target: &Link, table: &Table, names: &Na
     let mut sql =
         format!("CREATE TABLE {table} ({});\n", columns(source, table, &["p", "u", "c", "x"]).await?);
     for row in source.rows(INDEXES, &[&name]).await? {
-        let _ = writeln!(sql, "{};", row.get::<_, &str>(0));
+        let _ = writeln!(sql, "{};", row.get::<&str>(0)?);
     }
     let row = source.row(IDENTITY, &[&name]).await?;
-    match (row.get::<_, &str>(0), row.get::<_, Option<&str>>(1)) {
+    match (row.get::<&str>(0)?, row.get::<Option<&str>>(1)?) {
         ("f", _) => _ = writeln!(sql, "ALTER TABLE {table} REPLICA IDENTITY FULL;"),
         ("i", Some(index)) => {
             let _ = writeln!(sql, "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {};", quoted(index));
@@ -80,7 +80,9 @@ pub(super) async fn foreign(
         format!("table_name {}", literal(&place.remote.name)),
     ];
     let others = router.rows(OPTIONS, &[&place.table.to_string()]).await?;
-    options.extend(others.iter().map(|row| row.get::<_, String>(0)));
+    for row in others {
+        options.push(row.get(0)?);
+    }
     let mut sql = format!(
         "CREATE FOREIGN TABLE {new} ({columns}) SERVER {} OPTIONS ({});\n",
         quoted(server),
@@ -101,7 +103,7 @@ pub(super) async fn is_marked(link: &Link, table: &Table, names: &Names) -> Resu
 pub(super) async fn comment(link: &Link, table: &Table) -> Result<String, Refusal> {
     let row =
         link.row("SELECT obj_description(to_regclass($1::text), 'pg_class')", &[&table.to_string()]).await?;
-    Ok(row.get::<_, Option<&str>>(0).map_or_else(|| "NULL".to_owned(), literal))
+    Ok(row.get::<Option<&str>>(0)?.map_or_else(|| "NULL".to_owned(), literal))
 }
 
 /// Whether there is such a table, or anything else of its name.
@@ -114,25 +116,25 @@ async fn columns(link: &Link, table: &Table, constraints: &[&str]) -> Result<Str
     let name = table.to_string();
     let mut parts = Vec::new();
     for row in link.rows(COLUMNS, &[&name]).await? {
-        let mut part = format!("{} {}", quoted(row.get(0)), row.get::<_, &str>(1));
-        if let Some(options) = row.get::<_, Option<&str>>(6) {
+        let mut part = format!("{} {}", quoted(row.get(0)?), row.get::<&str>(1)?);
+        if let Some(options) = row.get::<Option<&str>>(6)? {
             let _ = write!(part, " OPTIONS ({options})");
         }
-        if let Some(collation) = row.get::<_, Option<&str>>(3) {
+        if let Some(collation) = row.get::<Option<&str>>(3)? {
             let _ = write!(part, " COLLATE {collation}");
         }
-        match (row.get::<_, Option<&str>>(4), row.get::<_, &str>(5)) {
+        match (row.get::<Option<&str>>(4)?, row.get::<&str>(5)?) {
             (Some(value), "s") => _ = write!(part, " GENERATED ALWAYS AS ({value}) STORED"),
             (Some(value), _) => _ = write!(part, " DEFAULT {value}"),
             (None, _) => {}
         }
-        if row.get(2) {
+        if row.get(2)? {
             part.push_str(" NOT NULL");
         }
         parts.push(part);
     }
     for row in link.rows(CONSTRAINTS, &[&name, &constraints]).await? {
-        parts.push(format!("CONSTRAINT {} {}", quoted(row.get(0)), row.get::<_, &str>(1)));
+        parts.push(format!("CONSTRAINT {} {}", quoted(row.get(0)?), row.get::<&str>(1)?));
     }
     Ok(parts.join(", "))
 }
@@ -142,11 +144,11 @@ async fn grants(link: &Link, of: &Table, to: &Table) -> Result<String, Refusal> 
     let mut sql = String::new();
     for (number, row) in link.rows(GRANTS, &[&of.to_string()]).await?.iter().enumerate() {
         if number == 0 {
-            let _ = writeln!(sql, "ALTER TABLE {to} OWNER TO {};", quoted(row.get(0)));
+            let _ = writeln!(sql, "ALTER TABLE {to} OWNER TO {};", quoted(row.get(0)?));
         }
-        if let Some(right) = row.get::<_, Option<&str>>(1) {
-            let passing = if row.get(2) { " WITH GRANT OPTION" } else { "" };
-            let _ = writeln!(sql, "GRANT {right} ON TABLE {to} TO {}{passing};", role(row.get(3)));
+        if let Some(right) = row.get::<Option<&str>>(1)? {
+            let passing = if row.get(2)? { " WITH GRANT OPTION" } else { "" };
+            let _ = writeln!(sql, "GRANT {right} ON TABLE {to} TO {}{passing};", role(row.get(3)?));
         }
     }
     Ok(sql)

@@ -39,7 +39,7 @@ pub(super) async fn unpublish(link: &Link, name: &str, copies: Option<&str>) -> 
             break;
         }
         for slot in &left {
-            let (slot, user): (String, Option<i32>) = (slot.get(0), slot.get(1));
+            let (slot, user): (String, Option<i32>) = (slot.get(0)?, slot.get(1)?);
             match user {
                 Some(process) => link.rows("SELECT pg_terminate_backend($1)", &[&process]).await?,
                 None => link.rows("SELECT pg_drop_replication_slot($1::text::name)", &[&slot]).await?,
@@ -80,10 +80,9 @@ const SUBSCRIPTION: &str = "SELECT s.oid, (SELECT system_identifier FROM pg_cont
 /// What slots of the first copy of a subscription are called on the giving side, as LIKE takes it.
 pub(super) async fn copies(link: &Link, name: &str) -> Result<Option<String>, Refusal> {
     let rows = link.rows(SUBSCRIPTION, &[&name]).await?;
-    Ok(rows.first().map(|row| {
-        let (number, system): (u32, String) = (row.get(0), row.get(1));
-        format!("pg\\_{number}\\_sync\\_%\\_{system}")
-    }))
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (number, system): (u32, String) = (row.get(0)?, row.get(1)?);
+    Ok(Some(format!("pg\\_{number}\\_sync\\_%\\_{system}")))
 }
 
 /// Removes the taking side, whether or not the other is there.
@@ -109,13 +108,13 @@ pub(super) async fn lag(link: &Link, slot: &str, position: Option<&str>) -> Resu
             link.name
         )));
     };
-    if row.get::<_, &str>(0) == "lost" {
+    if row.get::<&str>(0)? == "lost" {
         return Err(Refusal::conflict(format!(
             "{} has thrown away log that the copy needed: raise max_slot_wal_keep_size, and begin again",
             link.name
         )));
     }
-    Ok(u64::try_from(row.get::<_, Option<i64>>(1).unwrap_or(i64::MAX)).unwrap_or(0))
+    Ok(u64::try_from(row.get::<Option<i64>>(1)?.unwrap_or(i64::MAX)).unwrap_or(0))
 }
 
 /// Waits until the taking side has reached a position.

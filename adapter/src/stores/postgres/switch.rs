@@ -181,7 +181,10 @@ impl Postgres {
 /// Puts one table of the router aside under the name `aside`, and the one called `instead` in its place. Not committed.
 async fn exchange(held: &Link, moving: &Moving, aside: &str, instead: &str) -> Result<(), Refusal> {
     let place = &moving.place;
-    let (parent, table, bound) = (&place.parent, &place.table, &place.bound);
+    let (parent, table) = (&place.parent, &place.table);
+    let Some(bound) = &place.bound else {
+        return Err(Refusal::not_now(format!("{table} was dropped on the router while it was looked at")));
+    };
     let instead_table = table.beside(instead);
     same_bound(held, moving).await?;
     held.run(&format!(

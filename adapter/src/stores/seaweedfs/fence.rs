@@ -150,18 +150,29 @@ impl Job<'_> {
         };
         let Some(replicas) = lengths.filter(|replicas| !replicas.is_empty()) else { return Ok(()) };
         let origin = self.origin().await?;
+        let idx_bytes = replicas.get(origin.name()).copied().unwrap_or(0);
+        self.give(&replicas, copy, idx_bytes).await
+    }
+
+    /// Gives replicas, each with how long its index was then, what was written to a copy of theirs since its own was of
+    /// `idx_bytes`. They must take writes, and it none.
+    pub(super) async fn give(
+        &self,
+        replicas: &BTreeMap<String, u64>,
+        copy: &Server,
+        idx_bytes: u64,
+    ) -> Result<(), Refusal> {
         let mut servers = Vec::new();
-        for (name, idx_bytes) in &replicas {
+        for (name, idx_bytes) in replicas {
             servers.push((self.store.server(name)?, *idx_bytes));
         }
-        let kept = servers.len();
-        servers.push((copy.clone(), replicas.get(origin.name()).copied().unwrap_or(0)));
-        self.reconcile(&servers, kept).await
+        servers.push((copy.clone(), idx_bytes));
+        self.reconcile(&servers, replicas.len()).await
     }
 
     /// Gives the first `to` replicas what only others of all were given, unless they were given something newer. What lacks
     /// at one look may be under way; what lacks at two does lack.
-    pub(super) async fn reconcile(&self, servers: &[(Server, u64)], to: usize) -> Result<(), Refusal> {
+    async fn reconcile(&self, servers: &[(Server, u64)], to: usize) -> Result<(), Refusal> {
         if servers.len() < 2 {
             return Ok(());
         }

@@ -176,9 +176,10 @@ impl Job<'_> {
     /// Gives those that serve what was written to the copy that an attempt before this one brought back. They take writes
     /// for that moment.
     async fn return_what_slipped(&self, source: &Server, target: &Server) -> Result<(), Refusal> {
-        let Some(fenced) = self.writable()?.filter(|_| self.has(Note::Reversing).unwrap_or(false)) else {
+        if !self.has(Note::Reversing)? {
             return Ok(());
-        };
+        }
+        let fenced = self.writable()?.unwrap_or_default();
         let Some(idx_bytes) = fenced.get(source.name()).copied() else { return Ok(()) };
         let longer = source.mounted(self.volume).await?.is_some_and(|there| there.end.idx_bytes > idx_bytes);
         if !longer || target.mounted(self.volume).await?.is_none() {
@@ -189,12 +190,7 @@ impl Job<'_> {
             |name: &String| if name == source.name() { target.name().to_owned() } else { name.clone() };
         let replicas = fenced.iter().map(|(name, idx_bytes)| (serving(name), *idx_bytes)).collect();
         self.let_write(&replicas).await?;
-        let mut servers = Vec::new();
-        for (name, idx_bytes) in &replicas {
-            servers.push((self.store.server(name)?, *idx_bytes));
-        }
-        servers.push((source.clone(), idx_bytes));
-        self.reconcile(&servers, replicas.len()).await
+        self.give(&replicas, source, idx_bytes).await
     }
 
     async fn stop_writes_of_target(&self, source: &Server, target: &Server) -> Result<End, Refusal> {
