@@ -19,7 +19,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What the file begins with. The digit is the layout's version: whoever changes the frames' types counts it up.
-pub(crate) const MAGIC: [u8; 8] = *b"isorec-3";
+pub(crate) const MAGIC: [u8; 8] = *b"isorec-4";
 
 /// Plain bytes after which a block is written: enough for compression, little to hold.
 const BLOCK_BYTES: usize = 4 << 20;

@@ -17,7 +17,7 @@ mod watch;
 pub(crate) use assumed::{Assumed, AssumedNode};
 use isotherm_model::{NodeId, PartitionId, SystemId, Timestamp};
 use isotherm_proto::tls::ClientFiles;
-use isotherm_proto::{Capabilities, Health, Locator, NodeFacts};
+use isotherm_proto::{Capabilities, Health, Locator, NodeFacts, ShiftReads};
 use isotherm_store::Subsets;
 pub(crate) use owner::start;
 use std::collections::BTreeMap;
@@ -74,6 +74,8 @@ pub(crate) struct Source {
     pub(crate) incarnation: String,
     /// What an adapter can do, once it has said so.
     pub(crate) capabilities: Option<Arc<Capabilities>>,
+    /// How reads can be shifted; not at all before an adapter has said so.
+    pub(crate) shift_reads: ShiftReads,
 }
 
 /// What kind of source.
@@ -147,6 +149,7 @@ impl Source {
             revision: 0,
             incarnation: String::new(),
             capabilities: None,
+            shift_reads: ShiftReads::None,
         }
     }
 

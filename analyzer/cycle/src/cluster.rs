@@ -2,6 +2,7 @@
 //!
 //! Made once for each revision by whoever knows the topology and the failures; positions in it stand for names.
 
+use crate::policy::Shifts;
 use isotherm_model::{NodeId, PartitionId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -64,6 +65,8 @@ pub struct NodeFacts {
     pub capacity_bytes: Option<u64>,
     /// Whether it serves.
     pub state: NodeState,
+    /// How its system shifts reads, as its adapter says.
+    pub shifts: Shifts,
     /// Failures to be expected.
     pub hazard: Hazard,
     /// Failures that were observed, and the hours in which they would have been.

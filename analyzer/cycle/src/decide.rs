@@ -227,7 +227,8 @@ impl<'a> Ways<'a> {
         let held = &lying.held;
         let from = self.worst(held)?;
         let mut shares = Vec::new();
-        let (action, moved) = match self.settings.shifts {
+        let told = self.cluster.nodes[held.subset[from].at()].shifts;
+        let (action, moved) = match self.settings.shifts.unwrap_or(told) {
             Shifts::None => return None,
             Shifts::Drain => {
                 drained(held.shares, from, &mut shares);

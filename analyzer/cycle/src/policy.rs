@@ -42,8 +42,9 @@ pub struct Settings {
     pub gate: GatePolicy,
     /// How far the system goes by itself. To observe, until an operator says more.
     pub mode: Mode,
-    /// How the store can shift reads without copying. Not at all, until an adapter says more.
-    pub shifts: Shifts,
+    /// How all stores shift reads without copying. Where it is not said, each does as its adapter says, and not at all
+    /// without one.
+    pub shifts: Option<Shifts>,
     /// Share of the reads that fail at a node that answers badly. .03, unidentified; fit.
     pub gray_failing: f64,
     /// When a node is suspected of answering badly.
@@ -56,10 +57,11 @@ pub struct Settings {
 }
 
 /// How a store shifts reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shifts {
     /// It cannot.
+    #[default]
     None,
     /// By another leader, which serves what the leader so far did.
     Lead,
@@ -105,7 +107,7 @@ impl Default for Settings {
             selections: 4_000,
             gate: GatePolicy::default(),
             mode: Mode::default(),
-            shifts: Shifts::None,
+            shifts: None,
             gray_failing: 0.03,
             gray: gray::Rule::default(),
             gray_habit: gray::HabitRule::default(),

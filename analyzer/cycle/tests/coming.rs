@@ -13,7 +13,7 @@ use scene::{START_MS, cluster, led, step};
 const WEAK: usize = 2;
 
 fn settings(shifts: Shifts) -> Settings {
-    let mut settings = Settings { shifts, ..Settings::default() };
+    let mut settings = Settings { shifts: Some(shifts), ..Settings::default() };
     // Nine nodes are never even, and what a copy of this size costs is not what is tried.
     settings.gate.peak_over_mean = 10.0;
     settings.gate.gain_over_cost = 0.001;

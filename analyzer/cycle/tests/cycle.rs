@@ -190,7 +190,7 @@ fn a_shift_waits_until_the_leader_has_been_the_same_for_two_days() {
     cluster.nodes[2].hazard.per_hour *= 600.0;
     cluster.nodes[2].hazard.over_class = 600.0;
     let led_by_2 = (0..12).position(|p| scene::holders(p, 9)[0] == 2).expect("one is");
-    let mut settings = Settings { shifts: Shifts::Lead, ..Settings::default() };
+    let mut settings = Settings { shifts: Some(Shifts::Lead), ..Settings::default() };
     // Nine nodes are never even.
     settings.gate.peak_over_mean = 10.0;
     let mut state = warmed(&cluster, 60, |_, _| 0.6);

@@ -18,16 +18,19 @@ fn at(minutes: u64) -> Timestamp {
 }
 
 fn settings() -> Settings {
-    let mut settings = Settings { shifts: Shifts::Drain, ..Settings::default() };
+    let mut settings = Settings::default();
     // Nine nodes are never even.
     settings.gate.peak_over_mean = 10.0;
     settings
 }
 
 fn decided(state: &State, cluster: &Cluster, minutes: u64) -> Vec<Record> {
-    let settings = settings();
-    let (landscape, mut records) = assess(state, cluster, &settings, at(minutes)).expect("facts that fit");
-    decide_all(&mut records, &landscape, cluster, &settings);
+    decided_by(&settings(), state, cluster, minutes)
+}
+
+fn decided_by(settings: &Settings, state: &State, cluster: &Cluster, minutes: u64) -> Vec<Record> {
+    let (landscape, mut records) = assess(state, cluster, settings, at(minutes)).expect("facts that fit");
+    decide_all(&mut records, &landscape, cluster, settings);
     records
 }
 
@@ -48,6 +51,7 @@ fn minute(state: &mut State, cluster: &Cluster, number: u64) {
 /// A cluster with a weak node, an hour of it, and a partition that is drained there from then on.
 fn drained() -> (State, Cluster, usize) {
     let mut cluster = cluster(9, 12);
+    cluster.nodes.iter_mut().for_each(|node| node.shifts = Shifts::Drain);
     cluster.nodes[WEAK as usize].hazard.per_hour *= 600.0;
     cluster.nodes[WEAK as usize].hazard.over_class = 600.0;
     let mut state = State::default();
@@ -68,6 +72,21 @@ fn drained() -> (State, Cluster, usize) {
 
 fn cause(record: &Record) -> Cause {
     record.shift.expect("a shift is in force").cause
+}
+
+#[test]
+fn reads_are_shifted_as_the_adapter_can_unless_the_policy_says_otherwise() {
+    let (state, mut cluster, at) = drained();
+    cluster.partitions[at].shift = None;
+    let drains = |settings: &Settings, cluster: &Cluster| {
+        let records = decided_by(settings, &state, cluster, 60);
+        records.iter().any(|record| record.verdict == Verdict::ShiftReads)
+    };
+    assert!(drains(&settings(), &cluster), "its adapter drains");
+    assert!(!drains(&Settings { shifts: Some(Shifts::None), ..settings() }, &cluster));
+    cluster.nodes.iter_mut().for_each(|node| node.shifts = Shifts::None);
+    assert!(!drains(&settings(), &cluster), "its adapter cannot");
+    assert!(drains(&Settings { shifts: Some(Shifts::Drain), ..settings() }, &cluster));
 }
 
 #[test]

@@ -4,12 +4,13 @@
 //! nobody described has exposures, if no headroom.
 
 use crate::topology::Topology;
+use isotherm_cycle::Shifts;
 use isotherm_cycle::cluster::{
     Cluster, DomainFacts, Hazard, HazardSource, Kept, NodeFacts, NodeState, PartitionFacts, Shift,
 };
 use isotherm_migration::Spec;
 use isotherm_model::{NodeId, PartitionId, Timestamp};
-use isotherm_proto::Health;
+use isotherm_proto::{Health, ShiftReads};
 use isotherm_risk::{Basis, HazardError, HazardPolicy, Hazards, NodeClass, Override, OverrideRate, Tally};
 use isotherm_runner::shift::What;
 use isotherm_store::{Histories, NodeHistory, OutageCause, StepCounts, Watched, Word};
@@ -99,6 +100,7 @@ pub(crate) fn assemble(sources: &Sources<'_>) -> Result<Cluster, HazardError> {
                 .map(|capacity| capacity as f64),
             capacity_bytes: facts.and_then(|facts| facts.capacity_bytes),
             state: state(sources, id),
+            shifts: shifts(sources.topology, id),
             hazard: hazard(&hazards.of[at]),
             failures: failures(sources.histories.nodes.get(*id)),
             observed_h: sources.histories.nodes.get(*id).map_or(0.0, NodeHistory::observed_h),
@@ -114,6 +116,14 @@ pub(crate) fn assemble(sources: &Sources<'_>) -> Result<Cluster, HazardError> {
             .map(|(name, own)| DomainFacts { name, hazard: hazard(own) })
             .collect(),
     })
+}
+
+fn shifts(topology: &Topology, node: &NodeId) -> Shifts {
+    match topology.sources.get(node.system()).map(|source| source.shift_reads) {
+        Some(ShiftReads::LeaderSwitch) => Shifts::Lead,
+        Some(ShiftReads::DrainReplica) => Shifts::Drain,
+        Some(ShiftReads::None) | None => Shifts::None,
+    }
 }
 
 /// Where the topology does not say, a node is up that had processes and was watched for all of the step.

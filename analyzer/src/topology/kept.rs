@@ -9,6 +9,7 @@ mod row;
 use super::{Source, Topology};
 use anyhow::{Context, Result, ensure};
 use isotherm_model::Timestamp;
+use isotherm_proto::ShiftReads;
 use row::Row;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
@@ -96,7 +97,7 @@ impl Log {
         let row = Row::between(before.map(|last| &last.judged), &judged);
         let whole = before.is_none();
         let write = || -> Result<()> {
-            let content = zstd::bulk::compress(&postcard::to_stdvec(&row)?, LEVEL)?;
+            let content = zstd::bulk::compress(&row.encode()?, LEVEL)?;
             let insert = "INSERT OR REPLACE INTO topology (at_ms, whole, content) VALUES (?1, ?2, ?3)";
             self.database.execute(insert, params![at.as_ms() as i64, whole, content])?;
             if let Some(oldest) = whole.then(oldest).flatten() {
@@ -167,7 +168,7 @@ impl Past {
             while let Some(row) = rows.next()? {
                 let (at_ms, whole): (i64, bool) = (row.get(0)?, row.get(1)?);
                 let plain = zstd::bulk::decompress(row.get_ref(2)?.as_blob()?, MOST_BYTES)?;
-                let content: Row = postcard::from_bytes(&plain)?;
+                let content = Row::decode(&plain)?;
                 let before = past.topology.take().filter(|_| !whole).map(|(_, topology)| topology);
                 ensure!(whole || before.is_some(), "a change at {at_ms} follows nothing");
                 let mut topology = before.map(Arc::unwrap_or_clone).unwrap_or_default();
@@ -191,8 +192,8 @@ fn check(database: &Connection) -> Result<()> {
 
 impl Source {
     /// The record of what a source said, which is as fresh as it was.
-    fn recorded() -> Self {
-        Self::configured()
+    fn recorded(shift_reads: ShiftReads) -> Self {
+        Self { shift_reads, ..Self::configured() }
     }
 }
 

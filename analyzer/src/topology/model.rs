@@ -103,6 +103,7 @@ impl Model {
     pub(super) fn connected(&mut self, system: &SystemId, capabilities: Capabilities, now: Timestamp) {
         self.restart(system);
         if let Some(source) = self.topology.sources.get_mut(system) {
+            source.shift_reads = capabilities.shift_reads;
             source.capabilities = Some(Arc::new(capabilities));
         }
         self.touch(now);

@@ -78,7 +78,6 @@ settle = "{SETTLE_MS}ms"
 [cycle.policy]
 step_ms = {WINDOW_MS}
 mode = "auto"
-shifts = "drain"
 share_half_life_min = 5
 
 [cycle.policy.gate]

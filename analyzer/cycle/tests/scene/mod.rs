@@ -1,5 +1,6 @@
 //! A made-up cluster whose counts, and with them its entropies, are known.
 
+use isotherm_cycle::Shifts;
 use isotherm_cycle::cluster::{
     Cluster, DomainFacts, Hazard, HazardSource, NodeFacts, NodeState, PartitionFacts,
 };
@@ -27,6 +28,7 @@ pub(crate) fn cluster(nodes: u32, partitions: u32) -> Cluster {
         revision: 7,
         nodes: (0..nodes)
             .map(|node| NodeFacts {
+                shifts: Shifts::None,
                 system: "made-up".into(),
                 name: format!("n{node:05}"),
                 class: "disk".into(),

@@ -1,9 +1,9 @@
 use super::*;
 use crate::evaluate::{Rule, measure};
-use isotherm_cycle::State;
 use isotherm_cycle::cluster::{Cluster, Hazard, HazardSource, NodeFacts, NodeState, PartitionFacts};
 use isotherm_cycle::frame::Purpose;
 use isotherm_cycle::input::{NodeStep, PartitionStep, Step, StepLength};
+use isotherm_cycle::{Shifts, State};
 use isotherm_model::entropy::over_nodes;
 use isotherm_model::{NodeId, PartitionId, SystemId, Timestamp};
 
@@ -16,6 +16,7 @@ fn cluster() -> Cluster {
     let hazard =
         Hazard { per_hour: 1e-3, sd_per_hour: 1e-3, over_class: 1.0, source: HazardSource::Observed };
     let node = |name: &str| NodeFacts {
+        shifts: Shifts::None,
         system: "s".into(),
         name: name.into(),
         class: String::new(),

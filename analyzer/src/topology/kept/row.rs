@@ -3,7 +3,7 @@
 use super::super::{Partition, Source, Topology};
 use anyhow::Result;
 use isotherm_model::{NodeId, PartitionId, SystemId};
-use isotherm_proto::{Health, NodeFacts, PartitionFacts};
+use isotherm_proto::{Health, NodeFacts, PartitionFacts, ShiftReads};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,30 @@ use std::sync::Arc;
 type Name = (String, String);
 
 /// What is to be set and what is gone.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Row {
+    first: First,
+    /// `None` in rows that were written before there was such a thing.
+    more: Option<More>,
+}
+
+/// What follows the first part of a row.
+#[derive(Debug, Serialize, Deserialize)]
+struct More {
+    /// Of each system, in the order of the first part.
+    shifting: Vec<Shifting>,
+}
+
+/// How a system shifts reads.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Shifting {
+    None,
+    LeaderSwitch,
+    DrainReplica,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct First {
     revision: u64,
     systems: Vec<String>,
     gone_partitions: Vec<Name>,
@@ -57,7 +79,8 @@ pub(super) fn judged(topology: &Topology) -> Topology {
         let health = topology.health(id).unwrap_or_default();
         (id.clone(), NodeFacts { health, addresses: Vec::new(), ..facts.clone() })
     });
-    let sources = topology.sources.keys().map(|system| (system.clone(), Source::recorded()));
+    let recorded = |source: &Source| Source::recorded(source.shift_reads);
+    let sources = topology.sources.iter().map(|(system, source)| (system.clone(), recorded(source)));
     Topology {
         revision: topology.revision,
         nodes: Arc::new(nodes.collect()),
@@ -81,7 +104,8 @@ impl Row {
             && Arc::ptr_eq(&before.partitions, &after.partitions);
         let changed = after.partitions.keys().filter(|_| !shared).filter(|id| !same(id));
         let nodes = after.nodes.iter().filter(|(id, facts)| before.nodes.get(id) != Some(facts));
-        Self {
+        let shifting = after.sources.values().map(|source| Shifting::of(source.shift_reads)).collect();
+        let first = First {
             revision: after.revision,
             systems: after.sources.keys().map(ToString::to_string).collect(),
             gone_partitions: gone(&before.partitions, &after.partitions, |id| {
@@ -92,34 +116,73 @@ impl Row {
             }),
             nodes: nodes.map(|(id, facts)| Node::of(id, facts)).collect(),
             partitions: changed.filter_map(|id| Held::of(id, after)).collect(),
+        };
+        Self { first, more: Some(More { shifting }) }
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+        let mut bytes = postcard::to_stdvec(&self.first)?;
+        if let Some(more) = &self.more {
+            bytes = postcard::to_extend(more, bytes)?;
         }
+        Ok(bytes)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        let (first, rest): (First, &[u8]) = postcard::take_from_bytes(bytes)?;
+        let more = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest)?) };
+        Ok(Self { first, more })
     }
 
     /// Makes the topology before it the one after it. Fails where a name is none.
     pub(super) fn apply(self, topology: &mut Topology) -> Result<()> {
-        topology.revision = self.revision;
+        let First { revision, systems, gone_partitions, gone_nodes, nodes, partitions } = self.first;
+        topology.revision = revision;
         topology.sources.clear();
-        for system in self.systems {
-            topology.sources.insert(SystemId::new(system)?, Source::recorded());
+        let shifting = self.more.map(|more| more.shifting);
+        for (number, system) in systems.into_iter().enumerate() {
+            let told = shifting.as_ref().and_then(|all| all.get(number).copied());
+            let source = Source::recorded(told.unwrap_or(Shifting::None).into());
+            topology.sources.insert(SystemId::new(system)?, source);
         }
-        for (system, name) in self.gone_partitions {
+        for (system, name) in gone_partitions {
             let id = PartitionId::new(SystemId::new(system)?, name)?;
             Arc::make_mut(&mut topology.subsets).remove(&id);
             Arc::make_mut(&mut topology.partitions).remove(&id);
         }
-        let nodes = Arc::make_mut(&mut topology.nodes);
-        for (system, name) in self.gone_nodes {
-            nodes.remove(&NodeId::new(SystemId::new(system)?, name)?);
+        let known = Arc::make_mut(&mut topology.nodes);
+        for (system, name) in gone_nodes {
+            known.remove(&NodeId::new(SystemId::new(system)?, name)?);
         }
-        for node in self.nodes {
+        for node in nodes {
             let (id, facts) = node.facts()?;
-            nodes.insert(id, facts);
+            known.insert(id, facts);
         }
-        for held in self.partitions {
+        for held in partitions {
             let (id, facts) = held.facts()?;
             topology.set_partition(id, facts);
         }
         Ok(())
+    }
+}
+
+impl Shifting {
+    fn of(told: ShiftReads) -> Self {
+        match told {
+            ShiftReads::None => Self::None,
+            ShiftReads::LeaderSwitch => Self::LeaderSwitch,
+            ShiftReads::DrainReplica => Self::DrainReplica,
+        }
+    }
+}
+
+impl From<Shifting> for ShiftReads {
+    fn from(kept: Shifting) -> Self {
+        match kept {
+            Shifting::None => Self::None,
+            Shifting::LeaderSwitch => Self::LeaderSwitch,
+            Shifting::DrainReplica => Self::DrainReplica,
+        }
     }
 }
 
@@ -193,5 +256,26 @@ impl Held {
         let facts =
             PartitionFacts { size_bytes: self.size_bytes, nodes, epoch: self.epoch, locators: Vec::new() };
         Ok((PartitionId::new(system, name)?, facts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_from_before_shifts_were_kept_can_be_read() {
+        let system = SystemId::new("s").unwrap();
+        let source = Source::recorded(ShiftReads::LeaderSwitch);
+        let told = Topology { sources: [(system.clone(), source)].into(), ..Topology::default() };
+        let shifts = |row: &Row| {
+            let mut topology = Topology::default();
+            Row::decode(&row.encode().unwrap()).unwrap().apply(&mut topology).unwrap();
+            topology.sources[&system].shift_reads
+        };
+        let mut row = Row::between(None, &told);
+        assert_eq!(shifts(&row), ShiftReads::LeaderSwitch);
+        row.more = None;
+        assert_eq!(shifts(&row), ShiftReads::None);
     }
 }

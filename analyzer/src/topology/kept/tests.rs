@@ -1,7 +1,7 @@
 use super::*;
 use crate::topology::{Freshness, Origin};
 use isotherm_model::{NodeId, PartitionId, SystemId};
-use isotherm_proto::{Health, NodeFacts, PartitionFacts};
+use isotherm_proto::{Health, NodeFacts, PartitionFacts, ShiftReads};
 
 const MINUTE: u64 = 60_000;
 
@@ -20,8 +20,11 @@ fn at(minute: u64) -> Timestamp {
 /// Three nodes, and as many partitions as are asked for, on two of them each.
 fn topology(revision: u64, partitions: u64) -> Topology {
     let mut topology = Topology { revision, ..Topology::default() };
-    let source =
-        Source { origin: Origin::Adapter { endpoint: "http://a".to_owned() }, ..Source::configured() };
+    let source = Source {
+        shift_reads: ShiftReads::DrainReplica,
+        origin: Origin::Adapter { endpoint: "http://a".to_owned() },
+        ..Source::configured()
+    };
     topology.sources.insert(system(), source);
     for name in ["a", "b", "c"] {
         let facts = NodeFacts {
