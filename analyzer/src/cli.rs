@@ -33,6 +33,7 @@ use crate::query::worker;
 use crate::serve;
 use crate::writer::with_causes;
 use clap::{Args, Parser, Subcommand};
+use isotherm_adapter::check::CheckError;
 use isotherm_proto::tls::{IdentityFiles, ServerFiles};
 pub(crate) use print::bytes;
 use std::io::IsTerminal;
@@ -326,7 +327,10 @@ fn check(file: &std::path::Path) -> Result<(), Failure> {
 }
 
 fn check_adapter(args: isotherm_adapter::check::CheckArgs) -> Result<(), Failure> {
-    let (report, text) = args.run()?;
+    let (report, text) = args.run().map_err(|error| match error.downcast_ref() {
+        Some(CheckError::Endpoint { .. } | CheckError::Story { .. }) => Failure::Usage(format!("{error:#}")),
+        Some(CheckError::Tls(_) | CheckError::Unreachable { .. }) | None => Failure::Failed(error),
+    })?;
     print::out(&format!("{text}\n"))?;
     match report.failures().as_slice() {
         [] => Ok(()),

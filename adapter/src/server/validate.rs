@@ -1,7 +1,7 @@
 //! Validations: they look, and leave nothing but the term. What came of the last ones is in memory, so that a repeated
 //! one is answered as it was; after a restart it is looked again.
 
-use super::desk::{Desk, within};
+use super::desk::{Desk, guarded, within};
 use super::{WAIT, now_ms};
 use crate::contract::{Answer, Asked, Refusal};
 use isotherm_migration::{Done, Reason, Validated};
@@ -79,7 +79,7 @@ impl Desk {
                 let answer = tell.subscribe();
                 let desk = Arc::clone(self);
                 self.tasks.spawn(async move {
-                    let found = desk.validated(&asked).await;
+                    let found = guarded(async move { desk.validated(&asked).await }).await;
                     tell.send_replace(
                         found.map_or_else(Answer::Refused, |done| Answer::Done(Done::Validated(done))),
                     );

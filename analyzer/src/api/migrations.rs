@@ -19,7 +19,9 @@ use isotherm_runner::journal::{Diary, Freeze, JournalError, Listed};
 use isotherm_runner::{Board, Entry, Kind as LineKind, Line, Refused, Seen, ShiftRefused, Start, Trigger};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
@@ -33,6 +35,10 @@ const LINES: u32 = 500;
 
 /// The most that is told at once.
 const MOST: u32 = 10_000;
+
+/// How long an adapter may look whether something can be done, and how often it is asked meanwhile.
+const VALIDATION: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The service.
 #[derive(Clone)]
@@ -132,7 +138,8 @@ impl Moves {
 
     /// What the adapter says of a migration before there is one.
     async fn findings(&self, spec: &isotherm_migration::Spec) -> Result<Vec<String>, Status> {
-        let client = self.migrations.adapter(spec.partition.system()).await.map_err(Status::unavailable)?;
+        let system = spec.partition.system();
+        let client = self.migrations.adapter(system).await.map_err(Status::failed_precondition)?;
         let id = RequestId {
             migration: spec.id.clone(),
             step: StepKind::ValidateMigration,
@@ -140,8 +147,15 @@ impl Moves {
             attempt: 1,
         };
         let request = Step { id, epochs: None, step: Kind::ValidateMigration };
-        let term = self.board().term;
-        let answered = client.perform(&contract::Migration::from(spec), term, &request).await;
+        let (term, migration) = (self.board().term, contract::Migration::from(spec));
+        let deadline = Instant::now() + VALIDATION;
+        let answered = loop {
+            let answered = client.perform(&migration, term, &request).await;
+            if answered.answer != Outcome::Accepted || Instant::now() >= deadline {
+                break answered;
+            }
+            sleep(ASK_AGAIN).await;
+        };
         let words = answered.words.unwrap_or_default();
         match answered.answer {
             Outcome::Done(Done::Validated(validated)) => {
@@ -152,9 +166,13 @@ impl Moves {
                 Ok(findings)
             }
             Outcome::Refused(reason) => Ok(vec![format!("{reason}: {words}")]),
-            Outcome::Done(_) | Outcome::Accepted | Outcome::Unknown => {
-                Err(Status::unavailable(format!("the adapter did not say whether it can be done: {words}")))
-            }
+            Outcome::Accepted => Err(Status::failed_precondition(format!(
+                "the adapter of {system} has looked for {} s whether it can be done, and not ended; ask again",
+                VALIDATION.as_secs()
+            ))),
+            Outcome::Done(_) | Outcome::Unknown => Err(Status::failed_precondition(format!(
+                "the adapter of {system} did not say whether it can be done: {words}"
+            ))),
         }
     }
 }
@@ -170,7 +188,8 @@ impl MigrationService for Moves {
         let request = request.into_inner();
         let spec = self.specified(&request)?;
         if request.validate_only {
-            let findings = self.findings(&spec).await?;
+            let mut findings: Vec<String> = self.migrations.frozen().into_iter().collect();
+            findings.extend(self.findings(&spec).await?);
             return Ok(Response::new(wire::StartMigrationResponse { migration: None, findings }));
         }
         let (by, reason) = (words("who", request.who)?, words("reason", request.reason)?);

@@ -33,7 +33,7 @@ fn chosen(system: &str) -> Result<Option<SystemId>, Status> {
 fn told(denied: Denied) -> Status {
     match denied {
         Denied::NoSystem(_) => Status::not_found(denied.to_string()),
-        Denied::Same(_) => Status::failed_precondition(denied.to_string()),
+        Denied::NoSystems | Denied::Same(_) => Status::failed_precondition(denied.to_string()),
         Denied::Refused(error) => refused(error),
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct FreezeArgs {
     #[command(flatten)]
     client: ClientArgs,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

@@ -10,6 +10,7 @@ use super::Failure;
 use super::client::ClientArgs;
 use super::node::WhoArgs;
 use super::print::{self, Column, Format};
+use clap::builder::Resettable;
 use clap::{Args, Subcommand};
 use isotherm_proto::control::v1::{
     GetMigrationRequest, ListMigrationsRequest, ListOrphansRequest, Orphan, StartMigrationRequest,
@@ -47,6 +48,7 @@ pub(super) enum MigrateCommand {
     /// Go on without what the copy does not have
     ///
     /// Of a migration that stopped because data would be lost. --reason is needed, and recorded.
+    #[command(mut_arg("reason", |reason| reason.required(true).default_value(Resettable::Reset)))]
     AcceptLoss(act::MovingArgs),
     Verify(verify::VerifyArgs),
     Scores(scores::ScoresArgs),
@@ -85,7 +87,7 @@ pub(super) struct StartArgs {
     #[arg(long, value_name = "BYTES")]
     rate: Option<u64>,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -223,7 +225,7 @@ async fn status(args: StatusArgs) -> Result<(), Failure> {
             "distrust": answer.distrust,
         })),
         Format::Table => {
-            show::all(&answer.migrations, answer.freeze.as_ref())?;
+            show::all(&answer.migrations, answer.freeze.as_ref(), args.all)?;
             if !answer.frozen_outside.is_empty() {
                 print::out(&format!("\n{}\n", answer.frozen_outside))?;
             }

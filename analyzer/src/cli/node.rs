@@ -83,7 +83,7 @@ struct WordArgs {
     #[arg(value_name = "NODE")]
     node: String,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

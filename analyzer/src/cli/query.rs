@@ -55,8 +55,8 @@ pub(super) struct QueryArgs {
     span: ExportSpanArgs,
     #[command(flatten)]
     server: ServerArgs,
-    /// Read this data folder instead of asking an analyzer, which may be running beside
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "ca", "cert", "key"])]
+    /// Read this data folder instead of asking an analyzer, which may be running beside; whom to ask is not looked at
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = AnswerFormat::Table)]

@@ -63,7 +63,7 @@ pub(super) struct ShiftArgs {
     #[arg(long, value_name = "NODE", group = "how")]
     drain: Option<String>,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -83,7 +83,7 @@ pub(super) struct RestoreArgs {
     #[arg(value_name = "ID")]
     id: String,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,
@@ -108,7 +108,7 @@ pub(super) struct ApproveArgs {
     #[arg(value_name = "ID")]
     id: String,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

@@ -41,7 +41,7 @@ pub(super) struct PauseArgs {
     #[arg(long, value_name = "SYSTEM", default_value = "", hide_default_value = true)]
     system: String,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

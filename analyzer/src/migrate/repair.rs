@@ -82,6 +82,8 @@ pub(crate) enum Turn {
 pub(crate) enum Denied {
     #[error("{0} has no [[adapter]] in the configuration, and so no repairs")]
     NoSystem(SystemId),
+    #[error("no system has an [[adapter]] in the configuration, and so none has repairs")]
+    NoSystems,
     #[error("the breaker of repairs is {0} already; `isotherm repair status` shows it")]
     Same(&'static str),
     #[error(transparent)]

@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const LIMIT: Duration = Duration::from_secs(240);
 const LASTING_LIMIT: Duration = Duration::from_secs(1_500);
 
+/// What is asked for where nothing else helps.
+const MEND: &str = "mend the link";
+
 /// So often may a migration stop for its operator.
 const MOST_STOPS: usize = 5;
 
@@ -201,6 +204,8 @@ impl Lane {
             }
             if phase == STOPPED {
                 self.resolve(tried, &told)?;
+            } else if told["words"].as_str().is_some_and(|words| words.contains(MEND)) {
+                self.mend(tried)?;
             }
             ensure!(Instant::now() < deadline, "it did not end: {told}");
             thread::sleep(LOOK);

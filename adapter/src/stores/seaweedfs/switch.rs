@@ -116,14 +116,28 @@ impl Job<'_> {
         Ok(here.is_some_and(|here| here.read_only && here.end == there))
     }
 
-    /// The copy, which takes no writes, if it is served. A server out of reach serves nothing.
+    /// The copy, which takes no writes, if it is served. One out of reach is served as long as the master tells of it: the
+    /// source then must not serve anything newer.
     async fn held_copy(&self) -> Result<Option<Server>, Refusal> {
         let target = self.target()?;
-        if !self.has(Note::Copy)? || !matches!(target.mounted(self.volume).await, Ok(Some(_))) {
+        if !self.has(Note::Copy)? {
             return Ok(None);
         }
-        target.mark_read_only(self.volume, Lasts::PastRestarts).await?;
-        Ok(Some(target))
+        match target.mounted(self.volume).await {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => {
+                target.mark_read_only(self.volume, Lasts::PastRestarts).await?;
+                Ok(Some(target))
+            }
+            Err(_) if !self.listed().await?.contains(target.name()) => Ok(None),
+            Err(refusal) => Err(Refusal::not_now(format!(
+                "{} cannot be reached and serves its copy of volume {}, to which writes therefore stay stopped elsewhere: \
+                    mend the link, or stop that server ({})",
+                target.name(),
+                self.volume,
+                refusal.message
+            ))),
+        }
     }
 
     async fn not_switched(&self) -> Result<(), Refusal> {

@@ -16,7 +16,7 @@ pub(in crate::cli) struct ActArgs {
     #[arg(value_name = "ID")]
     id: String,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

@@ -15,7 +15,11 @@ pub(super) fn short(id: &str) -> &str {
     if id.contains('-') { id } else { id.get(..SHORT).unwrap_or(id) }
 }
 
-pub(super) fn all(migrations: &[Migration], freeze: Option<&FreezeState>) -> Result<(), Failure> {
+pub(super) fn all(
+    migrations: &[Migration],
+    freeze: Option<&FreezeState>,
+    ended: bool,
+) -> Result<(), Failure> {
     let header =
         ["ID", "PARTITION", "FROM", "TO", "PHASE", "PROGRESS", "ETA", "SINCE", "WHY"].map(Column::Text);
     let row = |migration: &Migration| {
@@ -31,7 +35,8 @@ pub(super) fn all(migrations: &[Migration], freeze: Option<&FreezeState>) -> Res
             why(migration),
         ]
     };
-    print::table(&header, migrations.iter().map(row).collect(), "nothing is under way")?;
+    let none = if ended { "there was no migration yet" } else { "nothing is under way" };
+    print::table(&header, migrations.iter().map(row).collect(), none)?;
     let Some((since_ms, freeze)) = freeze.and_then(|freeze| Some((freeze.since_ms?, freeze))) else {
         return Ok(());
     };
@@ -85,7 +90,9 @@ pub(super) fn eta(migration: &Migration) -> String {
 pub(super) fn why(migration: &Migration) -> String {
     let words = &migration.words;
     match (migration.waits.as_str(), migration.cause.as_str()) {
-        ("", "") => String::new(),
+        ("", "") if words.is_empty() => String::new(),
+        // What cannot be left as it is.
+        ("", "") => format!("tries again: {words}"),
         (waits, "") => format!("waits: {waits}"),
         (_, cause) if words.is_empty() => cause.to_owned(),
         (_, cause) => format!("{cause} ({words})"),

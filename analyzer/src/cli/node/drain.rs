@@ -3,11 +3,11 @@
 use super::WhoArgs;
 use crate::cli::Failure;
 use crate::cli::client::{Client, ClientArgs};
-use crate::cli::plan::kept::{done, follow, made, refused, tell, wanted};
+use crate::cli::plan::kept::{capacity, done, follow, made, refused, tell, wanted};
 use crate::cli::print::{self, Format};
 use clap::Args;
 use isotherm_proto::control::v1::{
-    ActOnPlanRequest, CordonRequest, Plan, PlanAction, PlanRequest, UncordonRequest,
+    ActOnPlanRequest, CordonRequest, NodeCapacity, Plan, PlanAction, PlanRequest, UncordonRequest,
 };
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ struct PlanArgs {
     /// Most moves
     #[arg(long, value_name = "N")]
     max_moves: Option<u32>,
+    /// What a node can hold, such as n1=2TiB, where nobody knows it or the topology is wrong
+    #[arg(long, value_name = "NODE=SIZE", value_parser = capacity)]
+    capacity: Vec<NodeCapacity>,
     /// How long each source is kept after its switch [default: migrate.probation of the configuration]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     probation: Option<Duration>,
@@ -84,6 +87,7 @@ pub(super) async fn drain(args: DrainArgs) -> Result<(), Failure> {
     let request = PlanRequest {
         drain: vec![asked.node.clone()],
         most_moves: asked.max_moves,
+        capacities: asked.capacity.clone(),
         ..PlanRequest::default()
     };
     let plan = carried_out(&mut client, &asked, request).await?;
@@ -93,8 +97,12 @@ pub(super) async fn drain(args: DrainArgs) -> Result<(), Failure> {
 pub(super) async fn fill(args: FillArgs) -> Result<(), Failure> {
     let asked = args.asked;
     let mut client = asked.client.connect().await?;
-    let request =
-        PlanRequest { fill: vec![asked.node.clone()], most_moves: asked.max_moves, ..PlanRequest::default() };
+    let request = PlanRequest {
+        fill: vec![asked.node.clone()],
+        most_moves: asked.max_moves,
+        capacities: asked.capacity.clone(),
+        ..PlanRequest::default()
+    };
     let plan = carried_out(&mut client, &asked, request).await?;
     refused(&plan)
 }

@@ -59,7 +59,7 @@ pub(in crate::cli) struct ClearArgs {
     #[arg(value_name = "NODE")]
     node: String,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

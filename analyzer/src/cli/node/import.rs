@@ -29,7 +29,7 @@ pub(in crate::cli) struct ImportArgs {
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
     /// Why; it is recorded for rows without a note
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
     who: WhoArgs,

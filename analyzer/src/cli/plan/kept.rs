@@ -193,7 +193,8 @@ fn size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
 }
 
-fn capacity(text: &str) -> Result<NodeCapacity, String> {
+/// `NODE=SIZE`.
+pub(in crate::cli) fn capacity(text: &str) -> Result<NodeCapacity, String> {
     let (node, bytes) = text.rsplit_once('=').ok_or("write it as NODE=SIZE")?;
     Ok(NodeCapacity { node: node.to_owned(), bytes: size(bytes)? })
 }

@@ -306,6 +306,7 @@ impl Keeper {
         let chosen: Vec<SystemId> = match &wish.system {
             Some(system) if !systems.contains(system) => return Err(Denied::NoSystem(system.clone())),
             Some(system) => vec![system.clone()],
+            None if systems.is_empty() => return Err(Denied::NoSystems),
             None => systems,
         };
         let now_ms = now().as_ms();
