@@ -378,7 +378,7 @@ pub(super) fn partition(topology: &Topology, name: &str) -> Result<PartitionId, 
     let found = named.filter(|id| is_called(name, id.system().as_str(), id.name()));
     let found = only("partition", name, found.map(|id| (id.system().as_str(), id)))?;
     found.cloned().ok_or_else(|| {
-        Status::not_found(format!("no topology names partition {name}; `isotherm get partitions` lists them"))
+        Status::not_found(format!("no topology names partition {name}: its adapter or a [[topology]] must; `isotherm get topology` shows them"))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::print::Format;
+use super::time::span;
 use crate::writer::with_causes;
 use clap::Args;
 use isotherm_proto::MAX_MESSAGE_BYTES;
@@ -80,7 +81,7 @@ pub(super) async fn until_timeout(
     match timeout {
         None => watched.await,
         Some(time) => tokio::time::timeout(time, watched).await.unwrap_or_else(|_| {
-            let time = humantime::format_duration(time);
+            let time = span(time);
             Err(Failure::TimedOut(format!("{what} goes on after {time}; it is only not watched any more")))
         }),
     }

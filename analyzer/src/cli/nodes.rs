@@ -5,7 +5,7 @@ use super::agents::{clock, lag};
 use super::client::ClientArgs;
 use super::layer::{CountsJson, LayerArg, columns, headers, layer_word, operation_word};
 use super::print::{self, Column, Format};
-use super::time::{SpanArgs, rfc3339};
+use super::time::{SpanArgs, rfc3339, span};
 use clap::Args;
 use isotherm_proto::control::v1::{
     Activity, ClockState, Counts, Layer, ListCordonsRequest, ListNodesRequest, Node, NodeAccesses,
@@ -293,6 +293,6 @@ fn clock_cell(node: &Node) -> String {
 fn gaps(node: &Node) -> String {
     match node.gaps {
         0 => "0".to_owned(),
-        gaps => format!("{gaps} ({})", humantime::format_duration(Duration::from_millis(node.gap_ms))),
+        gaps => format!("{gaps} ({})", span(Duration::from_millis(node.gap_ms))),
     }
 }

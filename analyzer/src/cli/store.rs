@@ -5,6 +5,7 @@
 
 use super::Failure;
 use super::print::{self, Column, Format};
+use super::time::span;
 use crate::config::Config;
 use crate::writer::{now, with_causes};
 use anyhow::{Context, anyhow};
@@ -150,7 +151,7 @@ fn stats_json(stats: StoreStats, upkeep: &Upkeep) -> StatsJson {
 fn stats_table(stats: &StoreStats, upkeep: &Upkeep) -> Result<(), Failure> {
     let rows = stats.tables.iter().map(|table| {
         let Limit { age_ms, bytes } = limit(upkeep, table.table);
-        let age = age_ms.map(|ms| humantime::format_duration(Duration::from_millis(ms)).to_string());
+        let age = age_ms.map(|ms| span(Duration::from_millis(ms)));
         let keep = match (age, bytes) {
             (None, None) => "forever".to_owned(),
             (Some(age), None) => age,

@@ -99,10 +99,23 @@ fn resolved(since: Moment, until: Option<Moment>, now_ms: u64) -> Result<SpanMs,
     Ok(span)
 }
 
+/// A length of time in words that can be given again: whole days are days, and no months of 30.44.
+pub(crate) fn span(length: Duration) -> String {
+    const DAY_S: u64 = 86_400;
+    let (days, rest) =
+        (length.as_secs() / DAY_S, Duration::new(length.as_secs() % DAY_S, length.subsec_nanos()));
+    let whole = if days == 1 { "1day".to_owned() } else { format!("{days}days") };
+    match (days, rest.is_zero()) {
+        (0, _) => humantime::format_duration(rest).to_string(),
+        (_, true) => whole,
+        (_, false) => format!("{whole} {}", humantime::format_duration(rest)),
+    }
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ago(ago) => write!(f, "{}", humantime::format_duration(*ago)),
+            Self::Ago(ago) => f.write_str(&span(*ago)),
             Self::AtMs(ms) => write!(f, "@{ms}"),
         }
     }
@@ -192,5 +205,15 @@ mod tests {
     fn moments_are_printed_in_utc() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_500), "1970-01-01T00:00:01.500Z");
+    }
+
+    #[test]
+    fn a_length_of_time_has_days_and_no_months() {
+        for text in ["0s", "90s", "1day", "70days", "70days 3h 4ms"] {
+            let length = humantime::parse_duration(text).unwrap();
+            assert_eq!(humantime::parse_duration(&span(length)).unwrap(), length);
+        }
+        assert_eq!(span(Duration::from_hours(70 * 24)), "70days");
+        assert_eq!(span(Duration::from_secs(90)), "1m 30s");
     }
 }

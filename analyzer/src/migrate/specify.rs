@@ -27,7 +27,9 @@ pub(crate) struct Asked {
 /// Why there can be no such migration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    #[error("no topology names partition {0}; `isotherm get partitions` lists them")]
+    #[error(
+        "no topology names partition {0}: its adapter or a [[topology]] must; `isotherm get topology` shows them"
+    )]
     NoPartition(PartitionId),
     #[error("the topology does not name node {0}; `isotherm get nodes` lists them")]
     NoNode(NodeId),

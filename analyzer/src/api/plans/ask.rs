@@ -85,7 +85,7 @@ pub(super) fn node(topology: &Topology, said: &str) -> Result<NodeId, Status> {
     let found = topology.nodes.keys().filter(|id| is_called(said, id.system().as_str(), id.name()));
     let found = only("node", said, found.map(|id| (id.system().as_str(), id)))?;
     found.cloned().ok_or_else(|| {
-        Status::not_found(format!("no topology names node {said}; `isotherm get nodes` lists them"))
+        Status::not_found(format!("no topology names node {said}: its adapter or a [[topology]] must; `isotherm get topology` shows them"))
     })
 }
 

@@ -4,7 +4,7 @@ use super::super::Failure;
 use super::super::client::ClientArgs;
 use super::super::node::WhoArgs;
 use super::super::print::{self, Column, Format};
-use super::super::time::rfc3339;
+use super::super::time::{rfc3339, span};
 use super::show;
 use clap::Args;
 use isotherm_proto::control::v1::{
@@ -112,7 +112,7 @@ fn yes(is_so: bool) -> &'static str {
 }
 
 fn time(ms: u64) -> String {
-    humantime::format_duration(Duration::from_millis(ms)).to_string()
+    span(Duration::from_millis(ms))
 }
 
 fn interval(predicted: &PredictedScore) -> Option<String> {

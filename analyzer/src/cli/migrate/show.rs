@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use super::super::print::{self, Column};
-use super::super::time::rfc3339;
+use super::super::time::{rfc3339, span};
 use isotherm_proto::control::v1::{DiaryLine, FreezeState, Migration, MigrationAction};
 use std::fmt::Write;
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub(super) fn progress(migration: &Migration) -> String {
 }
 
 pub(super) fn eta(migration: &Migration) -> String {
-    let told = |ms: u64| humantime::format_duration(Duration::from_secs(ms.div_ceil(1_000))).to_string();
+    let told = |ms: u64| span(Duration::from_secs(ms.div_ceil(1_000)));
     match (migration.eta_least_ms, migration.eta_most_ms) {
         (Some(least), Some(most)) if told(least) == told(most) => told(least),
         (Some(least), Some(most)) => format!("{} to {}", told(least), told(most)),

@@ -4,7 +4,7 @@ use super::super::Failure;
 use super::super::client::{Client, ClientArgs};
 use super::super::node::WhoArgs;
 use super::super::print::{self, Format};
-use super::super::time::rfc3339;
+use super::super::time::{rfc3339, span};
 use super::show;
 use clap::Args;
 use isotherm_proto::control::v1::{
@@ -54,7 +54,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
     let found = match args.timeout {
         None => found.await?,
         Some(time) => tokio::time::timeout(time, found).await.map_err(|_| {
-            let time = humantime::format_duration(time);
+            let time = span(time);
             Failure::TimedOut(format!("{} is still being compared after {time}", show::short(&id)))
         })??,
     };

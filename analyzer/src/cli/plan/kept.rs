@@ -7,6 +7,7 @@ use crate::cli::Failure;
 use crate::cli::client::{Client, ClientArgs};
 use crate::cli::node::WhoArgs;
 use crate::cli::print::{self, Format};
+use crate::cli::time::span;
 use clap::Args;
 use isotherm_proto::control::v1::{
     ActOnPlanRequest, CreatePlanRequest, DiffPlansRequest, GetPlanRequest, ListPlansRequest, NodeCapacity,
@@ -339,7 +340,7 @@ pub(in crate::cli) async fn approve(args: ApproveArgs) -> Result<(), Failure> {
     let plan = done(&mut client, request).await?;
     let text = format!(
         "plan {id} is approved, and may be begun for {}: isotherm plan execute {id} --yes\n",
-        humantime::format_duration(within),
+        span(within),
         id = plan.id
     );
     answered(act.client.output, &plan, &text)
