@@ -43,7 +43,7 @@ fn a_flaw_ends_it_with_code_1_and_is_named_in_the_report_and_beside_it() {
     assert!(!report["checks"][0]["why"].as_str().unwrap().is_empty(), "{report:#}");
     assert!(stderr(&output).contains("does not keep the contract: warrant"), "{}", stderr(&output));
 
-    let unknown = run(&["adapter", "check", "http://127.0.0.1:1", "--only", "nonsense"]).unwrap();
+    let unknown = run(&["adapter", "check", &scene.adapter_url(), "--only", "nonsense"]).unwrap();
     assert_eq!(code(&unknown), Some(2), "{}", stderr(&unknown));
     assert!(
         stderr(&unknown).contains("nonsense") && stderr(&unknown).contains("warrant"),
