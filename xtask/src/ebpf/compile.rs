@@ -39,6 +39,8 @@ pub(super) fn compile(root: &Path, target: &Path, tools: &Toolchain) -> Result<V
             .arg(format!("+{}", tools.nightly.name))
             .args(["build", "--release", "--target", TARGET, "-Z", "build-std=core"])
             .args(["--package", "isotherm-agent-ebpf", "--bin", "isotherm-bpf", "--features", "kernel"])
+            // The workspace leaves this out for dependencies; no variable says it of packages.
+            .args(["--config", r#"profile.release.package."*".debug=2"#])
             .current_dir(root)
             .envs(PROFILE)
             .env("CARGO_TARGET_DIR", target)
