@@ -18,8 +18,7 @@ pub(crate) const STRAIGHT: usize = WRITERS + 1;
 const SPACE: u64 = 10_000;
 const MOST: u64 = 120;
 
-/// Between two attempts, and after one that failed.
-const PACE: Duration = Duration::from_millis(4);
+/// After an attempt that failed, at least.
 const PATIENCE: Duration = Duration::from_millis(30);
 
 /// How long clients may take to be served again once everything is in order.
@@ -42,11 +41,19 @@ struct Shared {
     /// What a client was told last when it was refused.
     refused: Mutex<String>,
     seed: u64,
+    /// Between two attempts.
+    pace: Duration,
 }
 
 impl Clients {
     /// Starts them on what keys hold; the last one writes straight to this server.
-    pub(crate) fn start(sessions: &Sessions, registers: &Registers, server: usize, seed: u64) -> Self {
+    pub(crate) fn start(
+        sessions: &Sessions,
+        registers: &Registers,
+        server: usize,
+        seed: u64,
+        pace: Duration,
+    ) -> Self {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             begun: Instant::now(),
@@ -55,6 +62,7 @@ impl Clients {
             acknowledged: Default::default(),
             refused: Mutex::default(),
             seed,
+            pace,
         });
         let threads = (0..=STRAIGHT).map(|client| {
             let (sessions, shared) = (Arc::clone(sessions), Arc::clone(&shared));
@@ -106,7 +114,7 @@ impl Shared {
     }
 }
 
-fn since_1970_us() -> u64 {
+pub(crate) fn since_1970_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
@@ -120,7 +128,7 @@ fn work(client: usize, session: &mut dyn Session, shared: &Shared) -> Vec<Operat
         let operation = if reads {
             // What was written last is what an old copy would not have.
             let Some(key) = last.take().or_else(|| shared.any(&mut chance)) else {
-                thread::sleep(PACE);
+                thread::sleep(shared.pace);
                 continue;
             };
             read(client, key, session, shared)
@@ -129,7 +137,7 @@ fn work(client: usize, session: &mut dyn Session, shared: &Shared) -> Vec<Operat
             last = Some(operation.key);
             operation
         };
-        thread::sleep(if operation.error().is_some() { PATIENCE } else { PACE });
+        thread::sleep(if operation.error().is_some() { shared.pace.max(PATIENCE) } else { shared.pace });
         operations.push(operation);
     }
     operations

@@ -3,7 +3,7 @@
 mod check;
 mod strike;
 
-use super::clients::{Clients, STRAIGHT};
+use super::clients::{Clients, STRAIGHT, since_1970_us};
 use super::programs::{ENDS, Programs, STOPPED};
 use super::report::Ran;
 use super::row::{Fault, Kind, Phase, Row};
@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long a row's migration may take, with a fault that is over in seconds and with one that lasts.
 const LIMIT: Duration = Duration::from_secs(240);
 const LASTING_LIMIT: Duration = Duration::from_secs(1_500);
+
+/// Between two attempts of a client. The longer a row takes, the less its clients may keep others from the processor.
+const PACE: Duration = Duration::from_millis(8);
+const LASTING_PACE: Duration = Duration::from_millis(40);
 
 /// What is asked for where nothing else helps.
 const MEND: &str = "mend the link";
@@ -58,6 +62,8 @@ struct Try {
     hit: String,
     /// A file that fills the target's disk.
     full: bool,
+    /// When what failed was mended first, in microseconds since 1970.
+    mended_us: Option<u64>,
 }
 
 /// Runs rows on a store that is made for them, and hands each result on as it comes. After a row that failed the store
@@ -117,7 +123,8 @@ impl Lane {
         let (partition, from, to) =
             (self.store.partition(), self.store.node(source), self.store.node(target));
         self.programs.agreed(&partition, &from, &to).context("before the row")?;
-        let clients = Clients::start(&self.store.sessions(), &self.registers, source, row.seed);
+        let pace = if Fault::LASTING.contains(&row.fault) { LASTING_PACE } else { PACE };
+        let clients = Clients::start(&self.store.sessions(), &self.registers, source, row.seed, pace);
         clients.served()?;
         let mut tried = Try {
             row,
@@ -128,6 +135,7 @@ impl Lane {
             stops: Vec::new(),
             hit: String::new(),
             full: false,
+            mended_us: None,
         };
         let moved = self.moved(&mut tried);
         (ran.stops, ran.hit) = (tried.stops.clone(), tried.hit.clone());
@@ -232,7 +240,9 @@ impl Lane {
         }
         self.fill(tried, false)?;
         self.store.start_all()?;
-        self.programs.restore(&self.network)
+        self.programs.restore(&self.network)?;
+        tried.mended_us.get_or_insert_with(since_1970_us);
+        Ok(())
     }
 
     /// The exit code of `migrate watch` on one that has ended.

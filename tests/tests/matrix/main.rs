@@ -24,7 +24,8 @@ mod store;
 use isotherm_tests::network::Network;
 use isotherm_tests::skip::skipped;
 use report::{Ran, Report};
-use row::{Fault, Kind, Row, sample, whole};
+use row::{Fault, Row, sample, whole};
+use std::collections::BTreeSet;
 use std::io::{Write, stderr};
 use std::path::Path;
 use std::sync::mpsc;
@@ -71,15 +72,16 @@ fn rows_end_with_nothing_lost_and_nothing_left() {
     let rows = asked();
     assert!(!rows.is_empty(), "ISOTHERM_MATRIX names no row");
     let (begun, (done, ran)) = (Instant::now(), mpsc::channel::<Ran>());
-    // Faults that last are waited for most of the time, so they have lanes of their own.
-    let lanes: Vec<_> = Kind::ALL
+    // Faults that last are waited for most of the time, so each of them has a lane of its own.
+    let lasting = |row: &Row| Fault::LASTING.contains(&row.fault).then_some(row.fault);
+    let lanes: BTreeSet<_> = rows.iter().map(|row| (row.kind, lasting(row))).collect();
+    let lanes: Vec<_> = lanes
         .into_iter()
-        .flat_map(|kind| [(kind, false), (kind, true)])
-        .map(|(kind, lasts)| {
-            let of_it = |row: &Row| row.kind == kind && Fault::LASTING.contains(&row.fault) == lasts;
+        .map(|lane| {
+            let of_it = |row: &Row| (row.kind, lasting(row)) == lane;
             let rows: Vec<Row> = rows.iter().copied().filter(of_it).collect();
             let done = done.clone();
-            thread::spawn(move || lane::run(kind, rows, &done))
+            thread::spawn(move || lane::run(lane.0, rows, &done))
         })
         .collect();
     drop(done);

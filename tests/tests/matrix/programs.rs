@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Between two looks into the journal: shorter than any phase.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(4);
 
 /// Lines of a log that a failure shows.
 const TAIL_LINES: usize = 40;

@@ -59,6 +59,8 @@ pub(crate) struct Late<'a> {
     pub(crate) ended: &'a str,
     /// For how long the newer value had been acknowledged.
     pub(crate) by: Duration,
+    /// How long before that what had failed was mended; zero if it was later.
+    pub(crate) after_mending: Duration,
 }
 
 /// A running storage system with a partition that is moved to and fro. Servers are named by their machines.

@@ -109,8 +109,12 @@ impl Lane {
         let told = |wrong: &Violation| told_of(&attempts, wrong);
         let stale = |wrong: &Violation| {
             let (fault, (phases, ended)) = (tried.row.fault, told(wrong));
+            let mended_us = tried.mended_us.unwrap_or(u64::MAX);
+            let after_mending = Duration::from_micros(wrong.begun_us.saturating_sub(mended_us));
             let by = wrong.stale_us.map(Duration::from_micros);
-            by.is_some_and(|by| self.store.may_be_late(&Late { fault, phases: &phases, ended, by }))
+            by.is_some_and(|by| {
+                self.store.may_be_late(&Late { fault, phases: &phases, ended, by, after_mending })
+            })
         };
         let (stale, wrong): (Vec<_>, Vec<_>) =
             violations(&self.registers, operations).into_iter().partition(stale);

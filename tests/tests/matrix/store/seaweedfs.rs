@@ -188,13 +188,15 @@ impl Store for Cluster {
     }
 
     /// A copy that is out of date is served (docs/adapters-stores.md) for the moment in which it is removed; by a server that
-    /// starts again, until the next look; and when a write slipped onto it, until it is given up or made anew.
+    /// starts again, until the next look; and when a write slipped onto it, until it is given up or made anew, for which the
+    /// adapter must reach it.
     fn may_be_late(&self, late: &Late<'_>) -> bool {
         let is_removed = late.phases.contains(&Phase::Retiring.name());
         let has_risen = [Fault::KillSource, Fault::KillTarget].contains(&late.fault);
         let is_given_up = ["FAILED", "CANCELLED"].contains(&late.ended);
         let is_made_anew = late.phases.contains(&Phase::Reversing.name());
-        late.by < LATEST && (is_removed || has_risen || is_given_up || is_made_anew)
+        let in_reach = if late.fault == Fault::LoseAdapter { late.after_mending } else { late.by };
+        late.by.min(in_reach) < LATEST && (is_removed || has_risen || is_given_up || is_made_anew)
     }
 
     /// A copy takes writes until it is marked, and then differs.
