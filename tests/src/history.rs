@@ -71,6 +71,8 @@ pub struct Violation {
     /// For how long, when the read began, the least that it had to find had been acknowledged; `None` if it found what
     /// nobody had tried to write.
     pub stale_us: Option<u64>,
+    /// What was read; 0 for nothing.
+    pub found: u64,
     /// When it was begun.
     pub begun_us: u64,
     /// When its answer came.
@@ -105,7 +107,8 @@ pub fn violations(before: &Registers, operations: &[Operation]) -> Vec<Violation
             operation.begun_us - since_us
         );
         let (begun_us, ended_us) = (operation.begun_us, operation.ended_us);
-        (!(least..=most).contains(&found)).then_some(Violation { what, stale_us, begun_us, ended_us })
+        let violation = Violation { what, stale_us, found, begun_us, ended_us };
+        (!(least..=most).contains(&found)).then_some(violation)
     };
     operations.iter().filter_map(judge).collect()
 }

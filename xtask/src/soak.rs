@@ -16,7 +16,8 @@ pub(crate) enum Soak {
     ///
     /// Shows a line for each row as it ends: the phase it ended in, the phase the fault struck in, how often it stopped
     /// for its operator, the longest that a client waited for a write and for a read, failed attempts of clients, and
-    /// seconds. A row that went wrong is followed by the command that runs it again; exits 1 then.
+    /// seconds. A row that went wrong is followed by the command that runs it again; exits 1 then. What has ended is kept
+    /// in soak-migration.json in the target folder, with what programs said in rows that went wrong.
     Migration(Migration),
 }
 

@@ -106,6 +106,36 @@ impl Ledger {
         terms: Terms,
         now_ms: i64,
     ) -> Result<()> {
+        let done = match answer {
+            Answer::Done(done) => Some(done),
+            Answer::Refused(_) | Answer::Running | Answer::Unheard => None,
+        };
+        self.follow(asked, answer, done, holders, terms, now_ms)
+    }
+
+    /// Writes down that the engine has switched although it was to be stopped, which a step was refused for.
+    pub fn settle_overtaken(
+        &self,
+        asked: &Asked,
+        refusal: &Refusal,
+        holders: Option<&[NodeId]>,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Result<()> {
+        let answer = Answer::Refused(refusal.clone());
+        self.follow(asked, &answer, Some(&Done::Replicated), holders, terms, now_ms)
+    }
+
+    /// Writes down an answer, and what follows from that something was done.
+    fn follow(
+        &self,
+        asked: &Asked,
+        answer: &Answer,
+        done: Option<&Done>,
+        holders: Option<&[NodeId]>,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Result<()> {
         let mut inner = self.lock();
         let name = asked.migration.partition.name().to_owned();
         let mut partition = inner.partitions.get(&name).map(|kept| kept.partition.clone());
@@ -115,7 +145,7 @@ impl Ledger {
             params![asked.request_id, written(&Outcome::Step(answer.clone()))?],
         )?;
         let before = begun(&changes, &asked.migration.id)?;
-        if let (Answer::Done(done), Some(before), Some(partition)) = (answer, before, partition.as_mut()) {
+        if let (Some(done), Some(before), Some(partition)) = (done, before, partition.as_mut()) {
             let after = followed(before, asked, done, partition, terms, now_ms);
             let ended = after.ended_ms.is_some();
             if let Some(holders) =

@@ -5,7 +5,7 @@ use super::{WAIT, now_ms};
 use crate::contract::{Answer, Asked, Refusal};
 use crate::ledger::{Admitted, LedgerError};
 use crate::store::{Task, Tell, Told};
-use isotherm_migration::{Done, Epoch, Side, Step, StepKind, Verification};
+use isotherm_migration::{Done, Epoch, Reason, Side, Step, StepKind, Verification};
 use isotherm_model::NodeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,6 +125,14 @@ impl Desk {
         };
         let answer = match result {
             Ok(done) => Answer::Done(done),
+            Err(refusal) if self.is_overtaken(asked, &refusal).await => {
+                tracing::warn!(%request, "the engine has switched before it could be stopped: {refusal}");
+                let holders = self.look(&asked.migration.partition).await.ok().map(|seen| seen.holders);
+                let (ledger, terms) = (&self.ledger, self.terms);
+                let written =
+                    || ledger.settle_overtaken(asked, &refusal, holders.as_deref(), terms, now_ms());
+                return self.written(asked, written).await;
+            }
             // It is done again after the next start.
             Err(_) if self.closing.is_cancelled() => return,
             Err(_) if run.stop.is_cancelled() => self.found(asked).await,
@@ -175,8 +183,23 @@ impl Desk {
             return;
         }
         let holders = self.holders_after(asked, &answer).await;
+        let written = || self.ledger.settle(asked, &answer, holders.as_deref(), self.terms, now_ms());
+        self.written(asked, written).await;
+    }
+
+    /// Whether the switch that an abort was to prevent has happened although the step that led to it was stopped: an
+    /// engine that is handing over goes on by itself.
+    async fn is_overtaken(&self, asked: &Asked, refusal: &Refusal) -> bool {
+        let may_be = self.terms.engine
+            && asked.step.kind() == StepKind::Abort
+            && refusal.reason == Reason::StaleEpoch
+            && matches!(self.ledger.still_expected(asked), Ok(Ok(())));
+        may_be && within(self.store.serves(&self.asking(&asked.migration))).await == Ok(Side::Target)
+    }
+
+    async fn written(&self, asked: &Asked, write: impl Fn() -> Result<(), LedgerError>) {
         loop {
-            match self.ledger.settle(asked, &answer, holders.as_deref(), self.terms, now_ms()) {
+            match write() {
                 Ok(()) => break,
                 Err(error) => {
                     let refusal = Refusal::from(error);

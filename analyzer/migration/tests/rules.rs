@@ -548,3 +548,38 @@ fn a_partition_that_somebody_else_moved_is_left_alone() {
     let abort = hand.call();
     assert_eq!((abort.id.step, abort.epochs.unwrap().expected), (StepKind::Abort, Epoch(20)));
 }
+
+/// Its copy is thrown away, behind a fence before the copy that is lifted already.
+fn aborting() -> Hand {
+    let mut hand = Hand::calling(before_copy(), StepKind::StartReplication);
+    hand.want(Action::Cancel);
+    hand.succeed();
+    assert_eq!((hand.phase(), hand.call().id.step), (Phase::Aborting, StepKind::Abort));
+    hand
+}
+
+#[test]
+fn writes_that_an_abort_stops_for_itself_are_not_lifted_beside_it() {
+    let mut hand = aborting();
+    let calls = hand.calls.len();
+    hand.answer(Outcome::Unknown);
+    hand.tell(|seen| Observation { fenced: Fenced::Yes, fate: Some(Fate::Running), ..seen });
+    assert_eq!((hand.phase(), hand.calls.len()), (Phase::Aborting, calls));
+    hand.pass(10_000);
+    hand.tell(|seen| Observation { fenced: Fenced::Yes, fate: Some(Fate::Unheard), ..seen });
+    assert_eq!((hand.phase(), hand.call().id.step), (Phase::Unfencing, StepKind::UnfenceSource));
+}
+
+#[test]
+fn what_needs_no_unfencing_of_its_own_is_aborted() {
+    let mut hand = Hand::calling(before_copy(), StepKind::StartReplication);
+    hand.want(Action::Cancel);
+    assert_eq!(hand.phase(), Phase::Unfencing);
+    hand.refuse(Reason::Conflict);
+    assert_eq!((hand.phase(), hand.call().id.step), (Phase::Aborting, StepKind::Abort));
+    hand.refuse(Reason::Conflict);
+    assert_eq!((hand.phase(), hand.migration.stopped_in()), (Phase::NeedsOperator, Some(Phase::Aborting)));
+    assert_eq!(hand.want(Action::Retry), None);
+    hand.succeed();
+    assert_eq!(hand.migration.end(), Some(&End::Cancelled));
+}

@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// What came of one row.
 #[derive(Debug, Clone, Serialize)]
@@ -43,7 +44,7 @@ struct Pauses {
 }
 
 /// All rows, and what they come to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) rows: Vec<Ran>,
     pauses: Vec<Pauses>,
@@ -88,12 +89,13 @@ impl fmt::Display for Ran {
 }
 
 impl Report {
-    /// Of rows that ran side by side for so long.
-    pub(crate) fn new(mut rows: Vec<Ran>, seconds: f64) -> Self {
-        rows.sort_by_key(|ran| ran.row);
-        let of_kind = |kind| [false, true].map(|disturbed| pauses(kind, disturbed, &rows));
-        let pauses = Kind::ALL.into_iter().flat_map(of_kind).flatten().collect();
-        Self { rows, pauses, seconds }
+    /// One more, of those that run side by side for so long.
+    pub(crate) fn add(&mut self, ran: Ran, since: Duration) {
+        self.rows.push(ran);
+        self.rows.sort_by_key(|ran| ran.row);
+        let of_kind = |kind| [false, true].map(|disturbed| pauses(kind, disturbed, &self.rows));
+        self.pauses = Kind::ALL.into_iter().flat_map(of_kind).flatten().collect();
+        self.seconds = since.as_secs_f64();
     }
 
     /// The heading of rows.

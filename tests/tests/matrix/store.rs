@@ -61,6 +61,8 @@ pub(crate) struct Late<'a> {
     pub(crate) by: Duration,
     /// How long before that what had failed was mended; zero if it was later.
     pub(crate) after_mending: Duration,
+    /// It found nothing at all.
+    pub(crate) is_nothing: bool,
 }
 
 /// A running storage system with a partition that is moved to and fro. Servers are named by their machines.

@@ -63,6 +63,12 @@ impl Migration {
             Doing::Switched { proof: Proof::Again { warrant, .. }, until } if !differs(&cause) => {
                 with(underway, Doing::Switched { proof: Proof::Passed(warrant), until })
             }
+            // There is nothing to be unfenced apart, or something else restores the start already: an abort says which.
+            Doing::Unfencing { then: Then::Abort(end), .. } if conflicts(&cause) => {
+                let mut underway = underway;
+                let call = self.raised(&mut underway.epochs, Step::Abort);
+                with(underway, Doing::Aborting { call, end })
+            }
             Doing::Unfencing { .. }
             | Doing::Switched { .. }
             | Doing::Retiring { .. }
@@ -120,6 +126,11 @@ impl Migration {
         }
         State::Ended(End::Failed(cause))
     }
+}
+
+/// Whether something else is under way, or the store is not as the step needs it.
+fn conflicts(cause: &Cause) -> bool {
+    matches!(cause, Cause::Refused { reason: Reason::Conflict, .. })
 }
 
 /// Whether copy and source were found to differ.

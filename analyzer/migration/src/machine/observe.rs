@@ -3,7 +3,7 @@
 //! Who serves decides over everything else. A switch that happened although its call was given up is a switch.
 
 use super::Migration;
-use crate::answer::{Fenced, Observation, Reason, Side, Told};
+use crate::answer::{Fate, Fenced, Observation, Reason, Side, Told};
 use crate::call::Turn;
 use crate::end::{Cause, End};
 use crate::request::{Question, Step};
@@ -81,8 +81,13 @@ impl Migration {
         }
         let fits = serving(&underway, &seen);
         // A repair asks for no fence, but some stores stop writes while a survivor is copied: abort and commit end that.
-        let unasked =
-            seen.fenced == Fenced::Yes && underway.traces.fence.is_none() && self.spec.path() != Path::Repair;
+        // So may an abort, to clear what a copy has left.
+        let own = matches!(&underway.doing, Doing::Aborting { .. })
+            && matches!(&seen.fate, Some(Fate::Running | Fate::Done(_)));
+        let unasked = seen.fenced == Fenced::Yes
+            && underway.traces.fence.is_none()
+            && self.spec.path() != Path::Repair
+            && !own;
         self.state = match fits {
             Serving::Switched => self.switched(underway, seen.serving),
             Serving::Reversed => self.reversed(underway, seen.serving),

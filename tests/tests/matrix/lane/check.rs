@@ -1,6 +1,6 @@
 //! What must be so at an end, and where a migration stopped.
 
-use super::super::row::{Fault, Phase};
+use super::super::row::{Fault, Kind, Phase};
 use super::super::store::{Late, Way};
 use super::{Lane, Try};
 use anyhow::{Context, Result, ensure};
@@ -112,8 +112,10 @@ impl Lane {
             let mended_us = tried.mended_us.unwrap_or(u64::MAX);
             let after_mending = Duration::from_micros(wrong.begun_us.saturating_sub(mended_us));
             let by = wrong.stale_us.map(Duration::from_micros);
+            let is_nothing = wrong.found == 0;
             by.is_some_and(|by| {
-                self.store.may_be_late(&Late { fault, phases: &phases, ended, by, after_mending })
+                let phases = &phases;
+                self.store.may_be_late(&Late { fault, phases, ended, by, after_mending, is_nothing })
             })
         };
         let (stale, wrong): (Vec<_>, Vec<_>) =
@@ -163,6 +165,8 @@ fn told_of<'a>(attempts: &'a [Spells], wrong: &Violation) -> (Vec<&'a str>, &'a 
 /// fail; what a person has taken back stays so.
 fn allowed(tried: &Try) -> &'static [&'static str] {
     match (tried.row.fault, tried.row.phase) {
+        // An engine that is handing over goes on, whoever could not be told to stop it.
+        (_, Phase::Aborting) if tried.row.kind == Kind::Valkey => &["CANCELLED", "COMPLETED"],
         (_, Phase::Aborting) => &["CANCELLED"],
         (_, Phase::Reversing) => &["REVERSED"],
         (Fault::Occupied | Fault::Keyless, _) => &["FAILED"],

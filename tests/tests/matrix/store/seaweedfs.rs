@@ -29,6 +29,9 @@ const CORRUPT_AT: u64 = 50_000;
 /// What a copy lacks that is out of date is no older.
 const LATEST: Duration = Duration::from_secs(30);
 
+/// Phases in which a volume is unmounted or removed somewhere.
+const UNMOUNTING: [&str; 5] = ["COMMITTING", "RETIRING", "UNFENCING", "ABORTING", "REVERSING"];
+
 /// What lies in the way.
 const STRANGER: &[u8] = b"somebody's";
 
@@ -189,14 +192,16 @@ impl Store for Cluster {
 
     /// A copy that is out of date is served (docs/adapters-stores.md) for the moment in which it is removed; by a server that
     /// starts again, until the next look; and when a write slipped onto it, until it is given up or made anew, for which the
-    /// adapter must reach it.
+    /// adapter must reach it. A read that is under way where a volume is unmounted or removed finds nothing.
     fn may_be_late(&self, late: &Late<'_>) -> bool {
         let is_removed = late.phases.contains(&Phase::Retiring.name());
         let has_risen = [Fault::KillSource, Fault::KillTarget].contains(&late.fault);
         let is_given_up = ["FAILED", "CANCELLED"].contains(&late.ended);
         let is_made_anew = late.phases.contains(&Phase::Reversing.name());
         let in_reach = if late.fault == Fault::LoseAdapter { late.after_mending } else { late.by };
-        late.by.min(in_reach) < LATEST && (is_removed || has_risen || is_given_up || is_made_anew)
+        let unmounts = late.phases.iter().any(|phase| UNMOUNTING.contains(phase));
+        (late.is_nothing && unmounts)
+            || late.by.min(in_reach) < LATEST && (is_removed || has_risen || is_given_up || is_made_anew)
     }
 
     /// A copy takes writes until it is marked, and then differs.
