@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use isotherm_adapter::contract::{Answer, Asked, Migration};
+use isotherm_adapter::contract::{Answer, Asked, Migration, Refusal};
 use isotherm_adapter::ledger::record::Partition;
 use isotherm_adapter::ledger::rules::{self, Leaders};
 use isotherm_adapter::ledger::{Admitted, Ledger, LedgerError, LedgerNotes, Look, Terms};
@@ -168,6 +168,31 @@ fn a_switch_needs_its_own_verification_and_the_fence_of_its_epoch() {
     assert_eq!(rules::side(known.begun.as_ref(), &known.partition), Side::Target);
     let moved = Partition { serving: Epoch(3), highest: Epoch(3), ..known.partition };
     assert_eq!(rules::side(known.begun.as_ref(), &moved), Side::Neither);
+}
+
+#[test]
+fn an_engine_that_hands_over_while_it_is_to_be_stopped_has_switched() {
+    let engine = Terms { engine: true, ..TERMS };
+    let bench = Bench::new();
+    let copy = asked("m", 2, Step::StartReplication { resume: None, bytes_per_s: None });
+    let abort = asked("m", 3, Step::Abort);
+    bench.admit(&copy);
+    bench.admit(&abort);
+    // Both ends were looked at before the engine handed over.
+    let stopped = Answer::Refused(Refusal::conflict("stopped, because the start was to be restored"));
+    bench.ledger.settle(&copy, &stopped, None, engine, 0).unwrap();
+    let gone = Refusal::new(Reason::StaleEpoch, "the slots are not at the source any more");
+    bench.ledger.settle_overtaken(&abort, &gone, Some(&[node("b")]), engine, 0).unwrap();
+    let bench = bench.again();
+    let id = &MigrationId::new("m").unwrap();
+    let known = bench.ledger.known(&PartitionId::new(system(), "p").unwrap(), id, None, 0).unwrap().unwrap();
+    assert_eq!(
+        (known.partition.serving, known.partition.holders.as_slice()),
+        (Epoch(3), &["b".to_owned()][..])
+    );
+    assert_eq!(rules::side(known.begun.as_ref(), &known.partition), Side::Target);
+    assert_eq!(bench.admit(&abort), Admitted::Again(Answer::Refused(gone)), "it was refused all the same");
+    assert_eq!(bench.reason(&asked("m", 4, Step::Abort)), Reason::StaleEpoch, "and has nothing to restore");
 }
 
 #[test]
