@@ -166,7 +166,9 @@ fn told_of<'a>(attempts: &'a [Spells], wrong: &Violation) -> (Vec<&'a str>, &'a 
 fn allowed(tried: &Try) -> &'static [&'static str] {
     match (tried.row.fault, tried.row.phase) {
         // An engine that is handing over goes on, whoever could not be told to stop it.
-        (_, Phase::Aborting) if tried.row.kind == Kind::Valkey => &["CANCELLED", "COMPLETED"],
+        (fault, Phase::Aborting) if fault != Fault::Nothing && tried.row.kind == Kind::Valkey => {
+            &["CANCELLED", "COMPLETED"]
+        }
         (_, Phase::Aborting) => &["CANCELLED"],
         (_, Phase::Reversing) => &["REVERSED"],
         (Fault::Occupied | Fault::Keyless, _) => &["FAILED"],
