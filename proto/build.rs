@@ -66,9 +66,12 @@ const PRINTED: [&str; 43] = [
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=isotherm");
-    let descriptors = protox::compile(CONTRACTS.iter().chain(&ADAPTER), ["."])?;
+    println!("cargo:rerun-if-changed=google");
+    let mut all = protox::Compiler::new(["."])?;
+    all.include_imports(true).include_source_info(true).open_files(CONTRACTS.iter().chain(&ADAPTER))?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptors.bin"), protox::prost::Message::encode_to_vec(&descriptors))?;
+    // With the rules of HTTP, which the types of descriptors have no place for, and the comments.
+    fs::write(out.join("descriptors.bin"), all.encode_file_descriptor_set())?;
     let mut build = tonic_prost_build::configure().build_transport(true);
     for message in PRINTED {
         build =

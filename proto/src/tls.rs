@@ -1,7 +1,7 @@
 //! Certificates and keys of both ends of a connection, read from PEM files and checked before they are used, so
 //! that an error names the file.
 //!
-//! rustls with ring does the rest. TLS 1.2 and 1.3; HTTP/2 is negotiated by ALPN.
+//! rustls with ring does the rest. TLS 1.2 and 1.3; HTTP/2 or HTTP/1.1 is negotiated by ALPN.
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// HTTP/2, by its registered name.
-const ALPN: &[u8] = b"h2";
+/// HTTP/2, which gRPC needs, before HTTP/1.1, by their registered names.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// PEM files by which one end proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl ServerFiles {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| unusable(&self.identity.cert, error.to_string()))?;
-        config.alpn_protocols.push(ALPN.to_vec());
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         Ok(Arc::new(config))
     }
 }
