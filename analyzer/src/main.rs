@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod config;
 mod cycle;
+mod http;
 mod ingest;
 mod locators;
 mod migrate;

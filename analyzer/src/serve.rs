@@ -4,6 +4,7 @@ use crate::accept::{Room, accept};
 use crate::api::{Control, Intake, Mending, Moves, Planning, Reads, Risk, Trusted};
 use crate::config::Config;
 use crate::cycle::{self, Cycle, Cycles};
+use crate::http;
 use crate::ingest::{Ingest, queue};
 use crate::locators;
 use crate::migrate::repair::{self, Repairs};
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 /// How long connections may take to end after the signal. What is queued is committed in any case, and agents
@@ -241,10 +243,8 @@ async fn services(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
+    let mut routes = Routes::builder();
+    routes
         .add_service(telemetry)
         .add_service(control)
         .add_service(nodes)
@@ -257,6 +257,14 @@ async fn services(
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
+    let address = listener.local_addr()?;
+    let rebinding = tls.is_none() && address.ip().is_loopback();
+    let router = Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .add_routes(http::router(routes.routes(), rebinding)?);
     let stopped = stop.cancelled_owned();
     let served = router.serve_with_incoming_shutdown(accept(listener, tls, room), stopped).await;
     served.context("the server failed")

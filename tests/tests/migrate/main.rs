@@ -67,6 +67,14 @@ fn a_partition_is_moved_and_everything_is_told() {
     let words = stdout(&scene.ask(&["migrate", "status", &id[..8]]));
     assert!(words.contains("ann: a try") && words.contains("in store:  nothing"), "{words}");
     scene.ended_well("p1", &target);
+    let url = format!("{}/v1/migrations/{id}:watch", scene.url());
+    let told = |accept| {
+        ureq::get(&url).header("accept", accept).call().unwrap().into_body().read_to_string().unwrap()
+    };
+    let events = told("text/event-stream");
+    assert!(events.starts_with("data: {") && events.ends_with("event: end\ndata: {}\n\n"), "{events}");
+    let line: Value = serde_json::from_str(&told("*/*")).unwrap();
+    assert_eq!((&line["migration"]["id"], &line["migration"]["phase"]), (&id.into(), &"COMPLETED".into()));
 
     // The topology follows, so the way there is no way any more.
     let again = scene.ask(&[&start[..], &["--yes"]].concat());
