@@ -1,8 +1,8 @@
-//! What is told by HTTP on the port of gRPC: the control API as REST, and OpenAPI.
+//! What is told by HTTP on the port of gRPC: the control API as REST, and OpenAPI; and who is not listened to.
 
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use axum::http::{StatusCode, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use isotherm_gateway::{About, BindingError};
@@ -36,6 +36,7 @@ pub(crate) fn router(services: Routes, own_names: bool) -> Result<Routes, Bindin
     }
     let router = services
         .into_axum_router()
+        .route_layer(from_fn(only_grpc))
         .fallback(isotherm_gateway::unknown)
         .merge(rest)
         .layer(PropagateRequestIdLayer::x_request_id())
@@ -43,8 +44,20 @@ pub(crate) fn router(services: Routes, own_names: bool) -> Result<Routes, Bindin
     Ok(router.into())
 }
 
+/// The services look at no content type, and a browser sends a form or plain text to any address over HTTP/1.1 without
+/// asking. gRPC is HTTP/2, and called so.
+async fn only_grpc(request: Request, next: Next) -> Response {
+    let kind = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if request.version() == Version::HTTP_2 && kind.starts_with(b"application/grpc") {
+        return next.run(request).await;
+    }
+    let detail =
+        "methods are called by gRPC, which is HTTP/2 with application/grpc; as REST they are below /v1";
+    isotherm_gateway::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into_response()
+}
+
 async fn only_own_names(request: Request, next: Next) -> Response {
-    let named = request.headers().get(axum::http::header::HOST).and_then(|host| host.to_str().ok());
+    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 says it in the address of the request.
     match request.uri().host().or(named.map(without_port)) {
         Some(host) if is_own(host) => next.run(request).await,

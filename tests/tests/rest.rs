@@ -174,6 +174,19 @@ fn pages_of_other_sites_get_nothing() {
     let (_dir, _analyzer, caller) = started();
     let refused = caller.get_with("/v1/nodes", &[("host", "evil.example")]);
     assert_eq!((refused.status, refused.header("content-type")), (421, "application/problem+json"));
+    // An empty message, as a page may send it without asking.
+    for kind in ["text/plain", "application/grpc"] {
+        let frame = "\0\0\0\0\0";
+        let refused = caller.post_as(kind, "/isotherm.control.v1.MigrationService/Freeze", frame);
+        assert_eq!(refused.status, 415, "{kind}");
+    }
+    assert!(
+        caller
+            .get("/v1/migrations")
+            .json()
+            .get("freeze")
+            .is_none_or(|freeze| freeze.get("since_ms").is_none())
+    );
     let answer = caller.get_with("/v1/nodes", &[("origin", "http://evil.example")]);
     assert_eq!(answer.header("access-control-allow-origin"), "");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");

@@ -1,15 +1,16 @@
-//! Cycles at their real pace: windows of ten seconds from every node, a cycle each minute.
+//! Cycles at their real pace: windows of ten seconds from every node, or of a minute where there are so many partitions
+//! that two processors cannot take in more, and a cycle each minute.
 
 use super::cluster::{Cluster, REPLICAS};
 use super::feed::Agents;
-use super::server::{Server, bytes};
+use super::server::{PATIENCE, Server, bytes};
 use super::support::adapter;
 use super::{Figure, median};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use isotherm_proto::control::v1::Cycle;
 use isotherm_tests::usage::{cpu_s, memory_kib};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Minutes of the past that series begin with: a few more than they need for a model.
 const WARM: u64 = 24;
@@ -19,8 +20,23 @@ const MINUTE_MS: u64 = 60_000;
 /// What the server goes on from after a restart.
 const CHECKPOINT: &str = "cycle.state";
 
-/// An agent's windows, unless it is told otherwise.
-const WINDOW_MS: u64 = 10_000;
+/// From here on, replicas of a window every ten seconds are more rows than two processors take in while they judge.
+const MANY: u32 = 300_000;
+
+/// How long agents' windows are, and how long after its end a step is judged.
+struct Pace {
+    window_ms: u64,
+    settle: &'static str,
+}
+
+impl Pace {
+    fn of(partitions: u32) -> Self {
+        match partitions {
+            ..MANY => Self { window_ms: 10_000, settle: "20s" },
+            MANY.. => Self { window_ms: MINUTE_MS, settle: "50s" },
+        }
+    }
+}
 
 /// A cycle as the server tells of it, and what the server took in its minute.
 struct Seen {
@@ -34,6 +50,7 @@ pub(crate) async fn measure(partitions: u32, minutes: u32) -> Result<Vec<Figure>
     let (nodes, all) = cluster.topology();
     let adapter = adapter::Cluster::new(nodes, all).serve("127.0.0.1:0").await?;
     let of = format!("{partitions} partitions on {} nodes", cluster.nodes);
+    let pace = Pace::of(partitions);
 
     eprintln!("{of}: storing {WARM} minutes of the past");
     let server = Server::start(dir.path(), &adapter, "10m").await?;
@@ -52,17 +69,17 @@ pub(crate) async fn measure(partitions: u32, minutes: u32) -> Result<Vec<Figure>
     std::fs::remove_file(dir.path().join("store").join(CHECKPOINT)).ok();
 
     eprintln!("{of}: {minutes} minutes of cycles");
-    let mut server = Server::start(dir.path(), &adapter, "20s").await?;
+    let mut server = Server::start(dir.path(), &adapter, pace.settle).await?;
     let mut agents = Agents::connect(&cluster, &server.analyzer.url, seq).await?;
-    catch_up(&mut agents, until).await?;
+    catch_up(&mut agents, until, &pace).await?;
     let (_, cold) = server.first_cycle().await?;
-    let seen = cycles(&mut server, &mut agents, minutes).await?;
+    let seen = cycles(&mut server, &mut agents, minutes, &pace).await?;
     let peak_kib = memory_kib(server.pid(), "VmHWM")?;
     let rss_kib = memory_kib(server.pid(), "VmRSS")?;
     let ending = server.end().await?;
 
     eprintln!("{of}: starting again");
-    let mut server = Server::start(dir.path(), &adapter, "20s").await?;
+    let mut server = Server::start(dir.path(), &adapter, pace.settle).await?;
     let ready = server.ready;
     let (cycle, warm) = server.first_cycle().await?;
     server.end().await?;
@@ -101,28 +118,33 @@ pub(crate) async fn measure(partitions: u32, minutes: u32) -> Result<Vec<Figure>
 }
 
 /// Sends what is between the past that is stored and the present.
-async fn catch_up(agents: &mut Agents, until: u64) -> Result<()> {
-    let mut at = until;
-    while at + MINUTE_MS <= now_ms() {
-        agents.send(at, MINUTE_MS as u32).await?;
-        at += MINUTE_MS;
-    }
-    while at + WINDOW_MS <= now_ms() {
-        agents.send(at, WINDOW_MS as u32).await?;
-        at += WINDOW_MS;
+async fn catch_up(agents: &mut Agents, until: u64, pace: &Pace) -> Result<()> {
+    let (mut at, began) = (until, Instant::now());
+    for window_ms in [MINUTE_MS, pace.window_ms] {
+        while at + window_ms <= now_ms() {
+            ensure!(began.elapsed() < PATIENCE, "windows end faster than the server takes them in");
+            agents.send(at, window_ms as u32).await?;
+            at += window_ms;
+        }
     }
     Ok(())
 }
 
 /// Sends windows as they end, until so many cycles have come.
-async fn cycles(server: &mut Server, agents: &mut Agents, minutes: u32) -> Result<Vec<Seen>> {
+async fn cycles(server: &mut Server, agents: &mut Agents, minutes: u32, pace: &Pace) -> Result<Vec<Seen>> {
     let mut seen: Vec<Seen> = Vec::new();
-    let mut at = now_ms() / WINDOW_MS * WINDOW_MS;
+    let (window_ms, began) = (pace.window_ms, Instant::now());
+    let mut at = now_ms() / window_ms * window_ms;
     let (mut last, mut used) = (server.cycle().await?.map_or(0, |cycle| cycle.number), cpu_s(server.pid())?);
     while seen.len() < minutes as usize {
-        while at + WINDOW_MS <= now_ms() {
-            agents.send(at, WINDOW_MS as u32).await?;
-            at += WINDOW_MS;
+        ensure!(
+            began.elapsed() < PATIENCE * minutes,
+            "no {minutes} cycles came: {}",
+            server.analyzer.child.log_tail()
+        );
+        while at + window_ms <= now_ms() {
+            agents.send(at, window_ms as u32).await?;
+            at += window_ms;
         }
         if let Some(cycle) = server.cycle().await?.filter(|cycle| cycle.number > last) {
             let (before, now) = (used, cpu_s(server.pid())?);

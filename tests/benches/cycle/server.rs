@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
 /// How long a server with a million partitions may take to do anything.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// A server that watches an adapter.
 pub(crate) struct Server {
