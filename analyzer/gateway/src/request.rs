@@ -1,5 +1,5 @@
 //! The message that a request means: fields from its path, its query and its body. Nothing that it says is left out:
-//! what no field is, or a field that is said twice, is refused by name.
+//! what no field is, or a parameter that is said twice, is refused by name.
 
 use crate::binding::Binding;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};

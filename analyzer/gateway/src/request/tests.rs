@@ -2,6 +2,7 @@ use super::*;
 use crate::binding::bindings;
 use crate::template::Matched;
 use axum::http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use prost_reflect::DescriptorPool;
 use serde_json::json;
@@ -63,9 +64,8 @@ fn what_is_no_field_is_refused_by_name() {
         (get("/v1/risks", "order.x=1"), "order.x", "no fields of its own"),
         (get("/v1/hazards", "all=maybe"), "all", "maybe"),
         (get("/v1/cycle", "top=1"), "top", "no parameters"),
-        (post("/v1/freeze", r#"{"whoo": "me"}"#), "whoo", "whoo"),
+        (post("/v1/freeze", r#"{"whoo": "me"}"#), "body", "'whoo' at line 1 column 7"),
         (post("/v1/freeze", r#"{"who": 7}"#), "who", "7"),
-        (post("/v1/freeze", r#"{"who": "a", "who": "b"}"#), "who", "who"),
         (post("/v1/freeze", "[]"), "body", "map"),
         (post("/v1/freeze", r#"{"who": "a"} x"#), "body", "trailing"),
         (
@@ -86,8 +86,8 @@ fn what_is_no_field_is_refused_by_name() {
 proptest! {
     #[test]
     fn nothing_is_too_strange(query in ".{0,60}", body in ".{0,60}", path in "[^/]{1,20}") {
-        let path: String = format!("/v1/partitions/{}:explain", percent_encoding::utf8_percent_encode(&path, percent_encoding::NON_ALPHANUMERIC));
-        let _ = get(&path, &query);
+        let path = utf8_percent_encode(&path, NON_ALPHANUMERIC);
+        let _ = get(&format!("/v1/partitions/{path}:explain"), &query);
         let _ = post("/v1/failures:import", &body);
     }
 }
